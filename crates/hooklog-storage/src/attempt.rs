@@ -1,0 +1,127 @@
+//! Attempts and cursors: what the dispatcher tells the log about deliveries.
+//!
+//! **Invariant:** an attempt and the retry it asks for are one entry, so a crash never leaves a
+//! failed delivery without its retry. A cursor passes an event only after the event was settled or
+//! parked by such an entry.
+//! **Next:** `entry.rs`, which puts them into a journal frame.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AttemptId, EventId, SubscriptionId};
+use crate::offset::Offset;
+use crate::time::Timestamp;
+
+/// What caused an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trigger {
+    /// The schedule.
+    Scheduled,
+    /// A person or program asked for it (resend).
+    Manual,
+}
+
+/// What an attempt led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// 2xx: settled.
+    Delivered,
+    /// Failed; parked until `due`, then tried again.
+    Retry {
+        /// When the next attempt is due.
+        due: Timestamp,
+    },
+    /// Failed, and the schedule is exhausted: settled without success.
+    Exhausted,
+}
+
+/// One attempt, before the log gave it an id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewAttempt {
+    /// The event that was sent.
+    pub event: EventId,
+    /// The subscription it was sent for.
+    pub subscription: SubscriptionId,
+    /// The URL it was sent to.
+    pub url: Arc<str>,
+    /// How many attempts of this delivery went before it.
+    pub number: u16,
+    /// When it started.
+    pub started: Timestamp,
+    /// How long it took until the answer (or failure) was known.
+    pub duration: Duration,
+    /// Status of the answer, `None` when there was none.
+    pub status_code: Option<u16>,
+    /// The answer's body, truncated, or why there was no answer.
+    pub response: String,
+    /// What it led to.
+    pub outcome: Outcome,
+    /// What caused it.
+    pub trigger: Trigger,
+}
+
+/// One attempt in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Public id (carries its number).
+    pub id: AttemptId,
+    /// What happened.
+    pub attempt: NewAttempt,
+}
+
+/// Where a subscription stands. Everything matching below `floor` is settled or parked, and so is
+/// each offset in `settled`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The next offset to settle.
+    pub floor: Offset,
+    /// Settled or parked offsets above the floor, ascending, at most one lane window.
+    pub settled: Vec<Offset>,
+    /// Whether the lane was level with the dispatcher.
+    pub state: CursorState,
+}
+
+/// Whether a cursor's floor is to be taken literally after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CursorState {
+    /// Nothing was outstanding: the subscription stands at the dispatcher's mark or at its floor,
+    /// whichever is higher. Keeps 100,000 idle subscriptions from writing cursors.
+    CaughtUp,
+    /// Something above the floor is outstanding.
+    Behind,
+}
+
+/// A parked delivery: its next attempt is due at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// How many attempts were made.
+    pub number: u16,
+    /// When the next is due.
+    pub due: Timestamp,
+    /// What will have caused it.
+    pub trigger: Trigger,
+}
+
+/// What the dispatcher records; several ride in one commit, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// An attempt was made; parks or unparks its delivery.
+    Attempt(NewAttempt),
+    /// A subscription's cursor moved.
+    Cursor(SubscriptionId, Cursor),
+    /// Every subscription whose cursor is `CaughtUp` (or absent) stands at this offset.
+    Mark(Offset),
+}
+
+/// Where every subscription stands; what the dispatcher starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryState {
+    /// The dispatcher's mark.
+    pub mark: Offset,
+    /// Cursors by subscription, ascending.
+    pub cursors: Vec<(SubscriptionId, Cursor)>,
+    /// Parked deliveries by subscription and offset, ascending.
+    pub retries: Vec<(SubscriptionId, Offset, Retry)>,
+}

@@ -1,0 +1,73 @@
+//! Changes of the registry: what its change feed carries and what the journal stores.
+//!
+//! **Invariant:** a change holds the whole new value, so applying it twice is applying it once.
+//! **Next:** `registry.rs`, which applies them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::commit::CommitError;
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
+use crate::name::EventTypeName;
+use crate::offset::Offset;
+use crate::subscription::{Application, EventType, Organisation, Subscription};
+use crate::time::Timestamp;
+
+/// One change of the registry, or a command that travels the same road.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Created or changed.
+    PutOrganisation(Arc<Organisation>),
+    /// Created or changed.
+    PutApplication(Arc<Application>),
+    /// Deleted with all its subscriptions.
+    DeleteApplication(ApplicationId),
+    /// Created or changed.
+    PutEventType(Arc<EventType>),
+    /// Removed.
+    DeleteEventType(OrganisationId, EventTypeName),
+    /// Created or changed.
+    PutSubscription(Arc<Subscription>),
+    /// Deleted.
+    DeleteSubscription(SubscriptionId),
+    /// Deliver this event to this subscription again, now.
+    Redeliver {
+        /// To whom.
+        subscription: SubscriptionId,
+        /// Which event.
+        offset: Offset,
+        /// When it was asked for.
+        asked: Timestamp,
+    },
+}
+
+/// Why a change was not made. Nothing was changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The uid or name is taken.
+    #[error("{what} {key:?} exists already")]
+    Conflict {
+        /// Kind of the thing, as `application uid`.
+        what: &'static str,
+        /// The key that is taken.
+        key: String,
+    },
+    /// The thing to change does not exist (any more).
+    #[error("{what} not found")]
+    NotFound {
+        /// Kind of the thing.
+        what: &'static str,
+    },
+    /// A bound of the registry is reached.
+    #[error("{what} is limited to {limit}")]
+    Limit {
+        /// What is bounded.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// The log could not take it.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}

@@ -1,0 +1,271 @@
+//! Commands on the registry, as methods of the log.
+//!
+//! **Invariant:** a command is planned in the committer's thread against the registry as it stands
+//! in the journal's order, so two equal creations cannot both win.
+//! **Next:** `commit.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::change::{Change, ChangeError};
+use crate::id::{ApplicationId, EventId, OrganisationId, SubscriptionId};
+use crate::log::EventLog;
+use crate::name::{EventTypeName, Uid};
+use crate::offset::Offset;
+use crate::registry::Registry;
+use crate::subscription::{
+    Application, Endpoint, EventType, Filter, Organisation, Subscription, SubscriptionState,
+};
+use crate::time::Timestamp;
+
+/// What a plan may look at besides the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// The time of the commit.
+    pub now: Timestamp,
+    /// The log's end at the commit.
+    pub end: Offset,
+    /// Random bytes for one id.
+    pub entropy: [u8; 15],
+}
+
+/// An application to create.
+#[derive(Clone, Debug)]
+pub struct NewApplication {
+    /// The tenant.
+    pub organisation: OrganisationId,
+    /// The user's own id.
+    pub uid: Option<Uid>,
+    /// Name for people.
+    pub name: String,
+    /// Free key-value pairs.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A subscription to create.
+#[derive(Clone, Debug)]
+pub struct NewSubscription {
+    /// The application.
+    pub application: ApplicationId,
+    /// The user's own id.
+    pub uid: Option<Uid>,
+    /// Text for people.
+    pub description: String,
+    /// Where its events go.
+    pub endpoint: Endpoint,
+    /// Which events it takes.
+    pub filter: Filter,
+    /// Whether it takes part in the dispatch.
+    pub state: SubscriptionState,
+    /// Free key-value pairs.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a plan returns: the changes, and the value for the caller once they are durable.
+pub type Planned<T> = Result<(Vec<Change>, T), ChangeError>;
+
+impl EventLog {
+    /// Creates an application (and its organisation, if it is the first of it).
+    /// `Conflict` if the uid is taken.
+    pub async fn create_application(
+        &self,
+        new: NewApplication,
+    ) -> Result<Arc<Application>, ChangeError> {
+        self.change(move |registry, turn| {
+            free_application_uid(registry, new.organisation, new.uid.as_ref(), None)?;
+            let mut changes = organisation_if_new(registry, new.organisation, turn);
+            let value = Arc::new(Application {
+                id: ApplicationId::new(turn.now, turn.entropy),
+                organisation: new.organisation,
+                uid: new.uid,
+                name: new.name,
+                metadata: new.metadata,
+                created: turn.now,
+                updated: turn.now,
+            });
+            changes.push(Change::PutApplication(Arc::clone(&value)));
+            Ok((changes, value))
+        })
+        .await
+    }
+
+    /// Changes an application by `edit` (ids and times are kept from it).
+    pub async fn update_application(
+        &self,
+        id: ApplicationId,
+        edit: impl FnOnce(&mut Application) + Send + 'static,
+    ) -> Result<Arc<Application>, ChangeError> {
+        self.change(move |registry, turn| {
+            let old = registry.application(id).ok_or(NO_APPLICATION)?;
+            let mut value = Application::clone(old);
+            edit(&mut value);
+            (value.id, value.organisation, value.created) = (id, old.organisation, old.created);
+            value.updated = turn.now;
+            free_application_uid(registry, value.organisation, value.uid.as_ref(), Some(id))?;
+            let value = Arc::new(value);
+            Ok((vec![Change::PutApplication(Arc::clone(&value))], value))
+        })
+        .await
+    }
+
+    /// Deletes an application with its subscriptions. Its events stay in the log, out of reach.
+    pub async fn delete_application(&self, id: ApplicationId) -> Result<(), ChangeError> {
+        self.change(move |registry, _| {
+            registry.application(id).ok_or(NO_APPLICATION)?;
+            Ok((vec![Change::DeleteApplication(id)], ()))
+        })
+        .await
+    }
+
+    /// Creates an event type; takes an archived one of that name out of the archive.
+    /// `Conflict` if it exists and is not archived.
+    pub async fn create_event_type(&self, new: EventType) -> Result<Arc<EventType>, ChangeError> {
+        self.change(move |registry, turn| {
+            let old = registry.event_type(new.organisation, &new.name);
+            if old.is_some_and(|old| !old.archived) {
+                let key = new.name.to_string();
+                return Err(ChangeError::Conflict { what: "event type", key });
+            }
+            let created = old.map_or(turn.now, |old| old.created);
+            let mut changes = organisation_if_new(registry, new.organisation, turn);
+            let value = Arc::new(EventType { created, updated: turn.now, ..new });
+            changes.push(Change::PutEventType(Arc::clone(&value)));
+            Ok((changes, value))
+        })
+        .await
+    }
+
+    /// Changes an event type by `edit` (its name and times are kept from it).
+    pub async fn update_event_type(
+        &self,
+        organisation: OrganisationId,
+        name: EventTypeName,
+        edit: impl FnOnce(&mut EventType) + Send + 'static,
+    ) -> Result<Arc<EventType>, ChangeError> {
+        self.change(move |registry, turn| {
+            let old = registry
+                .event_type(organisation, &name)
+                .ok_or(ChangeError::NotFound { what: "event type" })?;
+            let mut value = EventType::clone(old);
+            edit(&mut value);
+            (value.organisation, value.name, value.created) = (organisation, name, old.created);
+            value.updated = turn.now;
+            let value = Arc::new(value);
+            Ok((vec![Change::PutEventType(Arc::clone(&value))], value))
+        })
+        .await
+    }
+
+    /// Creates a subscription that takes events from the log's present end on.
+    /// `Conflict` if the uid is taken, `NotFound` if the application is gone.
+    pub async fn create_subscription(
+        &self,
+        new: NewSubscription,
+    ) -> Result<Arc<Subscription>, ChangeError> {
+        self.change(move |registry, turn| {
+            registry.application(new.application).ok_or(NO_APPLICATION)?;
+            free_subscription_uid(registry, new.application, new.uid.as_ref(), None)?;
+            let value = Arc::new(Subscription {
+                id: SubscriptionId::new(turn.now, turn.entropy),
+                application: new.application,
+                uid: new.uid,
+                description: new.description,
+                endpoint: new.endpoint,
+                filter: new.filter,
+                state: new.state,
+                metadata: new.metadata,
+                start: turn.end,
+                created: turn.now,
+                updated: turn.now,
+            });
+            Ok((vec![Change::PutSubscription(Arc::clone(&value))], value))
+        })
+        .await
+    }
+
+    /// Changes a subscription by `edit`, which gets the time of the commit (ids, start and times
+    /// are kept from it).
+    pub async fn update_subscription(
+        &self,
+        id: SubscriptionId,
+        edit: impl FnOnce(&mut Subscription, Timestamp) -> Result<(), ChangeError> + Send + 'static,
+    ) -> Result<Arc<Subscription>, ChangeError> {
+        self.change(move |registry, turn| {
+            let old = registry.subscription(id).ok_or(NO_SUBSCRIPTION)?;
+            let mut value = Subscription::clone(old);
+            edit(&mut value, turn.now)?;
+            (value.id, value.application) = (id, old.application);
+            (value.start, value.created, value.updated) = (old.start, old.created, turn.now);
+            free_subscription_uid(registry, value.application, value.uid.as_ref(), Some(id))?;
+            let value = Arc::new(value);
+            Ok((vec![Change::PutSubscription(Arc::clone(&value))], value))
+        })
+        .await
+    }
+
+    /// Deletes a subscription with its cursor and parked deliveries.
+    pub async fn delete_subscription(&self, id: SubscriptionId) -> Result<(), ChangeError> {
+        self.change(move |registry, _| {
+            registry.subscription(id).ok_or(NO_SUBSCRIPTION)?;
+            Ok((vec![Change::DeleteSubscription(id)], ()))
+        })
+        .await
+    }
+
+    /// Asks for one more delivery of an event, whatever became of it before. Durable: it happens
+    /// even if the process dies right after.
+    pub async fn redeliver(
+        &self,
+        subscription: SubscriptionId,
+        event: EventId,
+    ) -> Result<(), ChangeError> {
+        self.change(move |registry, turn| {
+            registry.subscription(subscription).ok_or(NO_SUBSCRIPTION)?;
+            let offset = event.offset();
+            Ok((vec![Change::Redeliver { subscription, offset, asked: turn.now }], ()))
+        })
+        .await
+    }
+}
+
+const NO_APPLICATION: ChangeError = ChangeError::NotFound { what: "application" };
+const NO_SUBSCRIPTION: ChangeError = ChangeError::NotFound { what: "subscription" };
+
+fn organisation_if_new(registry: &Registry, id: OrganisationId, turn: &Turn) -> Vec<Change> {
+    match registry.organisation(id) {
+        Some(_) => Vec::new(),
+        None => {
+            vec![Change::PutOrganisation(Arc::new(Organisation { id, created: turn.now }))]
+        }
+    }
+}
+
+fn free_application_uid(
+    registry: &Registry,
+    organisation: OrganisationId,
+    uid: Option<&Uid>,
+    own: Option<ApplicationId>,
+) -> Result<(), ChangeError> {
+    let Some(uid) = uid else { return Ok(()) };
+    match registry.find_application(organisation, uid.as_str()) {
+        Some(holder) if Some(holder.id) != own => {
+            Err(ChangeError::Conflict { what: "application uid", key: uid.to_string() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn free_subscription_uid(
+    registry: &Registry,
+    application: ApplicationId,
+    uid: Option<&Uid>,
+    own: Option<SubscriptionId>,
+) -> Result<(), ChangeError> {
+    let Some(uid) = uid else { return Ok(()) };
+    match registry.find_subscription(application, uid.as_str()) {
+        Some(holder) if Some(holder.id) != own => {
+            Err(ChangeError::Conflict { what: "subscription uid", key: uid.to_string() })
+        }
+        _ => Ok(()),
+    }
+}

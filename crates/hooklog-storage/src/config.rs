@@ -1,0 +1,57 @@
+//! What a caller can choose about a log.
+//!
+//! **Invariant:** every number has a source beside it.
+//! **Next:** `log.rs`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How record batches are stored in sled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// LZ4 block: 64 KiB batches of GitHub's payloads shrink about tenfold.
+    Lz4,
+}
+
+/// Settings of a log; see [`Config::new`] for the defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data directory; created if absent. One process at a time.
+    pub directory: PathBuf,
+    /// Bytes of a journal segment. Fixed when the directory is created.
+    pub journal_segment_bytes: u64,
+    /// Most bytes of one event's payload.
+    pub payload_bytes_max: usize,
+    /// Most bytes of events waiting for the committer; above it, publishing is refused as busy.
+    pub queue_bytes_max: usize,
+    /// Most bytes acked but not yet in sled; at it the committer waits for the applier.
+    pub unapplied_bytes_max: usize,
+    /// Bytes of recent events kept in memory for readers at the tail.
+    pub tail_bytes_max: usize,
+    /// Longest time between an ack and the barrier that makes it durable in sled.
+    pub barrier_interval: Duration,
+    /// How record batches are stored.
+    pub compression: Compression,
+}
+
+impl Config {
+    /// The defaults for a directory.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            // Large enough that a recycled segment costs a rotation every few seconds at full load.
+            journal_segment_bytes: 64 << 20,
+            // The body limit of the HTTP API (2 MiB) bounds it in the server; embedders may raise it
+            // to at most `PAYLOAD_BYTES_LIMIT`.
+            payload_bytes_max: 2 << 20,
+            queue_bytes_max: 64 << 20,
+            // Four segments: about a second of full load.
+            unapplied_bytes_max: 128 << 20,
+            tail_bytes_max: 32 << 20,
+            barrier_interval: Duration::from_secs(1),
+            compression: Compression::Lz4,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Events: what is published, and what the log makes of it.
+//!
+//! **Invariant:** the payload's bytes are stored and delivered verbatim; nothing here parses them.
+//! **Next:** `commit.rs`, where an event gets its offset.
+
+use bytes::Bytes;
+
+use crate::id::{ApplicationId, EventId};
+use crate::name::{Channel, EventTypeName, Uid};
+use crate::offset::Offset;
+use crate::time::Timestamp;
+
+/// An event before it has a place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The application it is published in.
+    pub application: ApplicationId,
+    /// What happened, as `invoice.paid`.
+    pub event_type: EventTypeName,
+    /// Channels it is published on; a subscription without channels takes all.
+    pub channels: Vec<Channel>,
+    /// The publisher's own id, unique within the application.
+    pub uid: Option<Uid>,
+    /// Media type of the payload, sent as `content-type`.
+    pub content_type: String,
+    /// The payload, verbatim.
+    pub payload: Bytes,
+}
+
+/// An event in the log. Cloning is cheap in the payload, which is shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the log.
+    pub offset: Offset,
+    /// Its public id (carries the offset).
+    pub id: EventId,
+    /// When it was committed. Never decreases along the log.
+    pub timestamp: Timestamp,
+    /// What was published.
+    pub event: Event,
+}

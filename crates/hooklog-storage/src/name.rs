@@ -1,0 +1,129 @@
+//! Names that users choose: validated once at the edge, cheap to clone afterwards.
+//!
+//! **Invariant:** a value of these types obeys the pattern `[a-zA-Z0-9\-_.]+` and its length limit
+//! (the limits of the Svix-compatible API), so nothing below the edge checks again.
+//! **Next:** `event.rs`.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// No character at all.
+    #[error("must not be empty")]
+    Empty,
+    /// Too long.
+    #[error("has {found} characters, more than the limit of {limit}")]
+    TooLong {
+        /// Characters found.
+        found: usize,
+        /// The limit of this kind of name.
+        limit: usize,
+    },
+    /// A character outside the pattern.
+    #[error("may hold only letters, digits, `-`, `_` and `.`, but holds {found:?}")]
+    Character {
+        /// The first character that is not allowed.
+        found: char,
+    },
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $limit:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The most characters it may have.
+            pub const LIMIT: usize = $limit;
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                check(text, $limit)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+name! {
+    /// Name of an event type, as `invoice.paid`.
+    EventTypeName, 256
+}
+name! {
+    /// A channel: a second, free dimension to filter by.
+    Channel, 128
+}
+name! {
+    /// A user's own id of an application, a subscription or an event.
+    Uid, 256
+}
+
+fn check(text: &str, limit: usize) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    // Allowed characters are ASCII, so bytes are characters unless the text is refused anyway.
+    if let Some(found) =
+        text.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'))
+    {
+        return Err(NameError::Character { found });
+    }
+    if text.len() > limit {
+        return Err(NameError::TooLong { found: text.len(), limit });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_at_the_edge() {
+        let long = "x".repeat(129);
+        let cases = [
+            ("user.created", Ok(())),
+            ("A-b_9.", Ok(())),
+            ("", Err(NameError::Empty)),
+            ("a b", Err(NameError::Character { found: ' ' })),
+            ("ä", Err(NameError::Character { found: 'ä' })),
+            (&long, Err(NameError::TooLong { found: 129, limit: 128 })),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Channel>().map(|_| ()), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The registry in memory: who may publish what, and who wants it.
+//!
+//! **Invariant:** it holds exactly the changes that are on disk in the journal or in sled, in their
+//! order; `commit.rs` applies a change only after its `fdatasync`. All keys sort by id, and ids
+//! sort by time, so lists are ranges.
+//! **Next:** `commands.rs`, which plans changes; `commit.rs`, which makes them durable.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::change::Change;
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
+use crate::name::{EventTypeName, Uid};
+use crate::subscription::{Application, EventType, Organisation, Subscription};
+
+/// Applications, event types and subscriptions of all organisations.
+#[derive(Debug, Default)]
+pub struct Registry {
+    organisations: BTreeMap<OrganisationId, Arc<Organisation>>,
+    applications: BTreeMap<(OrganisationId, ApplicationId), Arc<Application>>,
+    application_owners: HashMap<ApplicationId, OrganisationId>,
+    application_uids: HashMap<(OrganisationId, Uid), ApplicationId>,
+    event_types: BTreeMap<(OrganisationId, EventTypeName), Arc<EventType>>,
+    subscriptions: BTreeMap<(ApplicationId, SubscriptionId), Arc<Subscription>>,
+    subscription_owners: HashMap<SubscriptionId, ApplicationId>,
+    subscription_uids: HashMap<(ApplicationId, Uid), SubscriptionId>,
+}
+
+impl Registry {
+    /// The organisation with this id, if it was ever used.
+    pub fn organisation(&self, id: OrganisationId) -> Option<&Arc<Organisation>> {
+        self.organisations.get(&id)
+    }
+
+    /// The application with this id, in whichever organisation.
+    pub fn application(&self, id: ApplicationId) -> Option<&Arc<Application>> {
+        let owner = self.application_owners.get(&id)?;
+        self.applications.get(&(*owner, id))
+    }
+
+    /// The application of an organisation by its id or uid.
+    pub fn find_application(
+        &self,
+        organisation: OrganisationId,
+        id_or_uid: &str,
+    ) -> Option<&Arc<Application>> {
+        let id = match id_or_uid.parse::<ApplicationId>() {
+            Ok(id) => id,
+            Err(_) => *self.application_uids.get(&(organisation, id_or_uid.parse().ok()?))?,
+        };
+        self.applications.get(&(organisation, id))
+    }
+
+    /// Applications of an organisation with ids in `range`, ascending.
+    pub fn applications(
+        &self,
+        organisation: OrganisationId,
+        range: (Bound<ApplicationId>, Bound<ApplicationId>),
+    ) -> impl DoubleEndedIterator<Item = &Arc<Application>> {
+        let low = ApplicationId::from_bytes([0; 20]);
+        let high = ApplicationId::from_bytes([0xff; 20]);
+        self.applications.range(within(organisation, range, low, high)).map(|(_, value)| value)
+    }
+
+    /// The event type of an organisation, archived or not.
+    pub fn event_type(
+        &self,
+        organisation: OrganisationId,
+        name: &EventTypeName,
+    ) -> Option<&Arc<EventType>> {
+        self.event_types.get(&(organisation, name.clone()))
+    }
+
+    /// Event types of an organisation, by name, ascending.
+    pub fn event_types(
+        &self,
+        organisation: OrganisationId,
+    ) -> impl DoubleEndedIterator<Item = &Arc<EventType>> {
+        // Names are not empty, so the owner's first key is above every name of the owner before it.
+        self.event_types
+            .iter()
+            .skip_while(move |((owner, _), _)| *owner < organisation)
+            .take_while(move |((owner, _), _)| *owner == organisation)
+            .map(|(_, value)| value)
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// The subscription with this id, in whichever application.
+    pub fn subscription(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+        let owner = self.subscription_owners.get(&id)?;
+        self.subscriptions.get(&(*owner, id))
+    }
+
+    /// The subscription of an application by its id or uid.
+    pub fn find_subscription(
+        &self,
+        application: ApplicationId,
+        id_or_uid: &str,
+    ) -> Option<&Arc<Subscription>> {
+        let id = match id_or_uid.parse::<SubscriptionId>() {
+            Ok(id) => id,
+            Err(_) => *self.subscription_uids.get(&(application, id_or_uid.parse().ok()?))?,
+        };
+        self.subscriptions.get(&(application, id))
+    }
+
+    /// Subscriptions of an application with ids in `range`, ascending.
+    pub fn subscriptions(
+        &self,
+        application: ApplicationId,
+        range: (Bound<SubscriptionId>, Bound<SubscriptionId>),
+    ) -> impl DoubleEndedIterator<Item = &Arc<Subscription>> {
+        let low = SubscriptionId::from_bytes([0; 20]);
+        let high = SubscriptionId::from_bytes([0xff; 20]);
+        self.subscriptions.range(within(application, range, low, high)).map(|(_, value)| value)
+    }
+
+    /// Every subscription of every application.
+    pub fn all_subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.subscriptions.values()
+    }
+
+    /// Applies one change.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        match change {
+            Change::PutOrganisation(value) => {
+                self.organisations.insert(value.id, Arc::clone(value));
+            }
+            Change::PutApplication(value) => self.put_application(value),
+            Change::DeleteApplication(id) => self.delete_application(*id),
+            Change::PutEventType(value) => {
+                let key = (value.organisation, value.name.clone());
+                self.event_types.insert(key, Arc::clone(value));
+            }
+            Change::DeleteEventType(organisation, name) => {
+                self.event_types.remove(&(*organisation, name.clone()));
+            }
+            Change::PutSubscription(value) => self.put_subscription(value),
+            Change::DeleteSubscription(id) => self.delete_subscription(*id),
+            // A command for the dispatcher; the registry does not change.
+            Change::Redeliver { .. } => {}
+        }
+    }
+
+    fn put_application(&mut self, value: &Arc<Application>) {
+        let owner = value.organisation;
+        let old = self.applications.insert((owner, value.id), Arc::clone(value));
+        if let Some(uid) = old.and_then(|old| old.uid.clone()) {
+            self.application_uids.remove(&(owner, uid));
+        }
+        if let Some(uid) = value.uid.clone() {
+            self.application_uids.insert((owner, uid), value.id);
+        }
+        self.application_owners.insert(value.id, owner);
+    }
+
+    fn delete_application(&mut self, id: ApplicationId) {
+        let Some(owner) = self.application_owners.remove(&id) else { return };
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let subscriptions: Vec<_> = self.subscriptions(id, all).map(|value| value.id).collect();
+        for subscription in subscriptions {
+            self.delete_subscription(subscription);
+        }
+        let old = self.applications.remove(&(owner, id));
+        if let Some(uid) = old.and_then(|old| old.uid.clone()) {
+            self.application_uids.remove(&(owner, uid));
+        }
+    }
+
+    fn put_subscription(&mut self, value: &Arc<Subscription>) {
+        let owner = value.application;
+        let old = self.subscriptions.insert((owner, value.id), Arc::clone(value));
+        if let Some(uid) = old.and_then(|old| old.uid.clone()) {
+            self.subscription_uids.remove(&(owner, uid));
+        }
+        if let Some(uid) = value.uid.clone() {
+            self.subscription_uids.insert((owner, uid), value.id);
+        }
+        self.subscription_owners.insert(value.id, owner);
+    }
+
+    fn delete_subscription(&mut self, id: SubscriptionId) {
+        let Some(owner) = self.subscription_owners.remove(&id) else { return };
+        let old = self.subscriptions.remove(&(owner, id));
+        if let Some(uid) = old.and_then(|old| old.uid.clone()) {
+            self.subscription_uids.remove(&(owner, uid));
+        }
+    }
+}
+
+/// The bounds of `range` among the keys of one owner.
+fn within<O: Copy, K: Copy>(
+    owner: O,
+    range: (Bound<K>, Bound<K>),
+    low: K,
+    high: K,
+) -> (Bound<(O, K)>, Bound<(O, K)>) {
+    let lower = match range.0 {
+        Bound::Unbounded => Bound::Included((owner, low)),
+        Bound::Included(key) => Bound::Included((owner, key)),
+        Bound::Excluded(key) => Bound::Excluded((owner, key)),
+    };
+    let upper = match range.1 {
+        Bound::Unbounded => Bound::Included((owner, high)),
+        Bound::Included(key) => Bound::Included((owner, key)),
+        Bound::Excluded(key) => Bound::Excluded((owner, key)),
+    };
+    (lower, upper)
+}
