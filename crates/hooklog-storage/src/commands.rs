@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::change::{Change, ChangeError};
+use crate::codec;
 use crate::id::{ApplicationId, EventId, OrganisationId, SubscriptionId};
 use crate::log::EventLog;
 use crate::name::{EventTypeName, Uid};
@@ -20,7 +21,7 @@ use crate::time::Timestamp;
 
 /// What a plan may look at besides the registry.
 #[derive(Clone, Copy, Debug)]
-pub struct Turn {
+pub(crate) struct Turn {
     /// The time of the commit.
     pub now: Timestamp,
     /// The log's end at the commit.
@@ -62,7 +63,7 @@ pub struct NewSubscription {
 }
 
 /// What a plan returns: the changes, and the value for the caller once they are durable.
-pub type Planned<T> = Result<(Vec<Change>, T), ChangeError>;
+pub(crate) type Planned<T> = Result<(Vec<Change>, T), ChangeError>;
 
 impl EventLog {
     /// Creates an application (and its organisation, if it is the first of it).
@@ -124,11 +125,18 @@ impl EventLog {
             let old = registry.event_type(new.organisation, &new.name);
             if old.is_some_and(|old| !old.archived) {
                 let key = new.name.to_string();
-                return Err(ChangeError::Conflict { what: "event type", key });
+                return Err(ChangeError::Conflict {
+                    what: "event type",
+                    key,
+                });
             }
             let created = old.map_or(turn.now, |old| old.created);
             let mut changes = organisation_if_new(registry, new.organisation, turn);
-            let value = Arc::new(EventType { created, updated: turn.now, ..new });
+            let value = Arc::new(EventType {
+                created,
+                updated: turn.now,
+                ..new
+            });
             changes.push(Change::PutEventType(Arc::clone(&value)));
             Ok((changes, value))
         })
@@ -163,7 +171,9 @@ impl EventLog {
         new: NewSubscription,
     ) -> Result<Arc<Subscription>, ChangeError> {
         self.change(move |registry, turn| {
-            registry.application(new.application).ok_or(NO_APPLICATION)?;
+            registry
+                .application(new.application)
+                .ok_or(NO_APPLICATION)?;
             free_subscription_uid(registry, new.application, new.uid.as_ref(), None)?;
             let value = Arc::new(Subscription {
                 id: SubscriptionId::new(turn.now, turn.entropy),
@@ -222,20 +232,52 @@ impl EventLog {
         self.change(move |registry, turn| {
             registry.subscription(subscription).ok_or(NO_SUBSCRIPTION)?;
             let offset = event.offset();
-            Ok((vec![Change::Redeliver { subscription, offset, asked: turn.now }], ()))
+            Ok((
+                vec![Change::Redeliver {
+                    subscription,
+                    offset,
+                    asked: turn.now,
+                }],
+                (),
+            ))
         })
         .await
     }
 }
 
-const NO_APPLICATION: ChangeError = ChangeError::NotFound { what: "application" };
-const NO_SUBSCRIPTION: ChangeError = ChangeError::NotFound { what: "subscription" };
+/// Most bytes of one encoded value of the registry: below the engine's limit for one row.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// Refuses a plan whose values the engine could not hold.
+pub(crate) fn within_limits<T>(planned: (Vec<Change>, T)) -> Planned<T> {
+    for change in &planned.0 {
+        let bytes = codec::encode(change).map_or(usize::MAX, |bytes| bytes.len());
+        if bytes > VALUE_BYTES_MAX {
+            let what = "the size of one registry value in bytes";
+            return Err(ChangeError::Limit {
+                what,
+                limit: VALUE_BYTES_MAX,
+            });
+        }
+    }
+    Ok(planned)
+}
+
+const NO_APPLICATION: ChangeError = ChangeError::NotFound {
+    what: "application",
+};
+const NO_SUBSCRIPTION: ChangeError = ChangeError::NotFound {
+    what: "subscription",
+};
 
 fn organisation_if_new(registry: &Registry, id: OrganisationId, turn: &Turn) -> Vec<Change> {
     match registry.organisation(id) {
         Some(_) => Vec::new(),
         None => {
-            vec![Change::PutOrganisation(Arc::new(Organisation { id, created: turn.now }))]
+            vec![Change::PutOrganisation(Arc::new(Organisation {
+                id,
+                created: turn.now,
+            }))]
         }
     }
 }
@@ -248,9 +290,10 @@ fn free_application_uid(
 ) -> Result<(), ChangeError> {
     let Some(uid) = uid else { return Ok(()) };
     match registry.find_application(organisation, uid.as_str()) {
-        Some(holder) if Some(holder.id) != own => {
-            Err(ChangeError::Conflict { what: "application uid", key: uid.to_string() })
-        }
+        Some(holder) if Some(holder.id) != own => Err(ChangeError::Conflict {
+            what: "application uid",
+            key: uid.to_string(),
+        }),
         _ => Ok(()),
     }
 }
@@ -263,9 +306,10 @@ fn free_subscription_uid(
 ) -> Result<(), ChangeError> {
     let Some(uid) = uid else { return Ok(()) };
     match registry.find_subscription(application, uid.as_str()) {
-        Some(holder) if Some(holder.id) != own => {
-            Err(ChangeError::Conflict { what: "subscription uid", key: uid.to_string() })
-        }
+        Some(holder) if Some(holder.id) != own => Err(ChangeError::Conflict {
+            what: "subscription uid",
+            key: uid.to_string(),
+        }),
         _ => Ok(()),
     }
 }

@@ -36,18 +36,33 @@ pub struct Config {
     pub compression: Compression,
 }
 
+/// Most bytes of one append, whatever the segments: an fdatasync of it stays within milliseconds.
+const APPEND_BYTES_MAX: usize = 8 << 20;
+/// Room for what belongs to a payload (type, channels, uid, content type) and the frame itself.
+const METADATA_BYTES: usize = 64 << 10;
+
 impl Config {
+    /// Most bytes of one append: half a journal segment, at most 8 MiB.
+    pub(crate) fn append_bytes_max(&self) -> usize {
+        let half = usize::try_from(self.journal_segment_bytes / 2).unwrap_or(usize::MAX);
+        half.min(APPEND_BYTES_MAX)
+    }
+
+    /// The highest `payload_bytes_max` that these settings allow.
+    pub(crate) fn payload_bytes_limit(&self) -> usize {
+        self.append_bytes_max().saturating_sub(METADATA_BYTES)
+    }
+
     /// The defaults for a directory.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
             // Large enough that a recycled segment costs a rotation every few seconds at full load.
             journal_segment_bytes: 64 << 20,
-            // The body limit of the HTTP API (2 MiB) bounds it in the server; embedders may raise it
-            // to at most `PAYLOAD_BYTES_LIMIT`.
+            // The body limit of the HTTP API. May be raised to half a journal segment, at most 8 MiB.
             payload_bytes_max: 2 << 20,
             queue_bytes_max: 64 << 20,
-            // Four segments: about a second of full load.
+            // Two segments: about a second of full load.
             unapplied_bytes_max: 128 << 20,
             tail_bytes_max: 32 << 20,
             barrier_interval: Duration::from_secs(1),

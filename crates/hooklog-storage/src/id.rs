@@ -51,7 +51,10 @@ pub struct Ksuid([u8; BYTES]);
 impl Ksuid {
     /// The KSUID of a time (clamped to what 4 bytes of seconds can hold) and 15 payload bytes.
     pub fn new(time: Timestamp, payload: [u8; 15]) -> Self {
-        let secs = time.as_secs().saturating_sub(EPOCH_SECS).clamp(0, i64::from(u32::MAX));
+        let secs = time
+            .as_secs()
+            .saturating_sub(EPOCH_SECS)
+            .clamp(0, i64::from(u32::MAX));
         let secs = u32::try_from(secs).unwrap_or(u32::MAX);
         let steps = u8::try_from(time.as_millis().rem_euclid(1000) / 4).unwrap_or(u8::MAX);
         let mut bytes = [0; BYTES];
@@ -83,8 +86,10 @@ impl Ksuid {
 
     /// The first eight payload bytes, as the number that event and attempt ids carry.
     fn position(&self) -> u64 {
-        let [_, _, _, _, _, a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        let (_, payload) = self.0.split_at(5);
+        payload
+            .first_chunk()
+            .map_or(0, |number| u64::from_be_bytes(*number))
     }
 
     fn with_position(time: Timestamp, position: u64, tail: [u8; 7]) -> Self {
@@ -97,16 +102,21 @@ impl Ksuid {
 
     fn parse(text: &str) -> Result<Self, IdError> {
         if text.len() != CHARS {
-            return Err(IdError::Length { found: text.chars().count() });
+            return Err(IdError::Length {
+                found: text.chars().count(),
+            });
         }
         let mut bytes = [0_u8; BYTES];
         for char in text.bytes() {
-            let digit = ALPHABET.iter().position(|&c| c == char).ok_or(IdError::Alphabet)?;
+            let digit = ALPHABET
+                .iter()
+                .position(|&c| c == char)
+                .ok_or(IdError::Alphabet)?;
             // bytes = bytes * 62 + digit, least significant byte last.
             let mut carry = u32::try_from(digit).map_err(|_| IdError::Alphabet)?;
             for byte in bytes.iter_mut().rev() {
                 carry += u32::from(*byte) * 62;
-                *byte = carry.to_le_bytes()[0];
+                *byte = low_byte(carry);
                 carry >>= 8;
             }
             if carry != 0 {
@@ -115,6 +125,12 @@ impl Ksuid {
         }
         Ok(Self(bytes))
     }
+}
+
+/// The lowest eight bits.
+const fn low_byte(value: u32) -> u8 {
+    let [.., low] = value.to_be_bytes();
+    low
 }
 
 impl fmt::Display for Ksuid {
@@ -126,7 +142,7 @@ impl fmt::Display for Ksuid {
             let mut remainder = 0_u32;
             for byte in &mut bytes {
                 let value = remainder * 256 + u32::from(*byte);
-                *byte = (value / 62).to_le_bytes()[0];
+                *byte = low_byte(value / 62);
                 remainder = value % 62;
             }
             *char = ALPHABET.get(remainder as usize).copied().unwrap_or(b'0');

@@ -1,24 +1,48 @@
-//! stub façade: signatures are final, bodies come with the storage implementation.
+//! The log's face: open, append, read, follow, close.
+//!
+//! **Invariant:** it holds no logic of its own; each method names the file that does the work.
+//! **Next:** `commit.rs`, where an append goes.
+
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use parking_lot::RwLockReadGuard;
+use crossbeam_channel::{Sender, TrySendError};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::oneshot;
 
+use crate::apply::{ApplyLoop, Durable};
 use crate::attempt::{Attempt, DeliveryState, Progress};
-use crate::change::{Change, ChangeError};
+use crate::change::ChangeError;
 use crate::commands::{Planned, Turn};
-use crate::commit::CommitError;
+use crate::commit::{CommitError, Committer, HotUids, Next, Queued, Request};
 use crate::config::Config;
+use crate::directory::Directory;
+use crate::engine::{Engine, EngineError};
+use crate::entry::Committed;
 use crate::event::{Event, Record};
 use crate::id::{ApplicationId, AttemptId, EventId, SubscriptionId};
-use crate::offset::{AttemptSeq, Offset, OffsetRange};
+use crate::keys::{self, Family};
+use crate::name::Uid;
+use crate::offset::{AttemptSeq, Offset, OffsetRange, Sequence};
+use crate::poison::Poison;
+use crate::read::ReadError;
+use crate::record;
+use crate::recovery::{OpenError, Recovered, recover};
 use crate::registry::Registry;
-use crate::subscription::Subscription;
+use crate::tail::{Ring, Tail};
 use crate::time::Timestamp;
 
-/// An open log. Clones share it; the last one dropped closes it.
-#[derive(Clone, Debug)]
-pub struct EventLog {}
+/// Requests that may wait for the committer; together with `queue_bytes_max` the queue's bound.
+const QUEUE_REQUESTS: usize = 16_384;
+/// Commits that may be on their way to the applier; the unapplied bytes bound them before this.
+const APPLY_QUEUE: usize = 65_536;
+/// What the dispatcher records goes to the committer in pieces of about this many bytes.
+const RECORD_BYTES: usize = 512 << 10;
+/// How long `close` waits for each thread.
+const CLOSE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What became of one event of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,30 +83,6 @@ pub enum AppendError {
     /// The log could not take it.
     #[error(transparent)]
     Commit(#[from] CommitError),
-}
-
-/// Why a log did not open.
-#[derive(Debug, thiserror::Error)]
-#[error("stub")]
-pub struct OpenError;
-
-/// Why a read failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// What is stored is damaged.
-    #[error("stored data is damaged at offset {offset}: {reason}")]
-    Corrupt {
-        /// The first offset that cannot be read.
-        offset: Offset,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The engine failed.
-    #[error("the storage engine failed: {reason}")]
-    Engine {
-        /// What it said.
-        reason: String,
-    },
 }
 
 /// How a list runs.
@@ -130,39 +130,44 @@ pub enum AttemptsOf {
     Subscription(SubscriptionId),
 }
 
-/// What a tail yields, in the order of the journal.
+/// An open log. Clones share it; the last one dropped closes it.
 #[derive(Clone, Debug)]
-pub enum TailItem {
-    /// Every subscription as of now. Comes first, and again if the reader fell so far behind that
-    /// changes were missed. Records that follow may be older than this state.
-    Registry(Vec<Arc<Subscription>>),
-    /// Committed events, contiguous from where the tail stands.
-    Records(Arc<[Record]>),
-    /// A change of the registry.
-    Change(Change),
+pub struct EventLog {
+    handle: Arc<Handle>,
 }
 
-/// Follows the log from an offset.
+/// What the façade, the committer, the applier and tails share.
 #[derive(Debug)]
-pub struct Tail {}
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) registry: RwLock<Registry>,
+    /// Uids of events that sled does not show yet.
+    pub(crate) uids: Mutex<HotUids>,
+    pub(crate) durable: Arc<Durable>,
+    pub(crate) poison: Poison,
+    queued_bytes: AtomicUsize,
+}
 
-impl Tail {
-    /// The next item; waits for it. Cancel safe: a dropped call loses nothing.
-    pub async fn next(&mut self) -> Result<TailItem, ReadError> {
-        todo!()
-    }
-
-    /// The offset of the next record that it will yield.
-    pub fn position(&self) -> Offset {
-        todo!()
-    }
+/// Owns the threads and the directory's lock.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    /// `None` once closed.
+    queue: RwLock<Option<Sender<Queued>>>,
+    threads: Mutex<Vec<(JoinHandle<()>, crossbeam_channel::Receiver<()>)>>,
+    directory: Mutex<Option<Directory>>,
 }
 
 impl EventLog {
     /// Opens the log in a directory, creating or recovering it. Blocks.
     pub fn open(config: Config) -> Result<Self, OpenError> {
-        let _ = config;
-        todo!()
+        let directory = config.directory.clone();
+        let recovered = recover(&config).map_err(|kind| OpenError { directory, kind })?;
+        Ok(Self {
+            handle: Arc::new(start(config, recovered)),
+        })
     }
 
     /// Appends events in one commit. Returns when they are on disk: an `fdatasync` returned.
@@ -170,21 +175,60 @@ impl EventLog {
     /// # Cancel safety
     /// A dropped call may or may not append.
     pub async fn append(&self, events: Vec<Event>) -> Result<Vec<Appended>, AppendError> {
-        let _ = events;
-        todo!()
+        let answer = self.submit_append(events)?;
+        Ok(answer.await.unwrap_or_else(|_| Err(self.handle.gone()))?)
     }
 
     /// [`append`](Self::append) for callers without a runtime.
     pub fn append_blocking(&self, events: Vec<Event>) -> Result<Vec<Appended>, AppendError> {
-        let _ = events;
-        todo!()
+        let answer = self.submit_append(events)?;
+        Ok(answer
+            .blocking_recv()
+            .unwrap_or_else(|_| Err(self.handle.gone()))?)
+    }
+
+    fn submit_append(&self, events: Vec<Event>) -> Result<AppendAnswer, AppendError> {
+        let limit = self.handle.shared.config.payload_bytes_max;
+        if let Some(event) = events.iter().find(|event| event.payload.len() > limit) {
+            return Err(AppendError::PayloadTooLarge {
+                found: event.payload.len(),
+                limit,
+            });
+        }
+        let bytes = events.iter().map(record::estimate).sum();
+        let limit = self.handle.shared.config.append_bytes_max();
+        if bytes > limit {
+            return Err(AppendError::AppendTooLarge {
+                found: bytes,
+                limit,
+            });
+        }
+        let (ack, answer) = oneshot::channel();
+        self.handle.submit(Request::Append { events, ack }, bytes)?;
+        Ok(answer)
     }
 
     /// Records what the dispatcher did. Returns when it survives the death of the process; it rides
     /// on the next event's `fdatasync`, so a power cut may repeat a delivery but never lose one.
     pub async fn record(&self, progress: Vec<Progress>) -> Result<(), CommitError> {
-        let _ = progress;
-        todo!()
+        let mut rest = progress.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (mut piece, mut bytes) = (Vec::new(), 0);
+            while let Some(next) = rest.next_if(|_| bytes < RECORD_BYTES) {
+                bytes += weight(&next);
+                piece.push(next);
+            }
+            let (ack, answer) = oneshot::channel();
+            self.handle.submit(
+                Request::Record {
+                    progress: piece,
+                    ack,
+                },
+                bytes,
+            )?;
+            answer.await.unwrap_or_else(|_| Err(self.handle.gone()))?;
+        }
+        Ok(())
     }
 
     /// Plans and commits a change of the registry; returns when it is on disk.
@@ -192,30 +236,46 @@ impl EventLog {
         &self,
         plan: impl FnOnce(&Registry, &Turn) -> Planned<T> + Send + 'static,
     ) -> Result<T, ChangeError> {
-        let _ = plan;
-        todo!()
+        let (ack, answer) = oneshot::channel();
+        let plan = Box::new(move |registry: &Registry, turn: &Turn| {
+            match plan(registry, turn).and_then(crate::commands::within_limits) {
+                Ok((changes, value)) => {
+                    let finish = move |result: Result<(), CommitError>| {
+                        drop(ack.send(result.map(|()| value).map_err(ChangeError::from)));
+                    };
+                    Some((changes, Box::new(finish) as crate::commit::Finish))
+                }
+                Err(error) => {
+                    drop(ack.send(Err(error)));
+                    None
+                }
+            }
+        });
+        self.handle.submit(Request::Change { plan }, CHANGE_BYTES)?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(self.handle.gone().into()))
     }
 
     /// The registry, locked for reading: do not hold it across an await or a write.
     pub fn registry(&self) -> RwLockReadGuard<'_, Registry> {
-        todo!()
+        self.handle.shared.registry.read()
     }
 
     /// One past the last committed offset.
     pub fn end(&self) -> Offset {
-        todo!()
+        self.handle.shared.ring.end()
     }
 
     /// The event with this id, if its id matches in all bytes. May read the disk.
     pub fn get(&self, id: EventId) -> Result<Option<Record>, ReadError> {
-        let _ = id;
-        todo!()
+        let record = self.handle.shared.get_at(id.offset())?;
+        Ok(record.filter(|record| record.id == id))
     }
 
     /// The event at this offset. May read the disk.
     pub fn get_at(&self, offset: Offset) -> Result<Option<Record>, ReadError> {
-        let _ = offset;
-        todo!()
+        self.handle.shared.get_at(offset)
     }
 
     /// The event of an application by its id or uid. May read the disk.
@@ -224,14 +284,12 @@ impl EventLog {
         application: ApplicationId,
         id_or_uid: &str,
     ) -> Result<Option<Record>, ReadError> {
-        let _ = (application, id_or_uid);
-        todo!()
+        self.handle.shared.find_event(application, id_or_uid)
     }
 
     /// Events from an offset on, whatever the application. May read the disk.
     pub fn read(&self, from: Offset, limit: Limit) -> Result<Vec<Record>, ReadError> {
-        let _ = (from, limit);
-        todo!()
+        self.handle.shared.read(from, limit)
     }
 
     /// Events of one application within `range`. May read the disk.
@@ -242,23 +300,23 @@ impl EventLog {
         order: Order,
         limit: Limit,
     ) -> Result<EventPage, ReadError> {
-        let _ = (application, range, order, limit);
-        todo!()
+        self.handle
+            .shared
+            .read_application(application, range, order, limit)
     }
 
     /// The first offset whose event is not older than `time` (the end if all are).
     pub fn offset_at(&self, time: Timestamp) -> Result<Offset, ReadError> {
-        let _ = time;
-        todo!()
+        self.handle.shared.offset_at(time)
     }
 
     /// The attempt with this id. May read the disk.
     pub fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, ReadError> {
-        let _ = id;
-        todo!()
+        self.handle.shared.attempt(id)
     }
 
-    /// Attempts of an event or a subscription within `range` of attempt numbers. May read the disk.
+    /// Attempts of an event or a subscription within `range` of attempt numbers; bounded by items
+    /// (each is small). May read the disk.
     pub fn attempts(
         &self,
         of: AttemptsOf,
@@ -266,36 +324,219 @@ impl EventLog {
         order: Order,
         limit: Limit,
     ) -> Result<AttemptPage, ReadError> {
-        let _ = (of, range, order, limit);
-        todo!()
+        self.handle.shared.attempts(of, range, order, limit)
     }
 
     /// Follows the log from `from` on.
     pub fn tail(&self, from: Offset) -> Tail {
-        let _ = from;
-        todo!()
+        Tail::new(Arc::clone(&self.handle.shared), from)
     }
 
     /// Where every subscription stands, with all that was recorded so far. Blocks until it is
     /// applied; meant for the dispatcher's start.
     pub fn delivery_state(&self) -> Result<DeliveryState, ReadError> {
-        todo!()
+        self.handle.shared.delivery_state(None)
     }
 
     /// Where one subscription stands and what it has parked; as `delivery_state`, for one.
-    pub fn delivery_state_of(&self, subscription: SubscriptionId) -> Result<DeliveryState, ReadError> {
-        let _ = subscription;
-        todo!()
+    pub fn delivery_state_of(
+        &self,
+        subscription: SubscriptionId,
+    ) -> Result<DeliveryState, ReadError> {
+        self.handle.shared.delivery_state(Some(subscription))
     }
 
     /// Why the log is stopped, if it is.
     pub fn poisoned(&self) -> Option<Arc<str>> {
-        todo!()
+        self.handle.shared.poison.reason()
     }
 
     /// Stops taking writes, applies and syncs everything, and closes. Other clones then get
-    /// [`CommitError::Closed`]. Blocks.
+    /// [`CommitError::Closed`], and reads go on from memory and sled. Blocks.
     pub fn close(&self) -> Result<(), CommitError> {
-        todo!()
+        self.handle.close()
     }
 }
+
+type AppendAnswer = oneshot::Receiver<Result<Vec<Appended>, CommitError>>;
+
+/// What a change counts for in the queue; its values are bounded by `commands::within_limits`.
+const CHANGE_BYTES: usize = 4 << 10;
+
+fn weight(progress: &Progress) -> usize {
+    match progress {
+        Progress::Attempt(attempt) => 160 + attempt.response.len() + attempt.url.len(),
+        Progress::Cursor(_, cursor) => 48 + cursor.settled.len() * 8,
+        Progress::Mark(_) => 16,
+    }
+}
+
+/// Starts the committer and the applier of a recovered log.
+fn start(config: Config, recovered: Recovered) -> Handle {
+    let Recovered {
+        directory,
+        applier,
+        journal,
+        registry,
+    } = recovered;
+    let state = &applier.state;
+    let next = Next {
+        sequence: state.applied.map_or(Sequence::ZERO, Sequence::next),
+        offset: state.end,
+        attempt: state.attempts,
+        timestamp: state.last_timestamp,
+    };
+    let durable = Arc::new(Durable::default());
+    durable.set(state.applied);
+    let ring = Arc::new(Ring::new(next.sequence, next.offset, config.tail_bytes_max));
+    let barrier_interval = config.barrier_interval;
+    let shared = Arc::new(Shared {
+        config,
+        engine: Arc::clone(&applier.engine),
+        ring: Arc::clone(&ring),
+        registry: RwLock::new(registry),
+        uids: Mutex::default(),
+        durable: Arc::clone(&durable),
+        poison: Poison::default(),
+        queued_bytes: AtomicUsize::new(0),
+    });
+    let (to_applier, from_committer) = crossbeam_channel::bounded(APPLY_QUEUE);
+    let uids = Arc::clone(&shared);
+    let apply = ApplyLoop {
+        applier,
+        input: from_committer,
+        ring,
+        durable,
+        poison: shared.poison.clone(),
+        barrier_interval,
+        applied: Box::new(move |commits| uids.forget_uids(commits)),
+    };
+    let (queue, input) = crossbeam_channel::bounded(QUEUE_REQUESTS);
+    let committer = Committer {
+        shared: Arc::clone(&shared),
+        journal,
+        input,
+        applier: to_applier,
+        next,
+        rng: fastrand::Rng::new(),
+    };
+    let threads = vec![spawn(move || committer.run()), spawn(move || apply.run())];
+    Handle {
+        shared,
+        queue: RwLock::new(Some(queue)),
+        threads: Mutex::new(threads),
+        directory: Mutex::new(Some(directory)),
+    }
+}
+
+/// A thread, and a channel that disconnects when it ends.
+fn spawn(
+    work: impl FnOnce() + Send + 'static,
+) -> (JoinHandle<()>, crossbeam_channel::Receiver<()>) {
+    let (alive, ended) = crossbeam_channel::bounded(1);
+    let thread = std::thread::spawn(move || {
+        let _alive = alive;
+        work();
+    });
+    (thread, ended)
+}
+
+impl Handle {
+    /// Hands a request to the committer, if there is room.
+    fn submit(&self, request: Request, bytes: usize) -> Result<(), CommitError> {
+        self.shared.poison.check()?;
+        let queue = self.queue.read();
+        let queue = queue.as_ref().ok_or(CommitError::Closed)?;
+        let held = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // One request always fits into an empty queue.
+        if held > 0 && held + bytes > self.shared.config.queue_bytes_max {
+            self.shared.release(bytes);
+            return Err(CommitError::Busy {
+                what: "the commit queue",
+            });
+        }
+        queue.try_send(Queued { request, bytes }).map_err(|error| {
+            self.shared.release(bytes);
+            match error {
+                TrySendError::Full(_) => CommitError::Busy {
+                    what: "the commit queue",
+                },
+                TrySendError::Disconnected(_) => self.gone(),
+            }
+        })
+    }
+
+    /// Why there is no answer.
+    fn gone(&self) -> CommitError {
+        self.shared
+            .poison
+            .check()
+            .err()
+            .unwrap_or(CommitError::Closed)
+    }
+
+    fn close(&self) -> Result<(), CommitError> {
+        drop(self.queue.write().take());
+        let mut threads = self.threads.lock();
+        for (thread, ended) in threads.drain(..) {
+            // A thread that hangs inside sled is left behind: the process must be able to end.
+            if matches!(
+                ended.recv_timeout(CLOSE_PATIENCE),
+                Err(crossbeam_channel::RecvTimeoutError::Timeout)
+            ) {
+                self.shared
+                    .poison
+                    .set("a storage thread did not end in time");
+                continue;
+            }
+            if thread.join().is_err() {
+                self.shared.poison.set("a storage thread panicked");
+            }
+        }
+        drop(self.directory.lock().take());
+        self.shared.poison.check()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Poison has been logged where it was set; a drop has nobody to tell.
+        drop(self.close());
+    }
+}
+
+impl Shared {
+    /// Gives back room in the queue.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// The event of an application that has this uid.
+    pub(crate) fn event_by_uid(
+        &self,
+        application: ApplicationId,
+        uid: &Uid,
+    ) -> Result<Option<EventId>, EngineError> {
+        // Memory first: what it gives up in between is in sled by then.
+        if let Some(id) = self.uids.lock().get(&(application, uid.clone())) {
+            return Ok(Some(*id));
+        }
+        let row = self
+            .engine
+            .get(Family::EventUid, &keys::event_uid(application, uid))?;
+        Ok(row.and_then(|row| row.first_chunk().map(|id| EventId::from_bytes(*id))))
+    }
+
+    fn forget_uids(&self, commits: &[Arc<Committed>]) {
+        let records = commits.iter().flat_map(|commit| commit.records.iter());
+        let with_uid =
+            records.filter_map(|record| Some((&record.event, record.event.uid.as_ref()?)));
+        let mut uids = self.uids.lock();
+        for (event, uid) in with_uid {
+            uids.remove(&(event.application, uid.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

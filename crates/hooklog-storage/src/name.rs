@@ -96,13 +96,17 @@ fn check(text: &str, limit: usize) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     // Allowed characters are ASCII, so bytes are characters unless the text is refused anyway.
-    if let Some(found) =
-        text.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'))
+    if let Some(found) = text
+        .chars()
+        .find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'))
     {
         return Err(NameError::Character { found });
     }
     if text.len() > limit {
-        return Err(NameError::TooLong { found: text.len(), limit });
+        return Err(NameError::TooLong {
+            found: text.len(),
+            limit,
+        });
     }
     Ok(())
 }
@@ -120,7 +124,13 @@ mod tests {
             ("", Err(NameError::Empty)),
             ("a b", Err(NameError::Character { found: ' ' })),
             ("ä", Err(NameError::Character { found: 'ä' })),
-            (&long, Err(NameError::TooLong { found: 129, limit: 128 })),
+            (
+                &long,
+                Err(NameError::TooLong {
+                    found: 129,
+                    limit: 128,
+                }),
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(text.parse::<Channel>().map(|_| ()), expected, "{text:?}");

@@ -47,7 +47,9 @@ impl Registry {
     ) -> Option<&Arc<Application>> {
         let id = match id_or_uid.parse::<ApplicationId>() {
             Ok(id) => id,
-            Err(_) => *self.application_uids.get(&(organisation, id_or_uid.parse().ok()?))?,
+            Err(_) => *self
+                .application_uids
+                .get(&(organisation, id_or_uid.parse().ok()?))?,
         };
         self.applications.get(&(organisation, id))
     }
@@ -60,7 +62,9 @@ impl Registry {
     ) -> impl DoubleEndedIterator<Item = &Arc<Application>> {
         let low = ApplicationId::from_bytes([0; 20]);
         let high = ApplicationId::from_bytes([0xff; 20]);
-        self.applications.range(within(organisation, range, low, high)).map(|(_, value)| value)
+        self.applications
+            .range(within(organisation, range, low, high))
+            .map(|(_, value)| value)
     }
 
     /// The event type of an organisation, archived or not.
@@ -101,7 +105,9 @@ impl Registry {
     ) -> Option<&Arc<Subscription>> {
         let id = match id_or_uid.parse::<SubscriptionId>() {
             Ok(id) => id,
-            Err(_) => *self.subscription_uids.get(&(application, id_or_uid.parse().ok()?))?,
+            Err(_) => *self
+                .subscription_uids
+                .get(&(application, id_or_uid.parse().ok()?))?,
         };
         self.subscriptions.get(&(application, id))
     }
@@ -114,7 +120,9 @@ impl Registry {
     ) -> impl DoubleEndedIterator<Item = &Arc<Subscription>> {
         let low = SubscriptionId::from_bytes([0; 20]);
         let high = SubscriptionId::from_bytes([0xff; 20]);
-        self.subscriptions.range(within(application, range, low, high)).map(|(_, value)| value)
+        self.subscriptions
+            .range(within(application, range, low, high))
+            .map(|(_, value)| value)
     }
 
     /// Every subscription of every application.
@@ -146,7 +154,9 @@ impl Registry {
 
     fn put_application(&mut self, value: &Arc<Application>) {
         let owner = value.organisation;
-        let old = self.applications.insert((owner, value.id), Arc::clone(value));
+        let old = self
+            .applications
+            .insert((owner, value.id), Arc::clone(value));
         if let Some(uid) = old.and_then(|old| old.uid.clone()) {
             self.application_uids.remove(&(owner, uid));
         }
@@ -157,7 +167,9 @@ impl Registry {
     }
 
     fn delete_application(&mut self, id: ApplicationId) {
-        let Some(owner) = self.application_owners.remove(&id) else { return };
+        let Some(owner) = self.application_owners.remove(&id) else {
+            return;
+        };
         let all = (Bound::Unbounded, Bound::Unbounded);
         let subscriptions: Vec<_> = self.subscriptions(id, all).map(|value| value.id).collect();
         for subscription in subscriptions {
@@ -171,7 +183,9 @@ impl Registry {
 
     fn put_subscription(&mut self, value: &Arc<Subscription>) {
         let owner = value.application;
-        let old = self.subscriptions.insert((owner, value.id), Arc::clone(value));
+        let old = self
+            .subscriptions
+            .insert((owner, value.id), Arc::clone(value));
         if let Some(uid) = old.and_then(|old| old.uid.clone()) {
             self.subscription_uids.remove(&(owner, uid));
         }
@@ -182,7 +196,9 @@ impl Registry {
     }
 
     fn delete_subscription(&mut self, id: SubscriptionId) {
-        let Some(owner) = self.subscription_owners.remove(&id) else { return };
+        let Some(owner) = self.subscription_owners.remove(&id) else {
+            return;
+        };
         let old = self.subscriptions.remove(&(owner, id));
         if let Some(uid) = old.and_then(|old| old.uid.clone()) {
             self.subscription_uids.remove(&(owner, uid));
@@ -190,13 +206,10 @@ impl Registry {
     }
 }
 
+type Bounds<K> = (Bound<K>, Bound<K>);
+
 /// The bounds of `range` among the keys of one owner.
-fn within<O: Copy, K: Copy>(
-    owner: O,
-    range: (Bound<K>, Bound<K>),
-    low: K,
-    high: K,
-) -> (Bound<(O, K)>, Bound<(O, K)>) {
+fn within<O: Copy, K: Copy>(owner: O, range: Bounds<K>, low: K, high: K) -> Bounds<(O, K)> {
     let lower = match range.0 {
         Bound::Unbounded => Bound::Included((owner, low)),
         Bound::Included(key) => Bound::Included((owner, key)),

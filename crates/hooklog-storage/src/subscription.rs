@@ -125,7 +125,11 @@ pub const MAX_OLD_SECRETS: usize = 10;
 impl Endpoint {
     /// The keys that sign at `now`, current first.
     pub fn signing_keys(&self, now: Timestamp) -> impl Iterator<Item = &SecretKey> {
-        let old = self.old_secrets.iter().filter(move |old| old.expires > now).map(|old| &old.key);
+        let old = self
+            .old_secrets
+            .iter()
+            .filter(move |old| old.expires > now)
+            .map(|old| &old.key);
         std::iter::once(&self.secret).chain(old)
     }
 }

@@ -14,7 +14,10 @@ fn the_default_organisation_of_the_compatible_api_parses_and_prints() {
 #[test]
 fn wrong_texts_are_refused_with_the_reason() {
     let cases = [
-        ("app_23rb8YdGqMT0qIzpgGwdXfHirMu", IdError::Prefix { expected: "org_" }),
+        (
+            "app_23rb8YdGqMT0qIzpgGwdXfHirMu",
+            IdError::Prefix { expected: "org_" },
+        ),
         ("org_23rb8Y", IdError::Length { found: 6 }),
         ("org_23rb8YdGqMT0qIzpgGwdXfHirM-", IdError::Alphabet),
         ("org_zzzzzzzzzzzzzzzzzzzzzzzzzzz", IdError::Alphabet),

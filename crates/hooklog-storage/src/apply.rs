@@ -1,0 +1,187 @@
+//! Behind the acks: takes committed frames, packs them into sled, makes barriers, and thereby frees
+//! journal segments.
+//!
+//! **Invariant:** the only writer to sled. `durable` moves only after a barrier that covers it.
+//! Memory gives an event up only after sled shows it.
+//! **Next:** `tail.rs`, which serves what is not applied yet; on open, `recovery.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::config::Compression;
+use crate::engine::{COMMIT_BYTES_MAX, Engine, Op};
+use crate::entry::Committed;
+use crate::offset::Sequence;
+use crate::plan::{Plan, PlanError};
+use crate::poison::Poison;
+use crate::state::State;
+use crate::tail::Ring;
+
+/// Frames are applied together up to this many bytes: sixteen full batches, and with their indexes
+/// still below `COMMIT_BYTES_MAX`, so that one transaction holds them all.
+const APPLY_BYTES: usize = 1 << 20;
+/// A barrier at the latest after this many bytes: a few fdatasyncs a second at full load.
+const BARRIER_BYTES: usize = 16 << 20;
+
+/// The last sequence that sled holds behind a barrier, shared with the committer.
+#[derive(Debug, Default)]
+pub(crate) struct Durable(AtomicU64);
+
+impl Durable {
+    pub(crate) fn get(&self) -> Option<Sequence> {
+        self.0
+            .load(Ordering::Acquire)
+            .checked_sub(1)
+            .map(Sequence::new)
+    }
+
+    pub(crate) fn set(&self, sequence: Option<Sequence>) {
+        self.0.store(
+            sequence.map_or(0, |sequence| sequence.next().get()),
+            Ordering::Release,
+        );
+    }
+}
+
+/// Writes commits into sled; used by the applier's thread and by recovery.
+#[derive(Debug)]
+pub(crate) struct Applier {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) state: State,
+    pub(crate) compression: Compression,
+}
+
+impl Applier {
+    /// Applies commits that follow the state, in groups of a transaction each.
+    pub(crate) fn apply(&mut self, commits: &[Arc<Committed>]) -> Result<(), PlanError> {
+        let mut rest = commits;
+        while !rest.is_empty() {
+            let (group, after) = rest.split_at(group_len(rest));
+            self.apply_group(group)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn apply_group(&mut self, group: &[Arc<Committed>]) -> Result<(), PlanError> {
+        let commits = group.iter().map(AsRef::as_ref);
+        let plan = Plan::of(&self.engine, self.state.clone(), self.compression, commits)?;
+        let (mut ops, last, state) = plan.finish()?;
+        // Only a commit that stands alone is split; replaying it writes the same rows again.
+        while bytes(&ops) + bytes(&last) > COMMIT_BYTES_MAX && ops.len() > 1 {
+            let mut piece = 0;
+            let within = |op: &&Op| {
+                piece += op.bytes();
+                piece <= COMMIT_BYTES_MAX
+            };
+            let count = ops.iter().take_while(within).count().max(1);
+            let head: Vec<Op> = ops.drain(..count).collect();
+            self.engine.commit(&head)?;
+        }
+        ops.extend(last);
+        self.engine.commit(&ops)?;
+        self.state = state;
+        Ok(())
+    }
+}
+
+/// How many commits go into the next transaction: at least one.
+fn group_len(commits: &[Arc<Committed>]) -> usize {
+    let mut bytes = 0;
+    let within = |commit: &&Arc<Committed>| {
+        bytes += commit.bytes;
+        bytes <= APPLY_BYTES
+    };
+    commits.iter().take_while(within).count().max(1)
+}
+
+fn bytes(ops: &[Op]) -> usize {
+    ops.iter().map(Op::bytes).sum()
+}
+
+/// The applier's thread.
+pub(crate) struct ApplyLoop {
+    pub(crate) applier: Applier,
+    pub(crate) input: Receiver<Arc<Committed>>,
+    pub(crate) ring: Arc<Ring>,
+    pub(crate) durable: Arc<Durable>,
+    pub(crate) poison: Poison,
+    pub(crate) barrier_interval: Duration,
+    /// Called with commits that sled shows from now on.
+    pub(crate) applied: OnApplied,
+}
+
+/// Hears of commits that sled shows.
+pub(crate) type OnApplied = Box<dyn Fn(&[Arc<Committed>]) + Send>;
+
+impl ApplyLoop {
+    /// Runs until the committer is gone and all is applied, or until an error. Its clock only paces
+    /// barriers and decides nothing that is stored.
+    pub(crate) fn run(mut self) {
+        if let Err(error) = self.work() {
+            self.poison.set(&error.to_string());
+            // Whoever waits for room or for an applied state must look at the poison.
+            self.ring.wake();
+        }
+    }
+
+    fn work(&mut self) -> Result<(), PlanError> {
+        let mut held: Vec<Arc<Committed>> = Vec::new();
+        let mut held_bytes = 0;
+        let mut unbarriered = 0;
+        let mut deadline: Option<Instant> = None;
+        loop {
+            let (received, closed) = self.receive(deadline);
+            if let Some(commit) = received {
+                held_bytes += commit.bytes;
+                // An empty frame (a seal) is worth no write of its own.
+                if deadline.is_none() && commit.bytes > EMPTY_BODY_BYTES {
+                    deadline = Some(Instant::now() + self.barrier_interval);
+                }
+                held.push(commit);
+            }
+            let due = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let asked = self.ring.apply_asked();
+            if held_bytes >= APPLY_BYTES || due || closed || asked {
+                self.applier.apply(&held)?;
+                unbarriered += held_bytes;
+                (self.applied)(&held);
+                let sequence = self.applier.state.applied;
+                self.ring.applied(sequence);
+                held.clear();
+                held_bytes = 0;
+            }
+            if due || closed || unbarriered >= BARRIER_BYTES {
+                self.applier.engine.barrier().map_err(PlanError::from)?;
+                self.durable.set(self.applier.state.applied);
+                unbarriered = 0;
+                deadline = None;
+            }
+            if closed {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next commit, if one comes before the deadline; and whether there will be no more.
+    fn receive(&self, deadline: Option<Instant>) -> (Option<Arc<Committed>>, bool) {
+        let wait = deadline.map_or(IDLE_POLL, |deadline| {
+            deadline
+                .saturating_duration_since(Instant::now())
+                .min(IDLE_POLL)
+        });
+        match self.input.recv_timeout(wait) {
+            Ok(commit) => (Some(commit), false),
+            Err(RecvTimeoutError::Timeout) => (None, false),
+            Err(RecvTimeoutError::Disconnected) => (None, true),
+        }
+    }
+}
+
+/// How long the applier sleeps at most, so that a request to apply now is seen soon.
+const IDLE_POLL: Duration = Duration::from_millis(100);
+/// Body bytes of a frame without anything in it: the length of its records.
+pub(crate) const EMPTY_BODY_BYTES: usize = 4;

@@ -1,0 +1,288 @@
+//! The journal: what stands between a publisher's 2xx and power loss.
+//!
+//! A few preallocated, zero-filled segment files, recycled in place. A group commit is one frame;
+//! one `fdatasync` later it is acked. Segments below what sled holds durably are used again.
+//!
+//! ```text
+//! segment:  header 64 B (epoch, first sequence) · zeros to 4,096 · frames · zeros or stale frames
+//! frame:    header 56 B · body (entry.rs) · CRC32C of both · zeros to a multiple of 8
+//! ```
+//!
+//! **Invariant:** a segment's header is durable before its first frame is written, the segment
+//! before it is durable before that, and a segment is recycled only when sled holds all of its
+//! frames behind a barrier and a younger retired segment is kept.
+//! **Next:** `journal/layout.rs` (bytes), `journal/scan.rs` (reading back), then `apply.rs`.
+
+pub(crate) mod layout;
+pub(crate) mod scan;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::codec::CodecError;
+use crate::directory::{IoError, io_error, sync_directory};
+use crate::entry;
+use crate::event::Record;
+use crate::journal::layout::{FRAMES_START, FrameHeader, SegmentHeader};
+use crate::offset::{Offset, Sequence};
+
+/// Zeros are written in pieces of this size.
+const ZERO_FILL_BYTES: usize = 1 << 20;
+
+/// Why the journal could not take a frame.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error("a commit of {found} bytes does not fit a journal segment of {limit} bytes")]
+    TooLarge { found: u64, limit: u64 },
+}
+
+/// What the next frame holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draft<'a> {
+    pub(crate) sequence: Sequence,
+    pub(crate) base: Offset,
+    pub(crate) records: &'a [Record],
+    pub(crate) entries: &'a [entry::Entry],
+}
+
+/// What was written of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Bytes of the body.
+    pub(crate) body_bytes: usize,
+    /// CRC of the frame, for the chain.
+    pub(crate) crc: u32,
+}
+
+/// The writing end. Owned by the committer.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    directory: PathBuf,
+    segment_bytes: u64,
+    segments: Vec<Segment>,
+    /// Index of the segment being written.
+    active: usize,
+    /// Where the next frame goes in it.
+    position: u64,
+    next_epoch: u64,
+    /// CRC of the last frame.
+    chain: u32,
+    /// All frames up to this one are durable here.
+    synced: Option<Sequence>,
+    /// The last frame written, if it is not synced yet.
+    unsynced: Option<Sequence>,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    path: PathBuf,
+    file: File,
+    /// 0 until it is first used.
+    epoch: u64,
+    /// The last frame in it.
+    last: Option<Sequence>,
+}
+
+impl Journal {
+    /// Opens the journal for writing after a scan whose frames are all durable in sled: the next
+    /// frame starts a new epoch, so nothing that was in the segments matters any more.
+    pub(crate) fn open(
+        directory: &Path,
+        segment_bytes: u64,
+        last_epoch: u64,
+        chain: u32,
+        next: Sequence,
+    ) -> Result<Self, JournalError> {
+        let mut segments = Vec::new();
+        for path in scan::segment_paths(directory)? {
+            let file = open_segment(&path, false)?;
+            segments.push(Segment {
+                path,
+                file,
+                epoch: 0,
+                last: None,
+            });
+        }
+        let mut journal = Self {
+            directory: directory.to_path_buf(),
+            segment_bytes,
+            segments,
+            active: usize::MAX,
+            position: segment_bytes,
+            next_epoch: last_epoch + 1,
+            chain,
+            synced: None,
+            unsynced: None,
+            scratch: Vec::new(),
+        };
+        // Two from the start: the first rotation under load then costs no zero-filling.
+        while journal.segments.len() < 2 {
+            journal.create_segment()?;
+        }
+        journal.rotate(next, None)?;
+        Ok(journal)
+    }
+
+    /// Writes a frame. It is not durable before [`sync`](Self::sync) returned.
+    /// `durable` is the last sequence that sled holds behind a barrier.
+    pub(crate) fn append(
+        &mut self,
+        draft: Draft<'_>,
+        durable: Option<Sequence>,
+    ) -> Result<Written, JournalError> {
+        self.scratch.clear();
+        self.scratch.resize(layout::FRAME_HEADER_BYTES, 0);
+        entry::encode(draft.records, draft.entries, &mut self.scratch)?;
+        let body_bytes = self.scratch.len() - layout::FRAME_HEADER_BYTES;
+        let frame_bytes = layout::frame_bytes(body_bytes);
+        let limit = self.segment_bytes - FRAMES_START;
+        if frame_bytes > limit {
+            return Err(JournalError::TooLarge {
+                found: frame_bytes,
+                limit,
+            });
+        }
+        if self.position + frame_bytes > self.segment_bytes {
+            self.rotate(draft.sequence, durable)?;
+        }
+        let segment = self.segments.get_mut(self.active).ok_or_else(no_segment)?;
+        let header = FrameHeader {
+            epoch: segment.epoch,
+            sequence: draft.sequence,
+            synced: self.synced,
+            base: draft.base,
+            count: u32::try_from(draft.records.len()).unwrap_or(u32::MAX),
+            previous_crc: self.chain,
+            body_bytes: u32::try_from(body_bytes).unwrap_or(u32::MAX),
+        };
+        let crc = layout::seal(&header, &mut self.scratch);
+        segment
+            .file
+            .write_all_at(&self.scratch, self.position)
+            .map_err(io_error("write a frame to", &segment.path))?;
+        segment.last = Some(draft.sequence);
+        self.position += frame_bytes;
+        self.chain = crc;
+        self.unsynced = Some(draft.sequence);
+        Ok(Written { body_bytes, crc })
+    }
+
+    /// Makes every frame written so far durable. After an error nothing may be acked any more.
+    pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
+        let Some(sequence) = self.unsynced else {
+            return Ok(());
+        };
+        let segment = self.segments.get(self.active).ok_or_else(no_segment)?;
+        segment
+            .file
+            .sync_data()
+            .map_err(io_error("fdatasync", &segment.path))?;
+        self.synced = Some(sequence);
+        self.unsynced = None;
+        Ok(())
+    }
+
+    /// Whether the last frame is durable, but no later frame says so yet.
+    pub(crate) fn needs_seal(&self) -> bool {
+        self.unsynced.is_none() && self.synced.is_some()
+    }
+
+    /// Turns to a free segment, or makes one.
+    fn rotate(&mut self, first: Sequence, durable: Option<Sequence>) -> Result<(), JournalError> {
+        // IMPORTANT: the old segment is durable before the new header exists; the scan takes the
+        // header as proof that everything below `first` was complete.
+        self.sync()?;
+        let next = match self.recyclable(durable) {
+            Some(index) => index,
+            None => self.create_segment()?,
+        };
+        let header = SegmentHeader {
+            epoch: self.next_epoch,
+            first,
+            segment_bytes: self.segment_bytes,
+        };
+        let segment = self.segments.get_mut(next).ok_or_else(no_segment)?;
+        let action = "start the segment";
+        segment
+            .file
+            .write_all_at(&header.encode(), 0)
+            .map_err(io_error(action, &segment.path))?;
+        segment
+            .file
+            .sync_data()
+            .map_err(io_error("fdatasync", &segment.path))?;
+        segment.epoch = self.next_epoch;
+        segment.last = None;
+        self.next_epoch += 1;
+        self.active = next;
+        self.position = FRAMES_START;
+        Ok(())
+    }
+
+    /// The oldest segment that may be overwritten. The youngest retired one is kept: sled may let
+    /// go of an old segment of its own a little before our barrier covers the move.
+    fn recyclable(&self, durable: Option<Sequence>) -> Option<usize> {
+        let retired = || {
+            self.segments
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| *index != self.active)
+        };
+        let youngest = retired().map(|(_, segment)| segment.epoch).max()?;
+        retired()
+            .filter(|(_, segment)| segment.epoch == 0 || segment.epoch < youngest)
+            .filter(|(_, segment)| segment.last.is_none_or(|last| Some(last) <= durable))
+            .min_by_key(|(_, segment)| segment.epoch)
+            .map(|(index, _)| index)
+    }
+
+    /// Adds a zero-filled segment; a fallocated one would cost metadata at each sync.
+    fn create_segment(&mut self) -> Result<usize, JournalError> {
+        let index = self.segments.len();
+        let path = self.directory.join(scan::segment_name(index));
+        let file = open_segment(&path, true)?;
+        let zeros = vec![0; ZERO_FILL_BYTES];
+        let mut position = 0;
+        while position < self.segment_bytes {
+            let left = usize::try_from(self.segment_bytes - position).unwrap_or(ZERO_FILL_BYTES);
+            let piece = zeros.get(..left.min(ZERO_FILL_BYTES)).unwrap_or_default();
+            file.write_all_at(piece, position)
+                .map_err(io_error("zero-fill", &path))?;
+            position += piece.len() as u64;
+        }
+        file.sync_all().map_err(io_error("fsync", &path))?;
+        sync_directory(&self.directory)?;
+        self.segments.push(Segment {
+            path,
+            file,
+            epoch: 0,
+            last: None,
+        });
+        Ok(index)
+    }
+}
+
+fn open_segment(path: &Path, create: bool) -> Result<File, IoError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(create)
+        .open(path)
+        .map_err(io_error("open", path))
+}
+
+/// `active` always names a segment after `open`; told as an error rather than a panic.
+fn no_segment() -> IoError {
+    io_error("write to", Path::new("journal"))(io::Error::other("no segment is active"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Reading the journal back after a restart.
+//!
+//! **Invariant:** either every frame above `applied` that was ever synced is returned, in order, or
+//! the scan fails with the first place that is damaged. It never writes.
+//! **Next:** `recovery.rs`, which applies the frames.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::directory::{IoError, io_error};
+use crate::entry::{self, Committed};
+use crate::journal::layout::{self, ALIGNMENT, FRAMES_START, FrameHeader, SegmentHeader};
+use crate::offset::Sequence;
+
+/// Why the journal cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScanError {
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// A frame that was durable is not readable.
+    #[error("journal frame {sequence} is damaged at byte {position} of {path}: {reason}")]
+    Damaged {
+        path: PathBuf,
+        position: u64,
+        sequence: Sequence,
+        reason: &'static str,
+    },
+    /// Frames between sled and the journal, or between two segments, are not there.
+    #[error(
+        "journal frames {from} up to {to} are missing: a segment file was lost, or the database is older than the journal"
+    )]
+    Missing { from: Sequence, to: Sequence },
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    /// The highest epoch in any segment.
+    pub(crate) last_epoch: u64,
+}
+
+/// The name of the segment with this number.
+pub(crate) fn segment_name(index: usize) -> String {
+    format!("journal-{index:03}.segment")
+}
+
+/// All segment files of a directory, by name.
+pub(crate) fn segment_paths(directory: &Path) -> Result<Vec<PathBuf>, IoError> {
+    let list = io_error("list", directory);
+    let mut paths = fs::read_dir(directory)
+        .and_then(|entries| {
+            entries
+                .map(|e| e.map(|e| e.path()))
+                .collect::<Result<Vec<_>, _>>()
+        })
+        .map_err(list)?;
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "segment")
+    });
+    paths.sort();
+    Ok(paths)
+}
+
+/// Hands every intact frame above `applied` to `visit`, in order.
+pub(crate) fn scan<E: From<ScanError>>(
+    directory: &Path,
+    applied: Option<Sequence>,
+    mut visit: impl FnMut(Committed) -> Result<(), E>,
+) -> Result<Scan, E> {
+    let segments = headers(directory)?;
+    let mut next = applied.map_or(Sequence::ZERO, Sequence::next);
+    let last_epoch = segments
+        .iter()
+        .map(|(header, _)| header.epoch)
+        .max()
+        .unwrap_or(0);
+    for (index, (header, path)) in segments.iter().enumerate() {
+        // Everything below the next segment's first frame was durable before that segment began.
+        let following = segments.get(index + 1).map(|(header, _)| header.first);
+        if following.is_some_and(|following| following <= next) {
+            continue;
+        }
+        if header.first > next {
+            return Err(ScanError::Missing {
+                from: next,
+                to: header.first,
+            }
+            .into());
+        }
+        let mut segment = SegmentScan::read(path, header)?;
+        while let Some(frame) = segment.next()? {
+            if frame.sequence >= next {
+                next = frame.sequence.next();
+                visit(frame)?;
+            }
+        }
+        segment.check_end(next, following)?;
+    }
+    Ok(Scan { last_epoch })
+}
+
+/// The segments that are in use, by epoch.
+fn headers(directory: &Path) -> Result<Vec<(SegmentHeader, PathBuf)>, ScanError> {
+    let mut segments = Vec::new();
+    let mut headless = Vec::new();
+    for path in segment_paths(directory)? {
+        let bytes = head(&path)?;
+        match SegmentHeader::decode(&bytes) {
+            Some(header) => segments.push((header, path)),
+            None => headless.push((path, bytes)),
+        }
+    }
+    segments.sort_by_key(|(header, _)| header.epoch);
+    let newest = segments.last().map_or(0, |(header, _)| header.epoch);
+    for (path, bytes) in headless {
+        // Never used (zeros), or torn while it was started: then no frame of its epoch follows.
+        let start = usize::try_from(FRAMES_START).unwrap_or(usize::MAX);
+        let frame = bytes.get(start..).and_then(FrameHeader::decode);
+        if let Some(frame) = frame.filter(|frame| frame.epoch > newest) {
+            let (position, sequence) = (0, frame.sequence);
+            let reason = "the segment's header is broken but frames follow it";
+            return Err(ScanError::Damaged {
+                path,
+                position,
+                sequence,
+                reason,
+            });
+        }
+    }
+    Ok(segments)
+}
+
+/// The first bytes of a segment: its header and the header of its first frame.
+fn head(path: &Path) -> Result<Vec<u8>, IoError> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let bytes_wanted = FRAMES_START + layout::FRAME_HEADER_BYTES as u64;
+    fs::File::open(path)
+        .and_then(|file| file.take(bytes_wanted).read_to_end(&mut bytes))
+        .map_err(io_error("read", path))?;
+    Ok(bytes)
+}
+
+/// Walks through the frames of one segment.
+struct SegmentScan<'a> {
+    path: &'a Path,
+    epoch: u64,
+    bytes: Bytes,
+    position: usize,
+    expected: Sequence,
+    /// CRC of the frame before, once there is one.
+    chain: Option<u32>,
+}
+
+impl<'a> SegmentScan<'a> {
+    fn read(path: &'a Path, header: &SegmentHeader) -> Result<Self, ScanError> {
+        let bytes = Bytes::from(fs::read(path).map_err(io_error("read", path))?);
+        let position = usize::try_from(FRAMES_START).unwrap_or(usize::MAX);
+        let (epoch, expected) = (header.epoch, header.first);
+        Ok(Self {
+            path,
+            epoch,
+            bytes,
+            position,
+            expected,
+            chain: None,
+        })
+    }
+
+    /// The next intact frame.
+    fn next(&mut self) -> Result<Option<Committed>, ScanError> {
+        let rest = self.bytes.get(self.position..).unwrap_or_default();
+        let intact = FrameHeader::decode(rest)
+            .filter(|header| header.epoch == self.epoch && header.sequence == self.expected)
+            .filter(|header| self.chain.is_none_or(|chain| chain == header.previous_crc))
+            .and_then(|header| header.body(rest).map(|(body, crc)| (header, body, crc)));
+        let Some((header, body, crc)) = intact else {
+            return Ok(None);
+        };
+        let body = self.bytes.slice_ref(body);
+        let decoded = entry::decode(&body, header.base, header.count);
+        let (records, entries) = decoded.map_err(|_| ScanError::Damaged {
+            path: self.path.to_path_buf(),
+            position: self.position as u64,
+            sequence: header.sequence,
+            reason: "its checksum holds but its body cannot be decoded",
+        })?;
+        self.position += usize::try_from(layout::frame_bytes(body.len())).unwrap_or(usize::MAX);
+        self.expected = header.sequence.next();
+        self.chain = Some(crc);
+        let (sequence, base, bytes) = (header.sequence, header.base, body.len());
+        Ok(Some(Committed {
+            sequence,
+            base,
+            records,
+            entries,
+            bytes,
+            crc,
+        }))
+    }
+
+    /// Decides whether the place where the frames ended is the end or damage. Frames below `next`
+    /// are in sled, so damage among them does not matter.
+    fn check_end(&self, next: Sequence, following: Option<Sequence>) -> Result<(), ScanError> {
+        let damaged = |reason| ScanError::Damaged {
+            path: self.path.to_path_buf(),
+            position: self.position as u64,
+            sequence: self.expected,
+            reason,
+        };
+        if following.is_some_and(|following| next < following) {
+            return Err(damaged("the next segment proves that it was durable"));
+        }
+        let rest = self.bytes.get(self.position..).unwrap_or_default();
+        let proof = (ALIGNMENT..rest.len())
+            .step_by(ALIGNMENT)
+            .filter_map(|at| rest.get(at..).and_then(FrameHeader::decode))
+            .any(|later| {
+                later.epoch == self.epoch && later.synced.is_some_and(|synced| synced >= next)
+            });
+        if proof {
+            Err(damaged("a later frame proves that it was durable"))
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Tree names and key bytes; no other file knows them. Integers are big endian, so that the order
+//! of keys is the order of positions.
+//!
+//! | family | key | value | changed |
+//! |---|---|---|---|
+//! | `state` | `"state"` | where the applier stands (codec) | with each apply |
+//! | `log` | base offset u64, chunk u16 | record batch, in chunks | written once |
+//! | `app_log` | application 20, base offset u64 | positions u16 in that batch | written once |
+//! | `event_uid` | application 20, uid | event id 20 | written once |
+//! | `registry` | kind u8, owner 20, id or name | the value (codec) | replaced |
+//! | `cursor` | subscription 20 | cursor (codec) | replaced |
+//! | `retry` | subscription 20, offset u64 | parked delivery (codec) | put, removed |
+//! | `attempt` | base number u64, chunk u16 | batch of attempts, in chunks | written once |
+//! | `attempt_by_event` | offset / 1,024 u64, base number u64 | (offset % 1,024, position) u16 each | once |
+//! | `attempt_by_subscription` | subscription 20, base number u64 | positions u16 | written once |
+//!
+//! **Invariant:** names and layouts are on disk: they change only with the format version.
+//! **Next:** `engine.rs`.
+
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
+use crate::name::{EventTypeName, Uid};
+use crate::offset::Offset;
+
+/// The families of keys, one tree each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Family {
+    State,
+    Log,
+    AppLog,
+    EventUid,
+    Registry,
+    Cursor,
+    Retry,
+    Attempt,
+    AttemptByEvent,
+    AttemptBySubscription,
+}
+
+impl Family {
+    /// Every family with the name of its tree, in the order of the trees.
+    pub(crate) const ALL: [(Self, &'static str); 10] = [
+        (Self::State, "state"),
+        (Self::Log, "log"),
+        (Self::AppLog, "app_log"),
+        (Self::EventUid, "event_uid"),
+        (Self::Registry, "registry"),
+        (Self::Cursor, "cursor"),
+        (Self::Retry, "retry"),
+        (Self::Attempt, "attempt"),
+        (Self::AttemptByEvent, "attempt_by_event"),
+        (Self::AttemptBySubscription, "attempt_by_subscription"),
+    ];
+
+    /// Families whose rows are summed up in the applier's state, because no chain of batches would
+    /// tell that a row of them was lost.
+    pub(crate) const SUMMED: [Self; 3] = [Self::Registry, Self::Cursor, Self::Retry];
+}
+
+/// The one key of `state`.
+pub(crate) const STATE: &[u8] = b"state";
+
+/// How many offsets share a key of `attempt_by_event`: a `u16` holds the rest, and one page of keys
+/// serves a message's attempts even when they were made hours apart.
+pub(crate) const ATTEMPT_BLOCK: u64 = 1024;
+
+/// Kinds of registry rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Organisation = 1,
+    Application = 2,
+    EventType = 3,
+    Subscription = 4,
+}
+
+/// Key of one chunk of a batch.
+pub(crate) fn batch(base: u64, chunk: u16) -> Vec<u8> {
+    join(&[&base.to_be_bytes(), &chunk.to_be_bytes()])
+}
+
+/// The base in the key of a chunk.
+pub(crate) fn batch_base(key: &[u8]) -> Option<u64> {
+    key.first_chunk::<8>().map(|base| u64::from_be_bytes(*base))
+}
+
+/// An owner's 20 bytes and a batch's base: `app_log`, `attempt_by_subscription`.
+pub(crate) fn owned(owner: &[u8; 20], base: u64) -> Vec<u8> {
+    join(&[owner, &base.to_be_bytes()])
+}
+
+/// The number in the last eight bytes of a key.
+pub(crate) fn last_number(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>()
+        .map(|number| u64::from_be_bytes(*number))
+}
+
+/// Key of `attempt_by_event`.
+pub(crate) fn attempt_by_event(offset: Offset, base: u64) -> Vec<u8> {
+    join(&[
+        &(offset.get() / ATTEMPT_BLOCK).to_be_bytes(),
+        &base.to_be_bytes(),
+    ])
+}
+
+/// The place of an offset in its block.
+pub(crate) fn in_block(offset: Offset) -> u16 {
+    u16::try_from(offset.get() % ATTEMPT_BLOCK).unwrap_or(u16::MAX)
+}
+
+pub(crate) fn event_uid(application: ApplicationId, uid: &Uid) -> Vec<u8> {
+    join(&[application.as_bytes(), uid.as_str().as_bytes()])
+}
+
+pub(crate) fn organisation(id: OrganisationId) -> Vec<u8> {
+    join(&[&[Kind::Organisation as u8], id.as_bytes()])
+}
+
+/// Application ids are unique over organisations; the owner is in the value.
+pub(crate) fn application(id: ApplicationId) -> Vec<u8> {
+    join(&[&[Kind::Application as u8], id.as_bytes()])
+}
+
+pub(crate) fn event_type(owner: OrganisationId, name: &EventTypeName) -> Vec<u8> {
+    join(&[
+        &[Kind::EventType as u8],
+        owner.as_bytes(),
+        name.as_str().as_bytes(),
+    ])
+}
+
+pub(crate) fn subscription(id: SubscriptionId) -> Vec<u8> {
+    join(&[&[Kind::Subscription as u8], id.as_bytes()])
+}
+
+/// The kind of a registry key.
+pub(crate) fn registry_kind(key: &[u8]) -> Option<Kind> {
+    Some(match key.first()? {
+        1 => Kind::Organisation,
+        2 => Kind::Application,
+        3 => Kind::EventType,
+        4 => Kind::Subscription,
+        _ => return None,
+    })
+}
+
+pub(crate) fn cursor(id: SubscriptionId) -> Vec<u8> {
+    id.as_bytes().to_vec()
+}
+
+pub(crate) fn retry(id: SubscriptionId, offset: Offset) -> Vec<u8> {
+    join(&[id.as_bytes(), &offset.get().to_be_bytes()])
+}
+
+/// The subscription in a key of `cursor` or `retry`.
+pub(crate) fn subscription_of(key: &[u8]) -> Option<SubscriptionId> {
+    key.first_chunk::<20>()
+        .map(|id| SubscriptionId::from_bytes(*id))
+}
+
+fn join(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}

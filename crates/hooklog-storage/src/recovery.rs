@@ -1,0 +1,297 @@
+//! Opening: from files to a log that may be written to.
+//!
+//! 1. LOCK, MANIFEST, sled's files (`directory.rs`).
+//! 2. sled, with one retry without its derived snapshots.
+//! 3. The rows that sled recovered are checked against sums and chains (`verify.rs`).
+//! 4. The journal above sled's state is applied.
+//! 5. A barrier; from here the journal starts anew.
+//!
+//! **Invariant:** after `recover` everything that was ever acked is in sled, durably, or the error
+//! says what is not. Doing it twice is doing it once.
+//! **Next:** `log.rs`, which starts the threads.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::apply::Applier;
+use crate::attempt::Cursor;
+use crate::codec::{self, CodecError};
+use crate::config::Config;
+use crate::directory::{Directory, DirectoryError, Manifest};
+use crate::engine::{self, Engine, EngineError};
+use crate::entry::Committed;
+use crate::journal::scan::ScanError;
+use crate::journal::{self, Journal, JournalError};
+use crate::keys::{self, Family};
+use crate::offset::{AttemptSeq, Offset, Sequence};
+use crate::plan::PlanError;
+use crate::registry::Registry;
+use crate::state::{RowSum, State};
+use crate::verify::{self, VerifyError};
+
+/// Why a log did not open. The directory is as it was, but for what recovery had applied.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the log in {directory}: {kind}")]
+pub struct OpenError {
+    /// The data directory.
+    pub directory: std::path::PathBuf,
+    /// What is wrong.
+    pub kind: OpenErrorKind,
+}
+
+/// What can be wrong with a data directory.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenErrorKind {
+    /// A setting is out of its range.
+    #[error("{field} is {found}, but must be {expected}")]
+    Config {
+        /// Which setting.
+        field: &'static str,
+        /// Its value.
+        found: u64,
+        /// What is allowed.
+        expected: String,
+    },
+    /// The directory cannot be used as it is, or another process uses it.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The database did not open, or failed while the journal was applied.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The journal is damaged: acked events would be missing.
+    #[error("{reason}; restore a backup, or keep the directory for salvage")]
+    Journal {
+        /// The first damaged or missing place.
+        reason: String,
+    },
+    /// The journal cannot be written.
+    #[error("the journal cannot be started: {reason}")]
+    JournalStart {
+        /// What was tried and what the system said.
+        reason: String,
+    },
+    /// The database opened, but what it recovered is not what was written.
+    #[error(
+        "the database is damaged: {reason}; restore a backup, or keep the directory for salvage"
+    )]
+    Damaged {
+        /// The first damaged place.
+        reason: String,
+    },
+}
+
+impl From<ScanError> for OpenErrorKind {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Io(error) => Self::Directory(error.into()),
+            ScanError::Damaged { .. } | ScanError::Missing { .. } => Self::Journal {
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+impl From<JournalError> for OpenErrorKind {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io(error) => Self::Directory(error.into()),
+            JournalError::Codec(_) | JournalError::TooLarge { .. } => Self::JournalStart {
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+impl From<PlanError> for OpenErrorKind {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Engine(error) => Self::Engine(error),
+            PlanError::Codec(error) => error.into(),
+        }
+    }
+}
+
+impl From<CodecError> for OpenErrorKind {
+    fn from(error: CodecError) -> Self {
+        Self::Damaged {
+            reason: error.to_string(),
+        }
+    }
+}
+
+impl From<VerifyError> for OpenErrorKind {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Engine(error) => Self::Engine(error),
+            VerifyError::Read(error) => Self::Damaged {
+                reason: error.to_string(),
+            },
+            VerifyError::Hole { .. } | VerifyError::Chain { .. } | VerifyError::Index { .. } => {
+                Self::Damaged {
+                    reason: error.to_string(),
+                }
+            }
+        }
+    }
+}
+
+/// Everything that a recovered log starts from.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) directory: Directory,
+    pub(crate) applier: Applier,
+    pub(crate) journal: Journal,
+    pub(crate) registry: Registry,
+}
+
+/// Opens, creating or recovering.
+pub(crate) fn recover(config: &Config) -> Result<Recovered, OpenErrorKind> {
+    check(config)?;
+    let manifest = Manifest {
+        journal_segment_bytes: config.journal_segment_bytes,
+        sled_segment_bytes: engine::SEGMENT_BYTES,
+    };
+    let directory = Directory::open(&config.directory, manifest)?;
+    let engine = Arc::new(open_engine(&directory)?);
+    let state = match engine.get(Family::State, keys::STATE)? {
+        Some(bytes) => codec::decode(&bytes)?,
+        None => State::default(),
+    };
+    let mut applier = Applier {
+        engine,
+        state,
+        compression: config.compression,
+    };
+    check_sum(&applier)?;
+    let verified = verify::verify(&applier.engine, &applier.state)?;
+    (applier.state.verified, applier.state.attempts_verified) = verified;
+
+    let scan = {
+        let mut waiting: Vec<Arc<Committed>> = Vec::new();
+        let mut bytes = 0;
+        let applied = applier.state.applied;
+        let scan = journal::scan::scan::<OpenErrorKind>(&directory.journal(), applied, |commit| {
+            bytes += commit.bytes;
+            waiting.push(Arc::new(commit));
+            if bytes >= REPLAY_BYTES {
+                applier.apply(&waiting)?;
+                waiting.clear();
+                bytes = 0;
+            }
+            Ok(())
+        })?;
+        applier.apply(&waiting)?;
+        scan
+    };
+    applier.engine.barrier()?;
+
+    let next = applier.state.applied.map_or(Sequence::ZERO, Sequence::next);
+    let journal = Journal::open(
+        &directory.journal(),
+        config.journal_segment_bytes,
+        scan.last_epoch,
+        applier.state.journal_crc,
+        next,
+    )?;
+    if directory.fresh {
+        directory.finish(manifest)?;
+    }
+    let registry = load_registry(&applier.engine)?;
+    Ok(Recovered {
+        directory,
+        applier,
+        journal,
+        registry,
+    })
+}
+
+/// Journal frames are applied in pieces of this size while they are read back.
+const REPLAY_BYTES: usize = 8 << 20;
+
+/// Smallest and largest journal segment: room for a few commits; a few seconds of zero-filling.
+const JOURNAL_SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 30);
+
+fn check(config: &Config) -> Result<(), OpenErrorKind> {
+    let found = config.journal_segment_bytes;
+    if !JOURNAL_SEGMENT_BYTES.contains(&found) {
+        let expected = format!(
+            "from {} to {}",
+            JOURNAL_SEGMENT_BYTES.start(),
+            JOURNAL_SEGMENT_BYTES.end()
+        );
+        return Err(OpenErrorKind::Config {
+            field: "journal_segment_bytes",
+            found,
+            expected,
+        });
+    }
+    let limit = config.payload_bytes_limit();
+    if config.payload_bytes_max > limit {
+        return Err(OpenErrorKind::Config {
+            field: "payload_bytes_max",
+            found: config.payload_bytes_max as u64,
+            expected: format!("at most {limit} with journal segments of {found} bytes"),
+        });
+    }
+    Ok(())
+}
+
+fn open_engine(directory: &Directory) -> Result<Engine, OpenErrorKind> {
+    let open = || Engine::open(&directory.sled(), &directory.sled_file());
+    match open() {
+        Ok(engine) => Ok(engine),
+        Err(error) => {
+            tracing::warn!(%error, "the database did not open; trying without its snapshots, which are derived");
+            directory.set_snapshots_aside()?;
+            Ok(open()?)
+        }
+    }
+}
+
+/// Compares the rows of the summed families with their sum, and decodes each once.
+fn check_sum(applier: &Applier) -> Result<(), OpenErrorKind> {
+    let mut sum = RowSum::default();
+    for family in Family::SUMMED {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        applier
+            .engine
+            .scan::<OpenErrorKind>(family, all, |key, value| {
+                sum.add(family, key, value);
+                if family == Family::Cursor {
+                    codec::decode::<Cursor>(value)?;
+                }
+                Ok(())
+            })?;
+    }
+    if sum == applier.state.sum {
+        return Ok(());
+    }
+    let reason = "rows of the registry, of cursors or of parked deliveries are missing or old";
+    Err(OpenErrorKind::Damaged {
+        reason: reason.to_owned(),
+    })
+}
+
+fn load_registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
+    let mut registry = Registry::default();
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    engine.scan::<OpenErrorKind>(Family::Registry, all, |key, value| {
+        use crate::change::Change;
+        let change = match keys::registry_kind(key) {
+            Some(keys::Kind::Organisation) => Change::PutOrganisation(codec::decode(value)?),
+            Some(keys::Kind::Application) => Change::PutApplication(codec::decode(value)?),
+            Some(keys::Kind::EventType) => Change::PutEventType(codec::decode(value)?),
+            Some(keys::Kind::Subscription) => Change::PutSubscription(codec::decode(value)?),
+            None => {
+                let reason = "a registry row has an unknown kind".to_owned();
+                return Err(OpenErrorKind::Damaged { reason });
+            }
+        };
+        registry.apply(&change);
+        Ok(())
+    })?;
+    Ok(registry)
+}
+
+/// Up to where an open has verified events and attempts, with the CRCs of the last batches.
+pub(crate) type Verified = ((Offset, u32), (AttemptSeq, u32));

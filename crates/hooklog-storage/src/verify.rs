@@ -1,0 +1,160 @@
+//! Checking what sled recovered: it skips damaged log messages silently, so batches must stand in a
+//! row without holes, each with a good checksum and the CRC of the one before it, and each event
+//! must be named by its application's index.
+//!
+//! **Invariant:** everything between the last verified position and the state's end is looked at.
+//! **Next:** `recovery.rs`, which goes on with the journal.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::engine::{Engine, EngineError};
+use crate::frame::{self, Batch, FrameError};
+use crate::id::ApplicationId;
+use crate::keys::{self, Family};
+use crate::offset::{AttemptSeq, Offset};
+use crate::read::{ReadError, corrupt};
+use crate::record;
+use crate::recovery::Verified;
+use crate::state::State;
+
+/// What does not fit.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VerifyError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{what} from {from} to {to} are missing")]
+    Hole {
+        what: &'static str,
+        from: u64,
+        to: u64,
+    },
+    #[error("the batch of {what} at {base} does not follow the one before it")]
+    Chain { what: &'static str, base: u64 },
+    #[error("the events at {base} are not in the index of application {application}")]
+    Index {
+        base: u64,
+        application: ApplicationId,
+    },
+}
+
+/// Checks everything above what was verified before.
+pub(crate) fn verify(engine: &Engine, state: &State) -> Result<Verified, VerifyError> {
+    let (from, crc) = state.verified;
+    let crc = walk(
+        engine,
+        Family::Log,
+        from.get()..state.end.get(),
+        crc,
+        |batch| check_index(engine, batch),
+    )?;
+    let (from, attempts_crc) = state.attempts_verified;
+    let range = from.get()..state.attempts.get();
+    let attempts_crc = walk(engine, Family::Attempt, range, attempts_crc, |_| Ok(()))?;
+    let chained = [
+        ("events", crc, state.events_crc),
+        ("attempts", attempts_crc, state.attempts_crc),
+    ];
+    for (what, found, expected) in chained {
+        if found != expected {
+            let base = if what == "events" {
+                state.end.get()
+            } else {
+                state.attempts.get()
+            };
+            return Err(VerifyError::Chain { what, base });
+        }
+    }
+    Ok((
+        (Offset::new(state.end.get()), crc),
+        (AttemptSeq::new(state.attempts.get()), attempts_crc),
+    ))
+}
+
+/// Walks over the batches of a family; returns the CRC of the last.
+fn walk(
+    engine: &Engine,
+    family: Family,
+    range: std::ops::Range<u64>,
+    crc: u32,
+    mut check: impl FnMut(&Batch) -> Result<(), VerifyError>,
+) -> Result<u32, VerifyError> {
+    let what = if family == Family::Log {
+        "events"
+    } else {
+        "attempts"
+    };
+    let (mut next, mut previous_crc) = (range.start, crc);
+    let mut chunks: Vec<u8> = Vec::new();
+    let mut wanted = 0;
+    let (low, high) = (keys::batch(range.start, 0), keys::batch(range.end, 0));
+    let bounds = (
+        Bound::Included(low.as_slice()),
+        Bound::Excluded(high.as_slice()),
+    );
+    engine.scan::<VerifyError>(family, bounds, |key, value| {
+        let base = keys::batch_base(key).unwrap_or(u64::MAX);
+        let damaged = |error: FrameError| VerifyError::from(corrupt(family, base)(&error));
+        if chunks.is_empty() {
+            if base != next {
+                return Err(VerifyError::Hole {
+                    what,
+                    from: next,
+                    to: base,
+                });
+            }
+            wanted = frame::total_bytes(value).map_err(damaged)?;
+        }
+        chunks.extend_from_slice(value);
+        if chunks.len() < wanted {
+            return Ok(());
+        }
+        let bytes = Bytes::from(std::mem::take(&mut chunks));
+        let batch = frame::decode(&bytes).map_err(damaged)?;
+        if batch.header.base != base || batch.header.previous_crc != previous_crc {
+            return Err(VerifyError::Chain { what, base });
+        }
+        check(&batch)?;
+        next = base + u64::from(batch.header.count);
+        previous_crc = batch.crc;
+        Ok(())
+    })?;
+    if next != range.end || !chunks.is_empty() {
+        return Err(VerifyError::Hole {
+            what,
+            from: next,
+            to: range.end,
+        });
+    }
+    Ok(previous_crc)
+}
+
+/// Every event of a batch must be named by its application's row.
+fn check_index(engine: &Engine, batch: &Batch) -> Result<(), VerifyError> {
+    let base = batch.header.base;
+    let damaged =
+        |error: &dyn std::error::Error| VerifyError::from(corrupt(Family::Log, base)(error));
+    let count = usize::try_from(batch.header.count).unwrap_or(usize::MAX);
+    let (spans, _) =
+        record::spans(&batch.body, count).ok_or_else(|| damaged(&FrameError::Short))?;
+    let mut expected: BTreeMap<ApplicationId, Vec<u8>> = BTreeMap::new();
+    for (position, span) in (0_u16..).zip(&spans) {
+        let record = record::decode(&batch.body, span, Offset::new(base))
+            .map_err(|error| damaged(&error))?;
+        expected
+            .entry(record.event.application)
+            .or_default()
+            .extend(position.to_be_bytes());
+    }
+    for (application, positions) in expected {
+        let key = keys::owned(application.as_bytes(), base);
+        if engine.get(Family::AppLog, &key)?.as_deref() != Some(positions.as_slice()) {
+            return Err(VerifyError::Index { base, application });
+        }
+    }
+    Ok(())
+}
