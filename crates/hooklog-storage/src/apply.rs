@@ -55,15 +55,18 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
-    /// Applies commits that follow the state, in groups of a transaction each.
+    /// Applies commits that follow the state, in groups of a transaction each. Without commits it
+    /// writes the state alone.
     pub(crate) fn apply(&mut self, commits: &[Arc<Committed>]) -> Result<(), PlanError> {
         let mut rest = commits;
-        while !rest.is_empty() {
+        loop {
             let (group, after) = rest.split_at(group_len(rest));
             self.apply_group(group)?;
             rest = after;
+            if rest.is_empty() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn apply_group(&mut self, group: &[Arc<Committed>]) -> Result<(), PlanError> {
@@ -95,7 +98,12 @@ fn group_len(commits: &[Arc<Committed>]) -> usize {
         bytes += commit.bytes;
         bytes <= APPLY_BYTES
     };
-    commits.iter().take_while(within).count().max(1)
+    commits
+        .iter()
+        .take_while(within)
+        .count()
+        .max(1)
+        .min(commits.len())
 }
 
 fn bytes(ops: &[Op]) -> usize {

@@ -22,9 +22,10 @@ use crate::commands::Turn;
 use crate::engine::EngineError;
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::event::{Event, Record};
+use crate::handle::Shared;
 use crate::id::{AttemptId, EventId};
 use crate::journal::{Draft, Journal, Written};
-use crate::log::{Appended, Shared};
+use crate::log::Appended;
 use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::registry::Registry;
 use crate::tail::Room;
@@ -322,7 +323,11 @@ impl Committer {
             records: &records,
             entries: &entries,
         };
-        let Written { body_bytes, crc } = self
+        let Written {
+            body_bytes,
+            crc,
+            epoch,
+        } = self
             .journal
             .append(draft, self.shared.durable.get())
             .map_err(|error| error.to_string())?;
@@ -340,6 +345,7 @@ impl Committer {
             entries,
             bytes,
             crc,
+            epoch,
         });
         self.shared
             .ring

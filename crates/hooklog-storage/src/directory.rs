@@ -292,3 +292,36 @@ fn check(path: &Path, expected: Manifest) -> Result<(), DirectoryError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_is_golden_and_checks_itself() {
+        let manifest = Manifest {
+            journal_segment_bytes: 64 << 20,
+            sled_segment_bytes: 8 << 20,
+        };
+        let text = encode(manifest);
+        crate::testing::assert_golden("manifest.hex", text.as_bytes());
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("MANIFEST");
+        for at in 0..text.len() - 1 {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            assert!(check(&path, manifest).is_err(), "byte {at}");
+        }
+        fs::write(&path, &text).unwrap();
+        check(&path, manifest).unwrap();
+        let other = Manifest {
+            sled_segment_bytes: 1,
+            ..manifest
+        };
+        assert!(matches!(
+            check(&path, other),
+            Err(DirectoryError::Mismatch { .. })
+        ));
+    }
+}

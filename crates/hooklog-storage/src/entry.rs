@@ -57,6 +57,8 @@ pub(crate) struct Committed {
     pub(crate) bytes: usize,
     /// CRC of the frame, for the chain.
     pub(crate) crc: u32,
+    /// Epoch of the journal segment that holds the frame.
+    pub(crate) epoch: u64,
 }
 
 impl Committed {
@@ -133,3 +135,6 @@ fn prefixed(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

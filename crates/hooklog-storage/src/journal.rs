@@ -4,7 +4,8 @@
 //! one `fdatasync` later it is acked. Segments below what sled holds durably are used again.
 //!
 //! ```text
-//! segment:  header 64 B (epoch, first sequence) · zeros to 4,096 · frames · zeros or stale frames
+//! segment:  header 64 B (epoch, first sequence) · at 512: which epoch follows, 24 B · from 4,096:
+//!           frames · zeros or stale frames
 //! frame:    header 56 B · body (entry.rs) · CRC32C of both · zeros to a multiple of 8
 //! ```
 //!
@@ -25,7 +26,9 @@ use crate::codec::CodecError;
 use crate::directory::{IoError, io_error, sync_directory};
 use crate::entry;
 use crate::event::Record;
-use crate::journal::layout::{FRAMES_START, FrameHeader, SegmentHeader};
+use crate::journal::layout::{
+    FRAMES_START, FrameHeader, SUCCESSOR_START, SegmentHeader, Successor,
+};
 use crate::offset::{Offset, Sequence};
 
 /// Zeros are written in pieces of this size.
@@ -58,6 +61,8 @@ pub(crate) struct Written {
     pub(crate) body_bytes: usize,
     /// CRC of the frame, for the chain.
     pub(crate) crc: u32,
+    /// Epoch of the segment that holds it.
+    pub(crate) epoch: u64,
 }
 
 /// The writing end. Owned by the committer.
@@ -171,7 +176,11 @@ impl Journal {
         self.position += frame_bytes;
         self.chain = crc;
         self.unsynced = Some(draft.sequence);
-        Ok(Written { body_bytes, crc })
+        Ok(Written {
+            body_bytes,
+            crc,
+            epoch: segment.epoch,
+        })
     }
 
     /// Makes every frame written so far durable. After an error nothing may be acked any more.
@@ -220,10 +229,39 @@ impl Journal {
             .map_err(io_error("fdatasync", &segment.path))?;
         segment.epoch = self.next_epoch;
         segment.last = None;
+        self.note_successor(self.next_epoch)?;
         self.next_epoch += 1;
+
         self.active = next;
         self.position = FRAMES_START;
         Ok(())
+    }
+
+    /// Writes into the segment that is left which epoch follows it, so that the loss of that one's
+    /// file is noticed. Durable before the first frame of the new epoch is written.
+    fn note_successor(&mut self, epoch: u64) -> Result<(), JournalError> {
+        // There is none before the first rotation of a run: sled's state knows that epoch.
+        let Some(left) = self.segments.get(self.active) else {
+            return Ok(());
+        };
+        let note = Successor {
+            epoch: left.epoch,
+            next: epoch,
+        };
+        left.file
+            .write_all_at(&note.encode(), SUCCESSOR_START)
+            .map_err(io_error("close the segment", &left.path))?;
+        left.file
+            .sync_data()
+            .map_err(io_error("fdatasync", &left.path))?;
+        Ok(())
+    }
+
+    /// The epoch of the segment being written.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.segments
+            .get(self.active)
+            .map_or(0, |segment| segment.epoch)
     }
 
     /// The oldest segment that may be overwritten. The youngest retired one is kept: sled may let

@@ -1,36 +1,96 @@
-//! The event log of Hooklog: group commit into a journal, record batches and indexes in sled.
+//! The event log of Hooklog, on local disk: group commit into a journal, record batches and indexes
+//! in sled behind it. It knows no HTTP and needs no runtime.
+//!
+//! ```
+//! use hooklog_storage::{Appended, ApplicationId, Config, Event, EventLog, Limit, Offset};
+//!
+//! let directory = tempfile::tempdir()?;
+//! let log = EventLog::open(Config::new(directory.path()))?;
+//! let event = Event {
+//!     application: ApplicationId::from_bytes([1; 20]),
+//!     event_type: "user.created".parse()?,
+//!     channels: vec![],
+//!     uid: None,
+//!     content_type: "application/json".to_owned(),
+//!     payload: r#"{"name":"Ada"}"#.into(),
+//! };
+//! // Returns once the event survives power loss.
+//! let appended = log.append_blocking(vec![event])?;
+//! assert!(matches!(appended[0], Appended::Committed { .. }));
+//!
+//! let records = log.read(Offset::ZERO, Limit { items: 10, bytes: 1 << 20 })?;
+//! assert_eq!(records[0].event.payload, r#"{"name":"Ada"}"#);
+//! log.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Durability
+//! [`EventLog::append`] and every change of the registry return after an `fdatasync` of the journal
+//! returned: they survive kill -9 and power loss. What the dispatcher records
+//! ([`EventLog::record`]) survives kill -9 at once and power loss from the next sync on; losing it
+//! repeats deliveries and loses none. After an I/O error nothing is acked until the log is reopened.
+//!
+//! # What open guarantees
+//! [`EventLog::open`] returns a log with everything that was ever acked, or an error that names what
+//! is damaged. It can tell a torn write that was never acked from damage to an acked one by what
+//! later frames say of earlier ones; the exception is damage to the very last frame before a power
+//! cut, which looks the same as a torn write.
+//!
+//! # What is not here
+//! Retention, compaction and backup; replication. One process opens a directory at a time. Each log
+//! of a process has its own database, but sled takes one lock for all of them while it commits.
+//!
+//! **Invariant:** readers see what is acked at once, whether sled has it or not.
+//! **Next:** `event.rs` for the vocabulary, `log.rs` for the way in, `keys.rs` for the rows on disk,
+//! `journal/layout.rs` and `frame.rs` for the bytes.
 
-mod apply;
+// The vocabulary.
 mod attempt;
-mod attempts;
-mod bytes;
 mod change;
-mod codec;
+mod event;
+mod id;
+mod name;
+mod offset;
+mod subscription;
+mod time;
+
+// The way of a write.
 mod commands;
 mod commit;
 mod config;
-mod directory;
-mod engine;
-mod entry;
-mod event;
-mod frame;
-mod id;
+mod handle;
 mod journal;
-mod keys;
 mod log;
-mod name;
-mod offset;
-mod plan;
 mod poison;
-mod read;
-mod record;
-mod recovery;
-mod registry;
+
+// Behind the acks.
+mod apply;
+mod engine;
+mod plan;
 mod state;
-mod subscription;
+
+// Reading and following.
+mod attempts;
+mod read;
+mod read_application;
+mod registry;
 mod tail;
-mod time;
+
+// Opening.
+mod directory;
+mod recovery;
 mod verify;
+
+// Bytes on disk.
+mod bytes;
+mod codec;
+mod entry;
+mod frame;
+mod keys;
+mod record;
+
+#[cfg(test)]
+mod testing;
 
 pub use attempt::{
     Attempt, Cursor, CursorState, DeliveryState, NewAttempt, Outcome, Progress, Retry, Trigger,

@@ -1,48 +1,32 @@
 //! The log's face: open, append, read, follow, close.
 //!
 //! **Invariant:** it holds no logic of its own; each method names the file that does the work.
-//! **Next:** `commit.rs`, where an append goes.
+//! **Next:** `handle.rs`, then `commit.rs`, where an append goes.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError};
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::RwLockReadGuard;
 use tokio::sync::oneshot;
 
-use crate::apply::{ApplyLoop, Durable};
 use crate::attempt::{Attempt, DeliveryState, Progress};
 use crate::change::ChangeError;
-use crate::commands::{Planned, Turn};
-use crate::commit::{CommitError, Committer, HotUids, Next, Queued, Request};
+use crate::commands::{self, Planned, Turn};
+use crate::commit::{CommitError, Finish, Request};
 use crate::config::Config;
-use crate::directory::Directory;
-use crate::engine::{Engine, EngineError};
-use crate::entry::Committed;
 use crate::event::{Event, Record};
+use crate::handle::{Handle, start};
 use crate::id::{ApplicationId, AttemptId, EventId, SubscriptionId};
-use crate::keys::{self, Family};
-use crate::name::Uid;
-use crate::offset::{AttemptSeq, Offset, OffsetRange, Sequence};
-use crate::poison::Poison;
+use crate::offset::{AttemptSeq, Offset, OffsetRange};
 use crate::read::ReadError;
 use crate::record;
-use crate::recovery::{OpenError, Recovered, recover};
+use crate::recovery::{OpenError, recover};
 use crate::registry::Registry;
-use crate::tail::{Ring, Tail};
+use crate::tail::Tail;
 use crate::time::Timestamp;
 
-/// Requests that may wait for the committer; together with `queue_bytes_max` the queue's bound.
-const QUEUE_REQUESTS: usize = 16_384;
-/// Commits that may be on their way to the applier; the unapplied bytes bound them before this.
-const APPLY_QUEUE: usize = 65_536;
 /// What the dispatcher records goes to the committer in pieces of about this many bytes.
 const RECORD_BYTES: usize = 512 << 10;
-/// How long `close` waits for each thread.
-const CLOSE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What became of one event of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,30 +120,6 @@ pub struct EventLog {
     handle: Arc<Handle>,
 }
 
-/// What the façade, the committer, the applier and tails share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) ring: Arc<Ring>,
-    pub(crate) registry: RwLock<Registry>,
-    /// Uids of events that sled does not show yet.
-    pub(crate) uids: Mutex<HotUids>,
-    pub(crate) durable: Arc<Durable>,
-    pub(crate) poison: Poison,
-    queued_bytes: AtomicUsize,
-}
-
-/// Owns the threads and the directory's lock.
-#[derive(Debug)]
-struct Handle {
-    shared: Arc<Shared>,
-    /// `None` once closed.
-    queue: RwLock<Option<Sender<Queued>>>,
-    threads: Mutex<Vec<(JoinHandle<()>, crossbeam_channel::Receiver<()>)>>,
-    directory: Mutex<Option<Directory>>,
-}
-
 impl EventLog {
     /// Opens the log in a directory, creating or recovering it. Blocks.
     pub fn open(config: Config) -> Result<Self, OpenError> {
@@ -238,12 +198,12 @@ impl EventLog {
     ) -> Result<T, ChangeError> {
         let (ack, answer) = oneshot::channel();
         let plan = Box::new(move |registry: &Registry, turn: &Turn| {
-            match plan(registry, turn).and_then(crate::commands::within_limits) {
+            match plan(registry, turn).and_then(commands::within_limits) {
                 Ok((changes, value)) => {
                     let finish = move |result: Result<(), CommitError>| {
                         drop(ack.send(result.map(|()| value).map_err(ChangeError::from)));
                     };
-                    Some((changes, Box::new(finish) as crate::commit::Finish))
+                    Some((changes, Box::new(finish) as Finish))
                 }
                 Err(error) => {
                     drop(ack.send(Err(error)));
@@ -371,172 +331,7 @@ fn weight(progress: &Progress) -> usize {
     }
 }
 
-/// Starts the committer and the applier of a recovered log.
-fn start(config: Config, recovered: Recovered) -> Handle {
-    let Recovered {
-        directory,
-        applier,
-        journal,
-        registry,
-    } = recovered;
-    let state = &applier.state;
-    let next = Next {
-        sequence: state.applied.map_or(Sequence::ZERO, Sequence::next),
-        offset: state.end,
-        attempt: state.attempts,
-        timestamp: state.last_timestamp,
-    };
-    let durable = Arc::new(Durable::default());
-    durable.set(state.applied);
-    let ring = Arc::new(Ring::new(next.sequence, next.offset, config.tail_bytes_max));
-    let barrier_interval = config.barrier_interval;
-    let shared = Arc::new(Shared {
-        config,
-        engine: Arc::clone(&applier.engine),
-        ring: Arc::clone(&ring),
-        registry: RwLock::new(registry),
-        uids: Mutex::default(),
-        durable: Arc::clone(&durable),
-        poison: Poison::default(),
-        queued_bytes: AtomicUsize::new(0),
-    });
-    let (to_applier, from_committer) = crossbeam_channel::bounded(APPLY_QUEUE);
-    let uids = Arc::clone(&shared);
-    let apply = ApplyLoop {
-        applier,
-        input: from_committer,
-        ring,
-        durable,
-        poison: shared.poison.clone(),
-        barrier_interval,
-        applied: Box::new(move |commits| uids.forget_uids(commits)),
-    };
-    let (queue, input) = crossbeam_channel::bounded(QUEUE_REQUESTS);
-    let committer = Committer {
-        shared: Arc::clone(&shared),
-        journal,
-        input,
-        applier: to_applier,
-        next,
-        rng: fastrand::Rng::new(),
-    };
-    let threads = vec![spawn(move || committer.run()), spawn(move || apply.run())];
-    Handle {
-        shared,
-        queue: RwLock::new(Some(queue)),
-        threads: Mutex::new(threads),
-        directory: Mutex::new(Some(directory)),
-    }
-}
-
-/// A thread, and a channel that disconnects when it ends.
-fn spawn(
-    work: impl FnOnce() + Send + 'static,
-) -> (JoinHandle<()>, crossbeam_channel::Receiver<()>) {
-    let (alive, ended) = crossbeam_channel::bounded(1);
-    let thread = std::thread::spawn(move || {
-        let _alive = alive;
-        work();
-    });
-    (thread, ended)
-}
-
-impl Handle {
-    /// Hands a request to the committer, if there is room.
-    fn submit(&self, request: Request, bytes: usize) -> Result<(), CommitError> {
-        self.shared.poison.check()?;
-        let queue = self.queue.read();
-        let queue = queue.as_ref().ok_or(CommitError::Closed)?;
-        let held = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        // One request always fits into an empty queue.
-        if held > 0 && held + bytes > self.shared.config.queue_bytes_max {
-            self.shared.release(bytes);
-            return Err(CommitError::Busy {
-                what: "the commit queue",
-            });
-        }
-        queue.try_send(Queued { request, bytes }).map_err(|error| {
-            self.shared.release(bytes);
-            match error {
-                TrySendError::Full(_) => CommitError::Busy {
-                    what: "the commit queue",
-                },
-                TrySendError::Disconnected(_) => self.gone(),
-            }
-        })
-    }
-
-    /// Why there is no answer.
-    fn gone(&self) -> CommitError {
-        self.shared
-            .poison
-            .check()
-            .err()
-            .unwrap_or(CommitError::Closed)
-    }
-
-    fn close(&self) -> Result<(), CommitError> {
-        drop(self.queue.write().take());
-        let mut threads = self.threads.lock();
-        for (thread, ended) in threads.drain(..) {
-            // A thread that hangs inside sled is left behind: the process must be able to end.
-            if matches!(
-                ended.recv_timeout(CLOSE_PATIENCE),
-                Err(crossbeam_channel::RecvTimeoutError::Timeout)
-            ) {
-                self.shared
-                    .poison
-                    .set("a storage thread did not end in time");
-                continue;
-            }
-            if thread.join().is_err() {
-                self.shared.poison.set("a storage thread panicked");
-            }
-        }
-        drop(self.directory.lock().take());
-        self.shared.poison.check()
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // Poison has been logged where it was set; a drop has nobody to tell.
-        drop(self.close());
-    }
-}
-
-impl Shared {
-    /// Gives back room in the queue.
-    pub(crate) fn release(&self, bytes: usize) {
-        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// The event of an application that has this uid.
-    pub(crate) fn event_by_uid(
-        &self,
-        application: ApplicationId,
-        uid: &Uid,
-    ) -> Result<Option<EventId>, EngineError> {
-        // Memory first: what it gives up in between is in sled by then.
-        if let Some(id) = self.uids.lock().get(&(application, uid.clone())) {
-            return Ok(Some(*id));
-        }
-        let row = self
-            .engine
-            .get(Family::EventUid, &keys::event_uid(application, uid))?;
-        Ok(row.and_then(|row| row.first_chunk().map(|id| EventId::from_bytes(*id))))
-    }
-
-    fn forget_uids(&self, commits: &[Arc<Committed>]) {
-        let records = commits.iter().flat_map(|commit| commit.records.iter());
-        let with_uid =
-            records.filter_map(|record| Some((&record.event, record.event.uid.as_ref()?)));
-        let mut uids = self.uids.lock();
-        for (event, uid) in with_uid {
-            uids.remove(&(event.application, uid.clone()));
-        }
-    }
-}
-
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod tests;

@@ -76,6 +76,7 @@ impl<'a> Plan<'a> {
             }
             plan.state.applied = Some(commit.sequence);
             plan.state.journal_crc = commit.crc;
+            plan.state.journal_epoch = commit.epoch;
         }
         Ok(plan)
     }

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** reading never writes. Memory is looked at before sled: what is given up by memory
 //! in between is in sled by then, so nothing is missed.
-//! **Next:** `attempts.rs`, the same for attempts.
+//! **Next:** `read_application.rs`, the same along one application.
 
 use std::ops::Bound;
 
@@ -12,10 +12,11 @@ use crate::codec::CodecError;
 use crate::engine::{Edge, EngineError};
 use crate::event::Record;
 use crate::frame::{self, Batch, FrameError, Kind};
+use crate::handle::Shared;
 use crate::id::{ApplicationId, EventId};
 use crate::keys::{self, Family};
-use crate::log::{EventPage, Limit, Order, Shared};
-use crate::offset::{Offset, OffsetRange};
+use crate::log::Limit;
+use crate::offset::Offset;
 use crate::record::{self, Span};
 use crate::time::Timestamp;
 
@@ -55,7 +56,7 @@ pub(crate) fn corrupt(
 }
 
 /// A batch of events, with the places of its records.
-struct EventBatch {
+pub(crate) struct EventBatch {
     batch: Batch,
     spans: Vec<Span>,
 }
@@ -77,7 +78,7 @@ impl EventBatch {
         self.base().plus(self.spans.len() as u64)
     }
 
-    fn record(&self, offset: Offset) -> Result<Option<Record>, ReadError> {
+    pub(crate) fn record(&self, offset: Offset) -> Result<Option<Record>, ReadError> {
         let position = usize::try_from(offset.since(self.base())).unwrap_or(usize::MAX);
         let Some(span) = self.spans.get(position).filter(|_| offset >= self.base()) else {
             return Ok(None);
@@ -90,13 +91,13 @@ impl EventBatch {
 }
 
 /// How many items and bytes may still be returned.
-struct Budget {
+pub(crate) struct Budget {
     limit: Limit,
     used: Limit,
 }
 
 impl Budget {
-    fn new(limit: Limit) -> Self {
+    pub(crate) fn new(limit: Limit) -> Self {
         Self {
             limit,
             used: Limit { items: 0, bytes: 0 },
@@ -104,7 +105,7 @@ impl Budget {
     }
 
     /// Takes an item; false when it does not fit any more. The first always fits.
-    fn take(&mut self, bytes: usize) -> bool {
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
         let fits = self.used.items == 0
             || (self.used.items < self.limit.items && self.used.bytes + bytes <= self.limit.bytes);
         if fits {
@@ -183,114 +184,6 @@ impl Shared {
         Ok(record.filter(|record| record.id == id && record.event.application == application))
     }
 
-    /// Events of one application within a range.
-    pub(crate) fn read_application(
-        &self,
-        application: ApplicationId,
-        range: OffsetRange,
-        order: Order,
-        limit: Limit,
-    ) -> Result<EventPage, ReadError> {
-        let (memory_starts, hot) = self.ring.hot(range.start);
-        let mut page = Page {
-            budget: Budget::new(limit),
-            records: Vec::new(),
-            rest: range,
-            order,
-        };
-        let from_memory = |page: &mut Page| {
-            let wanted = |record: &&Record| record.event.application == application;
-            let records = || {
-                hot.iter()
-                    .flat_map(|commit| commit.records.iter())
-                    .filter(wanted)
-            };
-            match order {
-                Order::Ascending => records().try_for_each(|record| page.take(record.clone())),
-                Order::Descending => records()
-                    .rev()
-                    .try_for_each(|record| page.take(record.clone())),
-            }
-        };
-        let below = page.rest.start..page.rest.end.min(memory_starts);
-        let full = match order {
-            Order::Ascending => self
-                .application_in_sled(application, below, &mut page)?
-                .and_then(|()| from_memory(&mut page)),
-            Order::Descending => match from_memory(&mut page) {
-                Some(()) => self.application_in_sled(application, below, &mut page)?,
-                None => None,
-            },
-        };
-        if full.is_some() {
-            page.rest.start = page.rest.end;
-        }
-        Ok(EventPage {
-            records: page.records,
-            rest: page.rest,
-        })
-    }
-
-    /// Adds events of one application that sled holds; `None` when the page is full.
-    fn application_in_sled(
-        &self,
-        application: ApplicationId,
-        range: OffsetRange,
-        page: &mut Page,
-    ) -> Result<Option<()>, ReadError> {
-        let owner = application.as_bytes();
-        let mut range = range;
-        while range.start < range.end {
-            // Ascending, the batch that holds `start` may begin below it.
-            let first = keys::owned(owner, 0);
-            let from = keys::owned(owner, range.start.get());
-            let to = keys::owned(owner, range.end.get());
-            let (first, from, to) = (first.as_slice(), from.as_slice(), to.as_slice());
-            let row = match page.order {
-                Order::Descending => {
-                    let bounds = (Bound::Included(first), Bound::Excluded(to));
-                    self.engine.edge(Family::AppLog, bounds, Edge::Last)?
-                }
-                Order::Ascending => {
-                    let at_or_below = (Bound::Included(first), Bound::Included(from));
-                    let above = (Bound::Excluded(from), Bound::Excluded(to));
-                    match self.engine.edge(Family::AppLog, at_or_below, Edge::Last)? {
-                        Some(row) if reaches(&row, range.start) => Some(row),
-                        _ => self.engine.edge(Family::AppLog, above, Edge::First)?,
-                    }
-                }
-            };
-            let Some((key, positions)) = row else { break };
-            let Some(base) = keys::last_number(&key).map(Offset::new) else {
-                break;
-            };
-            let mut offsets: Vec<_> = offsets(base, &positions).collect();
-            offsets.retain(|offset| range.contains(offset));
-            match page.order {
-                Order::Ascending => range.start = base.plus(spanned(&positions)),
-                Order::Descending => {
-                    offsets.reverse();
-                    range.end = base;
-                }
-            }
-            if offsets.is_empty() {
-                if page.order == Order::Descending && base < range.start {
-                    break;
-                }
-                continue;
-            }
-            let missing = || corrupt(Family::Log, base.get())(&FrameError::Short);
-            let batch = self.event_batch(base)?.ok_or_else(missing)?;
-            for offset in offsets {
-                let record = batch.record(offset)?.ok_or_else(missing)?;
-                if page.take(record).is_none() {
-                    return Ok(None);
-                }
-            }
-        }
-        Ok(Some(()))
-    }
-
     /// The first offset whose event is not older than `time`.
     pub(crate) fn offset_at(&self, time: Timestamp) -> Result<Offset, ReadError> {
         let (mut low, mut high) = (Offset::ZERO, self.ring.end());
@@ -305,7 +198,7 @@ impl Shared {
     }
 
     /// The batch in sled that holds an offset.
-    fn event_batch(&self, offset: Offset) -> Result<Option<EventBatch>, ReadError> {
+    pub(crate) fn event_batch(&self, offset: Offset) -> Result<Option<EventBatch>, ReadError> {
         let batch = self.batch(Family::Log, Kind::Events, offset.get())?;
         let batch = batch.map(EventBatch::new).transpose()?;
         Ok(batch.filter(|batch| offset < batch.end()))
@@ -352,52 +245,4 @@ impl Shared {
         }
         Ok(bytes.into())
     }
-}
-
-/// A page while it fills.
-struct Page {
-    budget: Budget,
-    records: Vec<Record>,
-    /// What was not looked at yet.
-    rest: OffsetRange,
-    order: Order,
-}
-
-impl Page {
-    /// Adds a record that lies in the range; `None` when the page is full.
-    fn take(&mut self, record: Record) -> Option<()> {
-        if !self.rest.contains(&record.offset) {
-            return Some(());
-        }
-        if !self.budget.take(record.event.payload.len()) {
-            return None;
-        }
-        match self.order {
-            Order::Ascending => self.rest.start = record.offset.next(),
-            Order::Descending => self.rest.end = record.offset,
-        }
-        self.records.push(record);
-        Some(())
-    }
-}
-
-/// The offsets that an `app_log` row names.
-fn offsets(base: Offset, positions: &[u8]) -> impl Iterator<Item = Offset> {
-    positions.chunks_exact(2).filter_map(move |pair| {
-        let pair: [u8; 2] = pair.try_into().ok()?;
-        Some(base.plus(u64::from(u16::from_be_bytes(pair))))
-    })
-}
-
-/// One past the last position that a row names.
-fn spanned(positions: &[u8]) -> u64 {
-    positions
-        .last_chunk::<2>()
-        .map_or(1, |last| u64::from(u16::from_be_bytes(*last)) + 1)
-}
-
-/// Whether a row names an offset at or above `start`.
-fn reaches(row: &(Vec<u8>, Bytes), start: Offset) -> bool {
-    let (key, positions) = row;
-    keys::last_number(key).is_some_and(|base| base + spanned(positions) > start.get())
 }

@@ -84,7 +84,10 @@ impl From<ScanError> for OpenErrorKind {
     fn from(error: ScanError) -> Self {
         match error {
             ScanError::Io(error) => Self::Directory(error.into()),
-            ScanError::Damaged { .. } | ScanError::Missing { .. } => Self::Journal {
+            ScanError::Damaged { .. }
+            | ScanError::Missing { .. }
+            | ScanError::Epoch { .. }
+            | ScanError::Cut { .. } => Self::Journal {
                 reason: error.to_string(),
             },
         }
@@ -169,17 +172,18 @@ pub(crate) fn recover(config: &Config) -> Result<Recovered, OpenErrorKind> {
     let scan = {
         let mut waiting: Vec<Arc<Committed>> = Vec::new();
         let mut bytes = 0;
-        let applied = applier.state.applied;
-        let scan = journal::scan::scan::<OpenErrorKind>(&directory.journal(), applied, |commit| {
-            bytes += commit.bytes;
-            waiting.push(Arc::new(commit));
-            if bytes >= REPLAY_BYTES {
-                applier.apply(&waiting)?;
-                waiting.clear();
-                bytes = 0;
-            }
-            Ok(())
-        })?;
+        let (applied, epoch) = (applier.state.applied, applier.state.journal_epoch);
+        let scan =
+            journal::scan::scan::<OpenErrorKind>(&directory.journal(), applied, epoch, |commit| {
+                bytes += commit.bytes;
+                waiting.push(Arc::new(commit));
+                if bytes >= REPLAY_BYTES {
+                    applier.apply(&waiting)?;
+                    waiting.clear();
+                    bytes = 0;
+                }
+                Ok(())
+            })?;
         applier.apply(&waiting)?;
         scan
     };
@@ -193,6 +197,10 @@ pub(crate) fn recover(config: &Config) -> Result<Recovered, OpenErrorKind> {
         applier.state.journal_crc,
         next,
     )?;
+    // From here on the loss of the segment just started is noticed.
+    applier.state.journal_epoch = journal.epoch();
+    applier.apply(&[])?;
+    applier.engine.barrier()?;
     if directory.fresh {
         directory.finish(manifest)?;
     }

@@ -16,6 +16,8 @@ pub(crate) struct State {
     pub(crate) applied: Option<Sequence>,
     /// CRC of that frame.
     pub(crate) journal_crc: u32,
+    /// Epoch of the segment that holds it, or that a later open started.
+    pub(crate) journal_epoch: u64,
     /// One past the last event.
     pub(crate) end: Offset,
     /// One past the last attempt.

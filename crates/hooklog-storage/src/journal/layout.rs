@@ -78,6 +78,43 @@ impl SegmentHeader {
     }
 }
 
+/// Where the note about the next segment stands: a sector of its own behind the header.
+pub(crate) const SUCCESSOR_START: u64 = 512;
+const SUCCESSOR_MAGIC: &[u8; 4] = b"HLJN";
+pub(crate) const SUCCESSOR_BYTES: usize = 24;
+
+/// What a segment says about the one after it: `magic, epoch u64, next epoch u64, CRC32C`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Successor {
+    /// The epoch of the segment that holds the note; an older one is stale.
+    pub(crate) epoch: u64,
+    /// The epoch that was begun after it.
+    pub(crate) next: u64,
+}
+
+impl Successor {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(SUCCESSOR_BYTES);
+        out.extend_from_slice(SUCCESSOR_MAGIC);
+        out.extend_from_slice(&self.epoch.to_be_bytes());
+        out.extend_from_slice(&self.next.to_be_bytes());
+        out.extend_from_slice(&crc32c::crc32c(&out).to_be_bytes());
+        out
+    }
+
+    /// The note, if these bytes are one.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (covered, rest) = bytes.split_at_checked(SUCCESSOR_BYTES - CRC_BYTES)?;
+        if crc32c::crc32c(covered) != Reader::new(rest).u32()? {
+            return None;
+        }
+        let mut reader = Reader::new(covered);
+        let known = reader.array::<4>()? == *SUCCESSOR_MAGIC;
+        let (epoch, next) = (reader.u64()?, reader.u64()?);
+        known.then_some(Self { epoch, next })
+    }
+}
+
 /// Start of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {

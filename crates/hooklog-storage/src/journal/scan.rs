@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 use crate::directory::{IoError, io_error};
 use crate::entry::{self, Committed};
-use crate::journal::layout::{self, ALIGNMENT, FRAMES_START, FrameHeader, SegmentHeader};
+use crate::journal::layout::{
+    self, ALIGNMENT, FRAMES_START, FrameHeader, SUCCESSOR_START, SegmentHeader, Successor,
+};
 use crate::offset::Sequence;
 
 /// Why the journal cannot be read back.
@@ -32,6 +34,16 @@ pub(crate) enum ScanError {
         "journal frames {from} up to {to} are missing: a segment file was lost, or the database is older than the journal"
     )]
     Missing { from: Sequence, to: Sequence },
+    /// A segment that was started is not there.
+    #[error("the journal segment of epoch {epoch} is missing or its header is lost")]
+    Epoch { epoch: u64 },
+    /// A segment that is needed was cut.
+    #[error("{path} has {found} bytes, but was created with {expected}")]
+    Cut {
+        path: PathBuf,
+        found: u64,
+        expected: u64,
+    },
 }
 
 /// What was found.
@@ -64,19 +76,23 @@ pub(crate) fn segment_paths(directory: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(paths)
 }
 
-/// Hands every intact frame above `applied` to `visit`, in order.
+/// Hands every intact frame above `applied` to `visit`, in order. `applied_epoch` is an epoch that is
+/// known to have been started.
 pub(crate) fn scan<E: From<ScanError>>(
     directory: &Path,
     applied: Option<Sequence>,
+    applied_epoch: u64,
     mut visit: impl FnMut(Committed) -> Result<(), E>,
 ) -> Result<Scan, E> {
     let segments = headers(directory)?;
     let mut next = applied.map_or(Sequence::ZERO, Sequence::next);
-    let last_epoch = segments
-        .iter()
-        .map(|(header, _)| header.epoch)
-        .max()
-        .unwrap_or(0);
+    let last_epoch = segments.last().map_or(0, |(header, _)| header.epoch);
+    if last_epoch < applied_epoch {
+        return Err(ScanError::Epoch {
+            epoch: applied_epoch,
+        }
+        .into());
+    }
     for (index, (header, path)) in segments.iter().enumerate() {
         // Everything below the next segment's first frame was durable before that segment began.
         let following = segments.get(index + 1).map(|(header, _)| header.first);
@@ -98,6 +114,9 @@ pub(crate) fn scan<E: From<ScanError>>(
             }
         }
         segment.check_end(next, following)?;
+        if let Some(epoch) = segment.successor().filter(|epoch| *epoch > last_epoch) {
+            return Err(ScanError::Epoch { epoch }.into());
+        }
     }
     Ok(Scan { last_epoch })
 }
@@ -158,6 +177,15 @@ struct SegmentScan<'a> {
 impl<'a> SegmentScan<'a> {
     fn read(path: &'a Path, header: &SegmentHeader) -> Result<Self, ScanError> {
         let bytes = Bytes::from(fs::read(path).map_err(io_error("read", path))?);
+        let (found, expected) = (bytes.len() as u64, header.segment_bytes);
+        if found < expected {
+            return Err(ScanError::Cut {
+                path: path.to_path_buf(),
+                found,
+                expected,
+            });
+        }
+
         let position = usize::try_from(FRAMES_START).unwrap_or(usize::MAX);
         let (epoch, expected) = (header.epoch, header.first);
         Ok(Self {
@@ -199,7 +227,15 @@ impl<'a> SegmentScan<'a> {
             entries,
             bytes,
             crc,
+            epoch: self.epoch,
         }))
+    }
+
+    /// The epoch that was begun after this segment.
+    fn successor(&self) -> Option<u64> {
+        let start = usize::try_from(SUCCESSOR_START).unwrap_or(usize::MAX);
+        let note = self.bytes.get(start..).and_then(Successor::decode)?;
+        (note.epoch == self.epoch).then_some(note.next)
     }
 
     /// Decides whether the place where the frames ended is the end or damage. Frames below `next`

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -237,6 +238,34 @@ async fn the_registry_survives_and_two_equal_uids_do_not_both_win() {
     log.create_application(taken).await.unwrap();
 }
 
+/// Two attempts of event 0 and four of the subscription, from memory and from sled.
+fn check_attempt_pages(log: &EventLog, subscription: SubscriptionId) {
+    for order in [Order::Ascending, Order::Descending] {
+        for _ in 0..2 {
+            let all = AttemptSeq::ZERO..AttemptSeq::MAX;
+            let of = AttemptsOf::Event(Offset::ZERO);
+            let page = log.attempts(of, all.clone(), order, ALL).unwrap();
+            let mut numbers: Vec<_> = page.attempts.iter().map(|a| a.attempt.number).collect();
+            if order == Order::Descending {
+                numbers.reverse();
+            }
+            assert_eq!(numbers, [0, 1]);
+            let of = AttemptsOf::Subscription(subscription);
+            let limit = Limit {
+                items: 3,
+                bytes: usize::MAX,
+            };
+            let first = log.attempts(of, all, order, limit).unwrap();
+            let second = log.attempts(of, first.rest, order, limit).unwrap();
+            assert_eq!((first.attempts.len(), second.attempts.len()), (3, 1));
+            assert!(second.rest.is_empty());
+            let one = &first.attempts[1];
+            assert_eq!(log.attempt(one.id).unwrap().as_ref(), Some(one));
+        }
+        drop(log.delivery_state());
+    }
+}
+
 #[tokio::test]
 async fn attempts_park_and_settle_deliveries() {
     let directory = TempDir::new().unwrap();
@@ -297,30 +326,7 @@ async fn attempts_park_and_settle_deliveries() {
         assert_eq!(state.retries[1].2.trigger, Trigger::Manual);
         assert_eq!(log.delivery_state_of(target.id).unwrap(), state);
     }
-    for order in [Order::Ascending, Order::Descending] {
-        for _ in 0..2 {
-            let all = AttemptSeq::ZERO..AttemptSeq::MAX;
-            let of = AttemptsOf::Event(Offset::ZERO);
-            let page = log.attempts(of, all.clone(), order, ALL).unwrap();
-            let mut numbers: Vec<_> = page.attempts.iter().map(|a| a.attempt.number).collect();
-            if order == Order::Descending {
-                numbers.reverse();
-            }
-            assert_eq!(numbers, [0, 1]);
-            let of = AttemptsOf::Subscription(target.id);
-            let limit = Limit {
-                items: 3,
-                bytes: usize::MAX,
-            };
-            let first = log.attempts(of, all, order, limit).unwrap();
-            let second = log.attempts(of, first.rest, order, limit).unwrap();
-            assert_eq!((first.attempts.len(), second.attempts.len()), (3, 1));
-            assert!(second.rest.is_empty());
-            let one = &first.attempts[1];
-            assert_eq!(log.attempt(one.id).unwrap().as_ref(), Some(one));
-        }
-        drop(log.delivery_state());
-    }
+    check_attempt_pages(&log, target.id);
     drop(log);
     let log = open(&directory);
     assert_eq!(log.delivery_state().unwrap().retries.len(), 2);

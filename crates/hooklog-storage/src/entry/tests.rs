@@ -1,0 +1,197 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::attempt::{CursorState, Outcome, Retry, Trigger};
+use crate::event::Event;
+use crate::id::{ApplicationId, EventId, OrganisationId};
+use crate::keys::{self, Family};
+use crate::offset::AttemptSeq;
+use crate::state::State;
+use crate::subscription::{
+    Application, Endpoint, EventType, Filter, OldSecret, Organisation, SecretKey, Subscription,
+    SubscriptionState,
+};
+use crate::testing::assert_golden;
+use crate::time::Timestamp;
+
+const TIME: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const ORGANISATION: OrganisationId = OrganisationId::from_bytes([1; 20]);
+const APPLICATION: ApplicationId = ApplicationId::from_bytes([2; 20]);
+const SUBSCRIPTION: SubscriptionId = SubscriptionId::from_bytes([3; 20]);
+
+fn record() -> Record {
+    Record {
+        offset: Offset::new(5),
+        id: EventId::at(TIME, Offset::new(5), [9; 7]),
+        timestamp: TIME,
+        event: Event {
+            application: APPLICATION,
+            event_type: "invoice.paid".parse().unwrap(),
+            channels: vec!["eu".parse().unwrap()],
+            uid: Some("inv-1".parse().unwrap()),
+            content_type: "application/json".to_owned(),
+            payload: Bytes::from_static(b"{\"paid\":true}"),
+        },
+    }
+}
+
+fn changes() -> Vec<Change> {
+    let metadata = BTreeMap::from([("plan".to_owned(), "gold".to_owned())]);
+    vec![
+        Change::PutOrganisation(Arc::new(Organisation {
+            id: ORGANISATION,
+            created: TIME,
+        })),
+        Change::PutApplication(Arc::new(Application {
+            id: APPLICATION,
+            organisation: ORGANISATION,
+            uid: Some("shop".parse().unwrap()),
+            name: "Shop".to_owned(),
+            metadata: metadata.clone(),
+            created: TIME,
+            updated: TIME,
+        })),
+        Change::DeleteApplication(APPLICATION),
+        Change::PutEventType(Arc::new(EventType {
+            organisation: ORGANISATION,
+            name: "invoice.paid".parse().unwrap(),
+            description: "An invoice was paid".to_owned(),
+            archived: false,
+            deprecated: true,
+            schemas: Some("{}".to_owned()),
+            feature_flag: None,
+            group_name: None,
+            created: TIME,
+            updated: TIME,
+        })),
+        Change::DeleteEventType(ORGANISATION, "invoice.paid".parse().unwrap()),
+        Change::PutSubscription(Arc::new(Subscription {
+            id: SUBSCRIPTION,
+            application: APPLICATION,
+            uid: None,
+            description: "books".to_owned(),
+            endpoint: Endpoint {
+                url: "https://example.com/hook".into(),
+                secret: SecretKey::new(vec![4; 24]),
+                old_secrets: vec![OldSecret {
+                    key: SecretKey::new(vec![5; 24]),
+                    expires: TIME,
+                }],
+            },
+            filter: Filter {
+                event_types: Some(vec!["invoice.paid".parse().unwrap()]),
+                channels: None,
+            },
+            state: SubscriptionState::Enabled,
+            metadata,
+            start: Offset::new(5),
+            created: TIME,
+            updated: TIME,
+        })),
+        Change::DeleteSubscription(SUBSCRIPTION),
+        Change::Redeliver {
+            subscription: SUBSCRIPTION,
+            offset: Offset::new(5),
+            asked: TIME,
+        },
+    ]
+}
+
+fn entries() -> Vec<Entry> {
+    let outcomes = [
+        Outcome::Delivered,
+        Outcome::Retry { due: TIME },
+        Outcome::Exhausted,
+    ];
+    let attempts = (0..).zip(outcomes).map(|(seq, outcome)| {
+        Entry::Attempt(StoredAttempt {
+            id: AttemptId::at(TIME, AttemptSeq::new(seq), [8; 7]),
+            attempt: NewAttempt {
+                event: record().id,
+                subscription: SUBSCRIPTION,
+                url: "https://example.com/hook".into(),
+                number: 1,
+                started: TIME,
+                duration: Duration::from_millis(12),
+                status_code: Some(204),
+                response: "ok".to_owned(),
+                outcome,
+                trigger: Trigger::Manual,
+            },
+        })
+    });
+    let cursor = Cursor {
+        floor: Offset::new(5),
+        settled: vec![Offset::new(7)],
+        state: CursorState::Behind,
+    };
+    let others = [
+        Entry::Cursor(SUBSCRIPTION, cursor),
+        Entry::Mark(Offset::new(6)),
+    ];
+    changes()
+        .into_iter()
+        .map(Entry::Change)
+        .chain(attempts)
+        .chain(others)
+        .collect()
+}
+
+#[test]
+fn the_bytes_of_every_entry_are_golden_and_read_back() {
+    let mut body = Vec::new();
+    encode(&[record()], &entries(), &mut body).unwrap();
+    assert_golden("commit_body.hex", &body);
+    let body = Bytes::from(body);
+    let (records, found) = decode(&body, Offset::new(5), 1).unwrap();
+    assert_eq!((&records[..], found), (&[record()][..], entries()));
+    for cut in 0..body.len() {
+        // A cut body is an error or a shorter list of entries, never a panic.
+        drop(decode(&body.slice(..cut), Offset::new(5), 1));
+    }
+}
+
+#[test]
+fn the_bytes_of_rows_and_keys_are_golden() {
+    let state = State {
+        applied: Some(crate::offset::Sequence::new(3)),
+        journal_crc: 1,
+        journal_epoch: 2,
+        end: Offset::new(6),
+        attempts: AttemptSeq::new(3),
+        last_timestamp: TIME,
+        ..State::default()
+    };
+    let retry = Retry {
+        number: 2,
+        due: TIME,
+        trigger: Trigger::Scheduled,
+    };
+    let rows: Vec<Vec<u8>> = vec![
+        codec::encode(&state).unwrap(),
+        codec::encode(&retry).unwrap(),
+        keys::batch(5, 1),
+        keys::owned(APPLICATION.as_bytes(), 5),
+        keys::event_uid(APPLICATION, &"inv-1".parse().unwrap()),
+        keys::organisation(ORGANISATION),
+        keys::application(APPLICATION),
+        keys::event_type(ORGANISATION, &"invoice.paid".parse().unwrap()),
+        keys::subscription(SUBSCRIPTION),
+        keys::cursor(SUBSCRIPTION),
+        keys::retry(SUBSCRIPTION, Offset::new(5)),
+        keys::attempt_by_event(Offset::new(1030), 7),
+    ];
+    let mut bytes = Vec::new();
+    for row in rows {
+        bytes.extend_from_slice(&row);
+        // Rows begin on a line of their own in the dump.
+        bytes.resize(bytes.len().next_multiple_of(16) + 16, 0xee);
+    }
+    assert_golden("rows_and_keys.hex", &bytes);
+    let names: Vec<&str> = Family::ALL.iter().map(|(_, name)| *name).collect();
+    assert_golden("trees.hex", names.join("\n").as_bytes());
+    for (index, (family, _)) in Family::ALL.into_iter().enumerate() {
+        assert_eq!(family as usize, index, "trees are opened in this order");
+    }
+}
