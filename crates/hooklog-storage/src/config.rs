@@ -20,7 +20,7 @@ pub enum Compression {
 pub struct Config {
     /// The data directory; created if absent. One process at a time.
     pub directory: PathBuf,
-    /// Bytes of a journal segment. Fixed when the directory is created.
+    /// Bytes of a journal segment; an existing directory keeps what it was created with.
     pub journal_segment_bytes: u64,
     /// Most bytes of one event's payload.
     pub payload_bytes_max: usize,

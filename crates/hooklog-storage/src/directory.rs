@@ -106,12 +106,15 @@ pub(crate) struct Directory {
     path: PathBuf,
     /// Whether this open created it.
     pub(crate) fresh: bool,
+    /// The sizes that hold for it: those it was created with.
+    pub(crate) manifest: Manifest,
+
     /// Unlocked when dropped.
     _lock: File,
 }
 
 impl Directory {
-    /// Creates or checks a directory and takes its lock.
+    /// Creates or checks a directory and takes its lock. `manifest` says how to create it.
     pub(crate) fn open(path: &Path, manifest: Manifest) -> Result<Self, DirectoryError> {
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let lock = lock(path)?;
@@ -119,9 +122,10 @@ impl Directory {
         let fresh = !manifest_path
             .try_exists()
             .map_err(io_error("look for", &manifest_path))?;
-        let directory = Self {
+        let mut directory = Self {
             path: path.to_path_buf(),
             fresh,
+            manifest,
             _lock: lock,
         };
         if fresh {
@@ -129,7 +133,7 @@ impl Directory {
                 fs::create_dir_all(&part).map_err(io_error("create", &part))?;
             }
         } else {
-            check(&manifest_path, manifest)?;
+            directory.manifest = check(&manifest_path, manifest)?;
             for part in [directory.journal(), directory.sled(), directory.sled_file()] {
                 if !part.try_exists().map_err(io_error("look for", &part))? {
                     return Err(DirectoryError::Missing { path: part });
@@ -154,7 +158,7 @@ impl Directory {
     }
 
     /// Writes the MANIFEST of a fresh directory, last of all: until then the next open starts over.
-    pub(crate) fn finish(&self, manifest: Manifest) -> Result<(), DirectoryError> {
+    pub(crate) fn finish(&self) -> Result<(), DirectoryError> {
         // sled syncs none of these when it creates them.
         for file in [self.sled_file(), self.sled().join("conf")] {
             File::open(&file)
@@ -169,7 +173,7 @@ impl Directory {
         let (path, draft) = (self.path.join("MANIFEST"), self.path.join("MANIFEST.new"));
         File::create(&draft)
             .and_then(|mut file| {
-                file.write_all(encode(manifest).as_bytes())?;
+                file.write_all(encode(self.manifest).as_bytes())?;
                 file.sync_all()
             })
             .map_err(io_error("write", &draft))?;
@@ -257,7 +261,8 @@ fn encode(manifest: Manifest) -> String {
     format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()))
 }
 
-fn check(path: &Path, expected: Manifest) -> Result<(), DirectoryError> {
+/// Reads a MANIFEST; refuses another format or another segment size of sled.
+fn check(path: &Path, expected: Manifest) -> Result<Manifest, DirectoryError> {
     let text = fs::read_to_string(path).map_err(io_error("read", path))?;
     let damaged = |reason: &str| DirectoryError::Manifest {
         path: path.to_path_buf(),
@@ -269,28 +274,34 @@ fn check(path: &Path, expected: Manifest) -> Result<(), DirectoryError> {
     if crc.trim() != format!("{:08x}", crc32c::crc32c(body.as_bytes())) {
         return Err(damaged("its checksum does not match"));
     }
-    let fields = [
-        ("format", u64::from(FORMAT)),
-        ("journal_segment_bytes", expected.journal_segment_bytes),
-        ("sled_segment_bytes", expected.sled_segment_bytes),
-    ];
-    for (field, expected) in fields {
-        let found = body
-            .lines()
+    let number = |field: &str| {
+        body.lines()
             .filter_map(|line| line.split_once(' '))
             .find(|(name, _)| *name == field)
             .and_then(|(_, value)| value.parse().ok())
-            .ok_or_else(|| damaged(&format!("it has no number for {field}")))?;
+            .ok_or_else(|| damaged(&format!("it has no number for {field}")))
+    };
+    let must_match = [
+        ("format", u64::from(FORMAT)),
+        ("sled_segment_bytes", expected.sled_segment_bytes),
+    ];
+    for (field, expected) in must_match {
+        let found = number(field)?;
         if found != expected {
+            let path = path.to_path_buf();
             return Err(DirectoryError::Mismatch {
-                path: path.to_path_buf(),
+                path,
                 field,
                 found,
                 expected,
             });
         }
     }
-    Ok(())
+    let journal_segment_bytes = number("journal_segment_bytes")?;
+    Ok(Manifest {
+        journal_segment_bytes,
+        ..expected
+    })
 }
 
 #[cfg(test)]
@@ -314,7 +325,15 @@ mod tests {
             assert!(check(&path, manifest).is_err(), "byte {at}");
         }
         fs::write(&path, &text).unwrap();
-        check(&path, manifest).unwrap();
+        let asked = Manifest {
+            journal_segment_bytes: 1,
+            ..manifest
+        };
+        assert_eq!(
+            check(&path, asked).unwrap(),
+            manifest,
+            "it keeps its journal's size"
+        );
         let other = Manifest {
             sled_segment_bytes: 1,
             ..manifest

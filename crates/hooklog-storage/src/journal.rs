@@ -108,6 +108,7 @@ impl Journal {
         let mut segments = Vec::new();
         for path in scan::segment_paths(directory)? {
             let file = open_segment(&path, false)?;
+            zero_fill(&file, &path, segment_bytes)?;
             segments.push(Segment {
                 path,
                 file,
@@ -286,16 +287,7 @@ impl Journal {
         let index = self.segments.len();
         let path = self.directory.join(scan::segment_name(index));
         let file = open_segment(&path, true)?;
-        let zeros = vec![0; ZERO_FILL_BYTES];
-        let mut position = 0;
-        while position < self.segment_bytes {
-            let left = usize::try_from(self.segment_bytes - position).unwrap_or(ZERO_FILL_BYTES);
-            let piece = zeros.get(..left.min(ZERO_FILL_BYTES)).unwrap_or_default();
-            file.write_all_at(piece, position)
-                .map_err(io_error("zero-fill", &path))?;
-            position += piece.len() as u64;
-        }
-        file.sync_all().map_err(io_error("fsync", &path))?;
+        zero_fill(&file, &path, self.segment_bytes)?;
         sync_directory(&self.directory)?;
         self.segments.push(Segment {
             path,
@@ -305,6 +297,24 @@ impl Journal {
         });
         Ok(index)
     }
+}
+
+/// Writes zeros from a file's end up to `bytes`, durably. A file is short when it is new, or when
+/// the process died while it was being filled.
+fn zero_fill(file: &File, path: &Path, bytes: u64) -> Result<(), IoError> {
+    let mut position = file.metadata().map_err(io_error("stat", path))?.len();
+    if position >= bytes {
+        return Ok(());
+    }
+    let zeros = vec![0; ZERO_FILL_BYTES];
+    while position < bytes {
+        let left = usize::try_from(bytes - position).unwrap_or(ZERO_FILL_BYTES);
+        let piece = zeros.get(..left.min(ZERO_FILL_BYTES)).unwrap_or_default();
+        file.write_all_at(piece, position)
+            .map_err(io_error("zero-fill", path))?;
+        position += piece.len() as u64;
+    }
+    file.sync_all().map_err(io_error("fsync", path))
 }
 
 fn open_segment(path: &Path, create: bool) -> Result<File, IoError> {

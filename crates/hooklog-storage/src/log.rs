@@ -122,9 +122,9 @@ pub struct EventLog {
 
 impl EventLog {
     /// Opens the log in a directory, creating or recovering it. Blocks.
-    pub fn open(config: Config) -> Result<Self, OpenError> {
+    pub fn open(mut config: Config) -> Result<Self, OpenError> {
         let directory = config.directory.clone();
-        let recovered = recover(&config).map_err(|kind| OpenError { directory, kind })?;
+        let recovered = recover(&mut config).map_err(|kind| OpenError { directory, kind })?;
         Ok(Self {
             handle: Arc::new(start(config, recovered)),
         })

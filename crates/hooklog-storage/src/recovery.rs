@@ -147,14 +147,18 @@ pub(crate) struct Recovered {
     pub(crate) registry: Registry,
 }
 
-/// Opens, creating or recovering.
-pub(crate) fn recover(config: &Config) -> Result<Recovered, OpenErrorKind> {
+/// Opens, creating or recovering. An existing directory keeps the journal segments it has, and
+/// `config` is told so.
+pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
     check(config)?;
     let manifest = Manifest {
         journal_segment_bytes: config.journal_segment_bytes,
         sled_segment_bytes: engine::SEGMENT_BYTES,
     };
     let directory = Directory::open(&config.directory, manifest)?;
+    let segment_bytes = directory.manifest.journal_segment_bytes;
+    config.journal_segment_bytes = segment_bytes;
+    check(config)?;
     let engine = Arc::new(open_engine(&directory)?);
     let state = match engine.get(Family::State, keys::STATE)? {
         Some(bytes) => codec::decode(&bytes)?,
@@ -192,7 +196,7 @@ pub(crate) fn recover(config: &Config) -> Result<Recovered, OpenErrorKind> {
     let next = applier.state.applied.map_or(Sequence::ZERO, Sequence::next);
     let journal = Journal::open(
         &directory.journal(),
-        config.journal_segment_bytes,
+        segment_bytes,
         scan.last_epoch,
         applier.state.journal_crc,
         next,
@@ -202,7 +206,7 @@ pub(crate) fn recover(config: &Config) -> Result<Recovered, OpenErrorKind> {
     applier.apply(&[])?;
     applier.engine.barrier()?;
     if directory.fresh {
-        directory.finish(manifest)?;
+        directory.finish()?;
     }
     let registry = load_registry(&applier.engine)?;
     Ok(Recovered {

@@ -181,6 +181,33 @@ fn segments_are_recycled_only_below_what_is_durable_in_sled() {
 }
 
 #[test]
+fn a_segment_that_was_not_filled_to_its_end_is_filled_on_open() {
+    let bench = Bench::new();
+    let directory = bench.directory;
+    drop(bench.journal);
+    // As if the process had died while it made the second segment.
+    let second = directory.path().join(segment_name(1));
+    File::options()
+        .write(true)
+        .open(&second)
+        .unwrap()
+        .set_len(12_345)
+        .unwrap();
+    let journal = Journal::open(directory.path(), SEGMENT, 1, 0, Sequence::ZERO).unwrap();
+    let mut bench = Bench {
+        directory,
+        journal,
+        next: 0,
+    };
+    for _ in 0..15 {
+        bench.append(&vec![b'x'; 100_000], None);
+        bench.journal.sync().unwrap();
+    }
+    assert_eq!(fs::metadata(&second).unwrap().len(), SEGMENT);
+    assert_eq!(bench.scan(None).unwrap().len(), 15);
+}
+
+#[test]
 fn an_oversized_commit_is_refused() {
     let mut bench = Bench::new();
     let records = [record(0, &vec![0; 2 << 20])];
