@@ -1,1 +1,50 @@
-//! Placeholder.
+//! The HTTP API of Hooklog: Svix-compatible v1 routes on hyper, thin over the event log.
+//!
+//! It is not: a place for rules about events (those are storage's), a sender of webhooks (the
+//! dispatcher's), TLS (a proxy's).
+//!
+//! **Invariant:** a publisher gets its 202 only after `EventLog::append` returned, that is after
+//! the event is on disk. Every error answer is JSON. Everything a client can make grow has a bound.
+//! **Next:** `config.rs`, then along a request: `server.rs`, `connection.rs`, `dispatch.rs`,
+//! `publish.rs`.
+//!
+//! # Cancel safety
+//! Requests that write run in tasks of their own: a client that goes away between sending a request
+//! and reading the answer does not stop the write. **A dropped publish may still commit**; so may
+//! one whose answer was lost. Publishers that retry give an `eventId`, which makes the second try a
+//! 409 instead of a second event. (The `Idempotency-Key` header is accepted and has no effect yet.)
+//!
+//! # What is accepted and what is refused
+//! A field or filter of the API family that this server knows but does not act upon is refused by
+//! name (422 for body fields, 501 for query parameters and routes), unless it has its null or
+//! default value. Unknown fields are ignored, as the API family does.
+//!
+//! Events are kept for good for now: `payloadRetentionPeriod` takes only its default of 90.
+
+mod application;
+mod attempt;
+mod body;
+mod config;
+mod connection;
+mod dispatch;
+mod endpoint;
+mod error;
+mod event_type;
+mod health;
+mod message;
+mod page;
+mod publish;
+mod query;
+mod reply;
+mod request;
+mod routes;
+mod secret;
+mod server;
+mod socket;
+mod state;
+pub mod token;
+mod wire;
+
+pub use config::{Config, Limits, UrlPolicy};
+pub use server::{BindError, Server};
+pub use token::{DEFAULT_ORGANISATION, TokenKey};

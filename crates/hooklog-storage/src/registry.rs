@@ -21,7 +21,7 @@ pub struct Registry {
     applications: BTreeMap<(OrganisationId, ApplicationId), Arc<Application>>,
     application_owners: HashMap<ApplicationId, OrganisationId>,
     application_uids: HashMap<(OrganisationId, Uid), ApplicationId>,
-    event_types: BTreeMap<(OrganisationId, EventTypeName), Arc<EventType>>,
+    event_types: BTreeMap<OrganisationId, BTreeMap<EventTypeName, Arc<EventType>>>,
     subscriptions: BTreeMap<(ApplicationId, SubscriptionId), Arc<Subscription>>,
     subscription_owners: HashMap<SubscriptionId, ApplicationId>,
     subscription_uids: HashMap<(ApplicationId, Uid), SubscriptionId>,
@@ -73,7 +73,7 @@ impl Registry {
         organisation: OrganisationId,
         name: &EventTypeName,
     ) -> Option<&Arc<EventType>> {
-        self.event_types.get(&(organisation, name.clone()))
+        self.event_types.get(&organisation)?.get(name)
     }
 
     /// Event types of an organisation, by name, ascending.
@@ -81,14 +81,10 @@ impl Registry {
         &self,
         organisation: OrganisationId,
     ) -> impl DoubleEndedIterator<Item = &Arc<EventType>> {
-        // Names are not empty, so the owner's first key is above every name of the owner before it.
         self.event_types
-            .iter()
-            .skip_while(move |((owner, _), _)| *owner < organisation)
-            .take_while(move |((owner, _), _)| *owner == organisation)
-            .map(|(_, value)| value)
-            .collect::<Vec<_>>()
+            .get(&organisation)
             .into_iter()
+            .flat_map(BTreeMap::values)
     }
 
     /// The subscription with this id, in whichever application.
@@ -139,11 +135,13 @@ impl Registry {
             Change::PutApplication(value) => self.put_application(value),
             Change::DeleteApplication(id) => self.delete_application(*id),
             Change::PutEventType(value) => {
-                let key = (value.organisation, value.name.clone());
-                self.event_types.insert(key, Arc::clone(value));
+                let names = self.event_types.entry(value.organisation).or_default();
+                names.insert(value.name.clone(), Arc::clone(value));
             }
             Change::DeleteEventType(organisation, name) => {
-                self.event_types.remove(&(*organisation, name.clone()));
+                if let Some(names) = self.event_types.get_mut(organisation) {
+                    names.remove(name);
+                }
             }
             Change::PutSubscription(value) => self.put_subscription(value),
             Change::DeleteSubscription(id) => self.delete_subscription(*id),

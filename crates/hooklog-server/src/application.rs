@@ -1,0 +1,162 @@
+//! Applications: create or find, list, change, delete.
+//!
+//! **Invariant:** as `request.rs`: each belongs to the token's organisation.
+//! **Next:** `event_type.rs`.
+
+use std::sync::Arc;
+
+use hooklog_storage::{
+    Application, ApplicationId, ChangeError, NewApplication, Order, OrganisationId,
+};
+use http::StatusCode;
+
+use crate::error::ApiError;
+use crate::page::PageRequest;
+use crate::reply::{self, Answer};
+use crate::request::Call;
+use crate::state::State;
+use crate::wire::{ApplicationIn, ApplicationOut, ApplicationPatch, Fields, Issue};
+
+pub(crate) async fn list(call: Call) -> Answer {
+    call.query.refuse(&[
+        "exclude_apps_with_no_endpoints",
+        "exclude_apps_with_disabled_endpoints",
+    ])?;
+    let page = PageRequest::<ApplicationId>::parse_ordered(&call.query, Order::Ascending)?;
+    let organisation = call.organisation()?;
+    let scan = {
+        let registry = call.state.log.registry();
+        page.take(registry.applications(organisation, page.range()).cloned())
+    };
+    let list = page.list(scan, |value| value.id.to_string());
+    reply::json(
+        StatusCode::OK,
+        &list.map(|value| ApplicationOut::from(&**value)),
+    )
+}
+
+pub(crate) async fn create(call: Call) -> Answer {
+    let new = ApplicationIn::parse(&Fields::parse(call.bytes())?)?;
+    let organisation = call.organisation()?;
+    let (status, value) = match call.query.flag("get_if_exists")? {
+        Some(true) => get_or_create(&call.state, organisation, new).await?,
+        Some(false) | None => (
+            StatusCode::CREATED,
+            insert(&call.state, organisation, new).await?,
+        ),
+    };
+    reply::json(status, &ApplicationOut::from(&*value))
+}
+
+/// The application of that uid, or a new one.
+pub(crate) async fn get_or_create(
+    state: &State,
+    organisation: OrganisationId,
+    new: ApplicationIn,
+) -> Result<(StatusCode, Arc<Application>), ApiError> {
+    let uid = new.uid.clone();
+    let find = || {
+        let uid = uid.as_ref()?;
+        state
+            .log
+            .registry()
+            .find_application(organisation, uid.as_str())
+            .cloned()
+    };
+    if let Some(value) = find() {
+        return Ok((StatusCode::OK, value));
+    }
+    match insert(state, organisation, new).await {
+        Ok(value) => Ok((StatusCode::CREATED, value)),
+        // Someone else was quicker.
+        Err(ChangeError::Conflict { what, key }) => match find() {
+            Some(value) => Ok((StatusCode::OK, value)),
+            None => Err(ChangeError::Conflict { what, key }.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn insert(
+    state: &State,
+    organisation: OrganisationId,
+    new: ApplicationIn,
+) -> Result<Arc<Application>, ChangeError> {
+    let ApplicationIn {
+        name,
+        uid,
+        metadata,
+    } = new;
+    state
+        .log
+        .create_application(NewApplication {
+            organisation,
+            uid,
+            name,
+            metadata,
+        })
+        .await
+}
+
+pub(crate) async fn get(call: Call) -> Answer {
+    reply::json(StatusCode::OK, &ApplicationOut::from(&*call.application()?))
+}
+
+/// Replaces, or creates an application of that uid.
+pub(crate) async fn put(call: Call) -> Answer {
+    let mut new = ApplicationIn::parse(&Fields::parse(call.bytes())?)?;
+    let (status, value) = match call.application() {
+        Ok(old) => {
+            let patch = ApplicationPatch::from(new);
+            let edit = move |value: &mut Application| patch.apply(value);
+            (
+                StatusCode::OK,
+                call.state.log.update_application(old.id, edit).await?,
+            )
+        }
+        Err(ApiError::NotFound) => {
+            adopt_uid(&mut new, call.part("app")?)?;
+            let organisation = call.organisation()?;
+            (
+                StatusCode::CREATED,
+                insert(&call.state, organisation, new).await?,
+            )
+        }
+        Err(error) => return Err(error),
+    };
+    reply::json(status, &ApplicationOut::from(&*value))
+}
+
+/// Makes the uid in the path that of the application to create.
+fn adopt_uid(new: &mut ApplicationIn, text: &str) -> Result<(), ApiError> {
+    // An id of ours that does not exist cannot be created.
+    if text.starts_with(ApplicationId::PREFIX) {
+        return Err(ApiError::NotFound);
+    }
+    let uid = text.parse().map_err(|_| ApiError::NotFound)?;
+    if new.uid.as_ref().is_some_and(|own| *own != uid) {
+        let issue = Issue::body("uid", "differs from the uid in the path");
+        return Err(issue.of_kind("application_uid_mismatch").into());
+    }
+    new.uid = Some(uid);
+    Ok(())
+}
+
+pub(crate) async fn patch(call: Call) -> Answer {
+    let patch = ApplicationPatch::parse(&Fields::parse(call.bytes())?)?;
+    let id = call.application()?.id;
+    let value = call
+        .state
+        .log
+        .update_application(id, move |value| patch.apply(value))
+        .await?;
+    reply::json(StatusCode::OK, &ApplicationOut::from(&*value))
+}
+
+pub(crate) async fn delete(call: Call) -> Answer {
+    call.state
+        .log
+        .delete_application(call.application()?.id)
+        .await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}

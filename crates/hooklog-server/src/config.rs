@@ -1,0 +1,108 @@
+//! What the composition root chooses about the server.
+//!
+//! **Invariant:** every number has its source beside it.
+//! **Next:** `server.rs`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::token::TokenKey;
+
+/// Settings of a server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What signs and verifies bearer tokens.
+    pub token_key: TokenKey,
+    /// Bounds and deadlines.
+    pub limits: Limits,
+    /// Which endpoint URLs are refused on creation.
+    pub url_policy: UrlPolicy,
+}
+
+/// Bounds and deadlines. `Default` is what `hooklog serve` uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most bytes of one request body; above it the answer is 413.
+    pub body_bytes_max: usize,
+    /// Most bytes of all request bodies held at once; above it the answer is 503.
+    pub body_bytes_in_flight_max: usize,
+    /// Longest time for a whole body; after it the answer is 408.
+    pub body_read_timeout: Duration,
+    /// Longest time for the first bytes of a connection, and for the head of a request; on HTTP/1
+    /// also how long a connection may idle between requests.
+    pub header_read_timeout: Duration,
+    /// Most bytes of a request head.
+    pub header_bytes_max: usize,
+    /// Longest time an HTTP/2 connection may be without a request.
+    pub idle_timeout: Duration,
+    /// Longest time a client may not take a single byte of an answer.
+    pub write_stall_timeout: Duration,
+    /// Most connections at once; further ones wait in the kernel's backlog.
+    pub connections_max: usize,
+    /// Most requests at once on one HTTP/2 connection.
+    pub streams_max: u32,
+    /// Most reads of the log at once (each holds a thread); further ones wait.
+    pub reads_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Twice the 1 MiB of other webhook servers; 70 times the largest payload of our corpus.
+            body_bytes_max: 2 << 20,
+            // 128 bodies of the largest size; bounds memory against many slow uploads.
+            body_bytes_in_flight_max: 256 << 20,
+            // 2 MiB in 30 s is 70 kB/s: a poor mobile line.
+            body_read_timeout: Duration::from_secs(30),
+            // Far above any round trip; SDKs' pools keep idle connections for 4 to 5 s.
+            header_read_timeout: Duration::from_secs(10),
+            // nginx allows 8 KiB for a line and 32 KiB for the head; tokens are below 1 KiB.
+            header_bytes_max: 16 << 10,
+            idle_timeout: Duration::from_mins(1),
+            // As the body: no progress at all for so long is a dead client.
+            write_stall_timeout: Duration::from_secs(30),
+            // Four times the usual soft limit of 1,024 descriptors; EMFILE is survived anyway.
+            connections_max: 4096,
+            // RFC 9113 advises at least 100.
+            streams_max: 128,
+            // Reads of sled are CPU-bound on cached pages: some per core suffice.
+            reads_max: 16,
+        }
+    }
+}
+
+/// Refuses endpoint URLs, with a reason for the user. The address checks at each delivery are the
+/// dispatcher's; this makes the refusal visible at once.
+#[derive(Clone)]
+pub struct UrlPolicy(Arc<Check>);
+
+type Check = dyn Fn(&Url) -> Result<(), String> + Send + Sync;
+
+impl UrlPolicy {
+    /// The policy that `check` is. It must not block.
+    pub fn new(check: impl Fn(&Url) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    /// Refuses nothing.
+    pub fn allow_all() -> Self {
+        Self::new(|_| Ok(()))
+    }
+
+    /// Whether `url` may become an endpoint; if not, why.
+    pub fn check(&self, url: &Url) -> Result<(), String> {
+        (self.0)(url)
+    }
+}
+
+impl fmt::Debug for UrlPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UrlPolicy(…)")
+    }
+}

@@ -1,0 +1,143 @@
+//! Messages: show, list, send again.
+//!
+//! **Invariant:** one request looks at a bounded number of events, whatever its filter.
+//! **Next:** `attempt.rs`.
+
+use std::ops::{Bound, Range};
+
+use hooklog_storage::{
+    ApplicationId, Channel, EventId, EventLog, EventTypeName, Limit, Offset, Order, ReadError,
+    Record, Timestamp,
+};
+use http::StatusCode;
+
+use crate::error::ApiError;
+use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan};
+use crate::query::Query;
+use crate::reply::{self, Answer};
+use crate::request::Call;
+use crate::wire::{EmptyOut, MessageOut};
+
+pub(crate) async fn get(call: Call) -> Answer {
+    let content = call.content()?;
+    let record = call.event().await?;
+    reply::json(StatusCode::OK, &MessageOut::new(&record, content))
+}
+
+/// Newest first.
+pub(crate) async fn list(call: Call) -> Answer {
+    call.query.refuse(&["tag"])?;
+    let page = PageRequest::<EventId>::parse(&call.query, Order::Descending)?;
+    let (window, filter) = (
+        Window::parse(&call.query)?,
+        EventFilter::parse(&call.query)?,
+    );
+    let (content, application) = (call.content()?, call.application()?.id);
+    let request = page;
+    let scan = call
+        .state
+        .read(move |log| find(log, application, &request, window, &filter));
+    let list = page.list(scan.await?, |record| record.id.to_string());
+    reply::json(
+        StatusCode::OK,
+        &list.map(|record| MessageOut::new(record, content)),
+    )
+}
+
+/// One more delivery of an event to an endpoint. Durable when answered; it happens soon after.
+pub(crate) async fn resend(call: Call) -> Answer {
+    let subscription = call.subscription()?.id;
+    let event = call.event().await?.id;
+    call.state.log.redeliver(subscription, event).await?;
+    reply::json(StatusCode::ACCEPTED, &EmptyOut {})
+}
+
+fn find(
+    log: &EventLog,
+    application: ApplicationId,
+    request: &PageRequest<EventId>,
+    window: Window,
+    filter: &EventFilter,
+) -> Result<Scan<Record, EventId>, ReadError> {
+    let mut range = offsets(request.range());
+    if let Some(after) = window.after {
+        range.start = range.start.max(log.offset_at(after)?);
+    }
+    if let Some(before) = window.before {
+        range.end = range.end.min(log.offset_at(before)?);
+    }
+    let read = |range, items| {
+        let limit = Limit {
+            items,
+            bytes: PAGE_BYTES_MAX,
+        };
+        let page = log.read_application(application, range, request.order(), limit)?;
+        Ok((page.records, page.rest))
+    };
+    page::scan(request.limit, range, read, |record| {
+        Ok(filter.matches(record))
+    })
+}
+
+/// Ids of events carry their offsets.
+fn offsets(ids: (Bound<EventId>, Bound<EventId>)) -> Range<Offset> {
+    let start = match ids.0 {
+        Bound::Unbounded => Offset::ZERO,
+        Bound::Included(id) => id.offset(),
+        Bound::Excluded(id) => id.offset().next(),
+    };
+    let end = match ids.1 {
+        Bound::Unbounded => Offset::MAX,
+        Bound::Included(id) => id.offset().next(),
+        Bound::Excluded(id) => id.offset(),
+    };
+    start..end
+}
+
+/// From `after` (inclusive) to `before` (exclusive).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) after: Option<Timestamp>,
+    pub(crate) before: Option<Timestamp>,
+}
+
+impl Window {
+    pub(crate) fn parse(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self {
+            after: query.time("after")?,
+            before: query.time("before")?,
+        })
+    }
+}
+
+/// Which events a list wants.
+#[derive(Debug)]
+pub(crate) struct EventFilter {
+    event_types: Option<Vec<EventTypeName>>,
+    channel: Option<Channel>,
+}
+
+impl EventFilter {
+    pub(crate) fn parse(query: &Query) -> Result<Self, ApiError> {
+        Ok(Self {
+            event_types: query.names("event_types")?,
+            channel: query.name("channel")?,
+        })
+    }
+
+    /// Whether it takes every event, so that none need be looked at.
+    pub(crate) fn takes_all(&self) -> bool {
+        self.event_types.is_none() && self.channel.is_none()
+    }
+
+    pub(crate) fn matches(&self, record: &Record) -> bool {
+        let event = &record.event;
+        self.event_types
+            .as_ref()
+            .is_none_or(|types| types.contains(&event.event_type))
+            && self
+                .channel
+                .as_ref()
+                .is_none_or(|channel| event.channels.contains(channel))
+    }
+}

@@ -1,0 +1,243 @@
+//! Lists by pages: where a page starts, how far one request may look, and what the next one needs.
+//!
+//! **Invariant:** following `iterator` from page to page shows each item once; a request looks at a
+//! bounded number of items, and when a filter matched few of them the page is short, not the last.
+//! **Next:** `message.rs`, the longest of the lists.
+
+use std::ops::{Bound, Range};
+use std::str::FromStr;
+
+use hooklog_storage::{Attempt, AttemptId, EventId, Order, Record};
+
+use crate::error::ApiError;
+use crate::query::Query;
+use crate::wire::{Issue, List};
+
+/// Items of a page unless asked otherwise, and at most (what clients of this API family know).
+const LIMIT_DEFAULT: usize = 50;
+const LIMIT_MAX: u16 = 250;
+/// Items one request looks at: about 1 s of decompressing when none is cached.
+const SCAN_ITEMS_MAX: usize = 5_000;
+/// Bytes of payloads in one answer, after which the page ends: four of the largest events.
+pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;
+
+/// Where a page starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start<K> {
+    /// At the list's first item.
+    First,
+    /// Behind the item (`iterator=id`).
+    After(K),
+    /// In front of the item (`iterator=-id`): the page that ends before it.
+    Before(K),
+}
+
+/// Which page of a list is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageRequest<K> {
+    pub(crate) limit: usize,
+    start: Start<K>,
+    order: Order,
+}
+
+impl<K: FromStr + Clone> PageRequest<K> {
+    /// From `limit` and `iterator`.
+    pub(crate) fn parse(query: &Query, default: Order) -> Result<Self, ApiError> {
+        let limit = match query.number("limit")? {
+            None => LIMIT_DEFAULT,
+            Some(limit @ 1..=LIMIT_MAX) => usize::from(limit),
+            Some(_) => return Err(Issue::query("limit", "must be 1 to 250").into()),
+        };
+        let id = |text: &str| {
+            text.parse()
+                .map_err(|_| Issue::query("iterator", "must be an iterator of this list"))
+        };
+        let start = match query.text("iterator").filter(|text| !text.is_empty()) {
+            None => Start::First,
+            Some(text) => match text.strip_prefix('-') {
+                Some(text) => Start::Before(id(text)?),
+                None => Start::After(id(text)?),
+            },
+        };
+        Ok(Self {
+            limit,
+            start,
+            order: default,
+        })
+    }
+
+    /// As [`parse`](Self::parse), for lists that can be turned round by `order`.
+    pub(crate) fn parse_ordered(query: &Query, default: Order) -> Result<Self, ApiError> {
+        let order = match query.text("order") {
+            None => default,
+            Some("ascending") => Order::Ascending,
+            Some("descending") => Order::Descending,
+            Some(_) => {
+                let message = "must be `ascending` or `descending`";
+                return Err(Issue::query("order", message).into());
+            }
+        };
+        Self::parse(query, order)
+    }
+
+    /// In which order to look for items: against the list's order when going back.
+    pub(crate) fn order(&self) -> Order {
+        match (self.order, &self.start) {
+            (order, Start::First | Start::After(_)) => order,
+            (Order::Ascending, Start::Before(_)) => Order::Descending,
+            (Order::Descending, Start::Before(_)) => Order::Ascending,
+        }
+    }
+
+    /// Between which keys the items are.
+    pub(crate) fn range(&self) -> (Bound<K>, Bound<K>) {
+        let id = match &self.start {
+            Start::First => return (Bound::Unbounded, Bound::Unbounded),
+            Start::After(id) | Start::Before(id) => id.clone(),
+        };
+        match self.order() {
+            Order::Ascending => (Bound::Excluded(id), Bound::Unbounded),
+            Order::Descending => (Bound::Unbounded, Bound::Excluded(id)),
+        }
+    }
+
+    /// The items of a list that is all in memory, given ascending between [`range`](Self::range).
+    pub(crate) fn take<T>(&self, items: impl DoubleEndedIterator<Item = T>) -> Scan<T, K> {
+        let count = self.limit + 1;
+        let mut found: Vec<T> = match self.order() {
+            Order::Ascending => items.take(count).collect(),
+            Order::Descending => items.rev().take(count).collect(),
+        };
+        let more = found.len() > self.limit;
+        found.truncate(self.limit);
+        Scan {
+            found,
+            reached: None,
+            more,
+        }
+    }
+
+    /// The answer: `found` in the order of [`order`](Self::order) becomes the list's order.
+    pub(crate) fn list<T>(&self, scan: Scan<T, K>, key: impl Fn(&T) -> String) -> List<T>
+    where
+        K: ToString,
+    {
+        let Scan {
+            found: mut items,
+            reached,
+            more,
+        } = scan;
+        // Where a scan that was cut short goes on.
+        let reached = reached.filter(|_| more).map(|key| key.to_string());
+        let back = matches!(self.start, Start::Before(_));
+        if back {
+            items.reverse();
+        }
+        let (first, last) = (items.first().map(&key), items.last().map(&key));
+        let (first, last) = if back {
+            (reached.or(first), last)
+        } else {
+            (first, reached.or(last))
+        };
+        List {
+            data: items,
+            iterator: last,
+            prev_iterator: first.map(|id| format!("-{id}")),
+            done: !more,
+        }
+    }
+}
+
+/// What a scan brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Scan<T, K> {
+    /// In the order of the scan.
+    pub(crate) found: Vec<T>,
+    /// The last item looked at, if that is not the last one found.
+    pub(crate) reached: Option<K>,
+    /// Whether there may be more behind it.
+    pub(crate) more: bool,
+}
+
+/// What is listed from disk.
+pub(crate) trait Item {
+    type Key: FromStr + Clone + ToString;
+
+    fn key(&self) -> Self::Key;
+
+    /// What it weighs in an answer.
+    fn bytes(&self) -> usize;
+}
+
+impl Item for Record {
+    type Key = EventId;
+
+    fn key(&self) -> EventId {
+        self.id
+    }
+
+    fn bytes(&self) -> usize {
+        self.event.payload.len()
+    }
+}
+
+impl Item for Attempt {
+    type Key = AttemptId;
+
+    fn key(&self) -> AttemptId {
+        self.id
+    }
+
+    fn bytes(&self) -> usize {
+        self.attempt.response.len()
+    }
+}
+
+/// Looks through `range` for `limit` items that `keep` keeps. `read` returns some items of a range,
+/// at most as many as it is told, and what is left of the range.
+pub(crate) fn scan<T: Item, P: PartialOrd + Clone, E>(
+    limit: usize,
+    mut range: Range<P>,
+    mut read: impl FnMut(Range<P>, usize) -> Result<(Vec<T>, Range<P>), E>,
+    mut keep: impl FnMut(&T) -> Result<bool, E>,
+) -> Result<Scan<T, T::Key>, E> {
+    let mut found: Vec<T> = Vec::new();
+    let (mut looked, mut bytes, mut reached) = (0, 0, None);
+    while !range.is_empty() && looked < SCAN_ITEMS_MAX && bytes < PAGE_BYTES_MAX {
+        // One more than fits tells whether this page is the last.
+        let (items, rest) = read(range, limit + 1 - found.len())?;
+        range = rest;
+        if items.is_empty() {
+            return Ok(Scan {
+                found,
+                reached: None,
+                more: false,
+            });
+        }
+        for item in items {
+            looked += 1;
+            let key = item.key();
+            if keep(&item)? {
+                if found.len() == limit {
+                    return Ok(Scan {
+                        found,
+                        reached,
+                        more: true,
+                    });
+                }
+                bytes += item.bytes();
+                found.push(item);
+            }
+            reached = Some(key);
+        }
+    }
+    let more = !range.is_empty();
+    Ok(Scan {
+        found,
+        reached,
+        more,
+    })
+}
+
+#[cfg(test)]
+mod tests;

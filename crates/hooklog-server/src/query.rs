@@ -1,0 +1,186 @@
+//! The query string: pairs, looked up by name.
+//!
+//! **Invariant:** a parameter that is known but not acted upon is refused by name, never ignored,
+//! since ignoring a filter answers a different question.
+//! **Next:** `page.rs`.
+
+use std::str::FromStr;
+
+use hooklog_storage::{NameError, Timestamp};
+use url::form_urlencoded;
+
+use crate::error::ApiError;
+use crate::wire::Issue;
+
+/// Most parameters of one request; the largest lists of event types are sent with commas.
+const PARAMETERS_MAX: usize = 256;
+
+/// The parameters of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
+        let mut pairs = Vec::new();
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            if pairs.len() == PARAMETERS_MAX {
+                return Err(ApiError::Query("The query has more than 256 parameters"));
+            }
+            // What the decoder puts for bytes that are not UTF-8.
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(ApiError::Query("The query is not UTF-8"));
+            }
+            pairs.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The first value of `name`.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&self, name: &'static str) -> Result<Option<bool>, ApiError> {
+        self.parsed(name, "must be `true` or `false`")
+    }
+
+    /// A whole number.
+    pub(crate) fn number(&self, name: &'static str) -> Result<Option<u16>, ApiError> {
+        self.parsed(name, "must be a whole number")
+    }
+
+    /// A time as of RFC 3339.
+    pub(crate) fn time(&self, name: &'static str) -> Result<Option<Timestamp>, ApiError> {
+        let time: Option<jiff::Timestamp> =
+            self.parsed(name, "must be a time as 2026-01-31T12:00:00Z")?;
+        Ok(time.map(|time| Timestamp::from_millis(time.as_millisecond())))
+    }
+
+    /// One name.
+    pub(crate) fn name<T>(&self, name: &'static str) -> Result<Option<T>, ApiError>
+    where
+        T: FromStr<Err = NameError>,
+    {
+        self.text(name)
+            .map(|text| parse_name(name, text))
+            .transpose()
+    }
+
+    /// Names as `a,b`, as repeated parameters or with `[]` behind the name; `None` if none.
+    pub(crate) fn names<T>(&self, name: &'static str) -> Result<Option<Vec<T>>, ApiError>
+    where
+        T: FromStr<Err = NameError>,
+    {
+        let same = |key: &str| key.strip_suffix("[]").unwrap_or(key) == name;
+        let values = self
+            .0
+            .iter()
+            .filter(|(key, _)| same(key))
+            .map(|(_, value)| value);
+        let texts = values
+            .flat_map(|value| value.split(','))
+            .filter(|text| !text.is_empty());
+        let names = texts
+            .map(|text| parse_name(name, text))
+            .collect::<Result<Vec<T>, _>>()?;
+        Ok(Some(names).filter(|names| !names.is_empty()))
+    }
+
+    /// Refuses parameters that would have no effect.
+    pub(crate) fn refuse(&self, names: &[&str]) -> Result<(), ApiError> {
+        let idle = |value: &str| matches!(value, "" | "false");
+        match self
+            .0
+            .iter()
+            .find(|(key, value)| names.contains(&key.as_str()) && !idle(value))
+        {
+            Some((key, _)) => Err(ApiError::NotImplemented(format!(
+                "the query parameter `{key}`"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn parsed<T: FromStr>(
+        &self,
+        name: &'static str,
+        message: &'static str,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        text.parse()
+            .map(Some)
+            .map_err(|_| Issue::query(name, message).into())
+    }
+}
+
+fn parse_name<T: FromStr<Err = NameError>>(name: &'static str, text: &str) -> Result<T, ApiError> {
+    text.parse()
+        .map_err(|error: NameError| Issue::query(name, error.to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use hooklog_storage::Channel;
+
+    use super::*;
+
+    #[test]
+    fn lists_come_in_three_spellings() {
+        for text in [
+            "t=a,b",
+            "t=a&t=b",
+            "t[]=a&t[]=b",
+            "t%5B%5D=a&x=1&t=b",
+            "t=a%2Cb,",
+        ] {
+            let query = Query::parse(text).expect("parses");
+            let names: Vec<Channel> = query.names("t").expect("names").expect("some");
+            assert_eq!(
+                names.iter().map(Channel::as_str).collect::<Vec<_>>(),
+                ["a", "b"],
+                "{text}"
+            );
+        }
+        assert_eq!(
+            Query::default()
+                .names::<Channel>("t")
+                .expect("none is fine"),
+            None
+        );
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let query = Query::parse("limit=x&after=yesterday&flag=1&tag=a&off=false").expect("parses");
+        assert!(matches!(query.number("limit"), Err(ApiError::Invalid(_))));
+        assert!(matches!(query.time("after"), Err(ApiError::Invalid(_))));
+        assert!(matches!(query.flag("flag"), Err(ApiError::Invalid(_))));
+        assert!(matches!(
+            query.refuse(&["tag"]),
+            Err(ApiError::NotImplemented(_))
+        ));
+        assert!(query.refuse(&["off", "absent"]).is_ok());
+        assert!(matches!(Query::parse("a=%ff"), Err(ApiError::Query(_))));
+        assert!(matches!(
+            Query::parse(&"a=1&".repeat(257)),
+            Err(ApiError::Query(_))
+        ));
+    }
+
+    #[test]
+    fn times_have_a_zone() {
+        let query =
+            Query::parse("a=2026-01-31T12:00:00.5%2B01:00&b=2026-01-31T12:00:00").expect("");
+        assert_eq!(
+            query.time("a").expect("a time").map(Timestamp::as_millis),
+            Some(1_769_857_200_500)
+        );
+        assert!(query.time("b").is_err());
+    }
+}

@@ -1,0 +1,80 @@
+//! Answers: the few forms that all resources share.
+//!
+//! **Invariant:** a body is whole in memory and bounded by what made it, so its length is known.
+//! **Next:** `wire.rs`.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Body as _;
+use serde::Serialize;
+
+use crate::error::ApiError;
+
+/// An answer.
+pub(crate) type Response = http::Response<Full<Bytes>>;
+
+/// What a handler returns.
+pub(crate) type Answer = Result<Response, ApiError>;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const ANY: HeaderValue = HeaderValue::from_static("*");
+
+/// `value` as JSON.
+pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Answer {
+    let mut response = http::Response::new(Full::new(serde_json::to_vec(value)?.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    Ok(response)
+}
+
+/// A status without a body.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = status;
+    response
+}
+
+/// The answer to a browser that asks what it may send: everything, its headers mirrored.
+pub(crate) fn preflight(asked: &HeaderMap) -> Response {
+    let mut response = empty(StatusCode::OK);
+    let headers = response.headers_mut();
+    if let Some(mirrored) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, mirrored.clone());
+    }
+    let fixed = [
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+        ),
+        // What browsers and clients of this API family are used to.
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+        (header::VARY, "access-control-request-headers"),
+    ];
+    for (name, value) in fixed {
+        headers.insert::<HeaderName>(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Lets a browser of any origin read the answer: tokens are in a header, never in a cookie.
+pub(crate) fn allow_any_origin(response: &mut Response) {
+    response
+        .headers_mut()
+        .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+}
+
+/// The same answer without its body, for HEAD; the length stays that of the body.
+pub(crate) fn without_body(mut response: Response) -> Response {
+    if let Some(length) = response
+        .body()
+        .size_hint()
+        .exact()
+        .filter(|length| *length > 0)
+    {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length.into());
+    }
+    response.map(|_| Full::default())
+}

@@ -1,0 +1,112 @@
+//! A request as handlers see it, and what all of them ask of it.
+//!
+//! **Invariant:** a handler reaches an application only by [`Call::application`] and what is in
+//! it only through that application, so no token reaches across tenants; what is another's is "not
+//! found", as what does not exist.
+//! **Next:** the handlers, `publish.rs` first.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hooklog_storage::{Application, EventId, OrganisationId, Record, Subscription, Uid};
+
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::query::Query;
+use crate::state::State;
+use crate::token::{Subject, TokenError};
+use crate::wire::Content;
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) state: Arc<State>,
+    /// `None` on public routes alone.
+    pub(crate) subject: Option<Subject>,
+    /// The route's pattern, for messages.
+    pub(crate) route: &'static str,
+    pub(crate) path: Vec<(&'static str, String)>,
+    pub(crate) query: Query,
+    pub(crate) body: Body,
+}
+
+impl Call {
+    /// A part of the path by its name in the route.
+    pub(crate) fn part(&self, name: &str) -> Result<&str, ApiError> {
+        let part = self.path.iter().find(|(key, _)| *key == name);
+        part.map(|(_, value)| value.as_str())
+            .ok_or(ApiError::NotFound)
+    }
+
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.body.bytes
+    }
+
+    pub(crate) fn subject(&self) -> Result<Subject, ApiError> {
+        self.subject
+            .ok_or(ApiError::Unauthenticated(TokenError::Missing))
+    }
+
+    /// The tenant.
+    pub(crate) fn organisation(&self) -> Result<OrganisationId, ApiError> {
+        Ok(self.subject()?.organisation())
+    }
+
+    /// The application in the path, by id or uid.
+    pub(crate) fn application(&self) -> Result<Arc<Application>, ApiError> {
+        let subject = self.subject()?;
+        let found = {
+            let registry = self.state.log.registry();
+            registry
+                .find_application(subject.organisation(), self.part("app")?)
+                .cloned()
+        };
+        let application = found.ok_or(ApiError::NotFound)?;
+        match subject {
+            Subject::Application {
+                application: own, ..
+            } if own != application.id => Err(ApiError::NotFound),
+            Subject::Application { .. } | Subject::Organisation(_) => Ok(application),
+        }
+    }
+
+    /// The subscription in the path, by id or uid.
+    pub(crate) fn subscription(&self) -> Result<Arc<Subscription>, ApiError> {
+        self.subscription_of(self.part("endpoint")?)
+    }
+
+    /// A subscription of the application in the path, by id or uid.
+    pub(crate) fn subscription_of(&self, id_or_uid: &str) -> Result<Arc<Subscription>, ApiError> {
+        let application = self.application()?;
+        let registry = self.state.log.registry();
+        let found = registry.find_subscription(application.id, id_or_uid);
+        found.cloned().ok_or(ApiError::NotFound)
+    }
+
+    /// The event in the path, by id or uid.
+    pub(crate) async fn event(&self) -> Result<Record, ApiError> {
+        let application = self.application()?.id;
+        let text = self.part("msg")?.to_owned();
+        if text.parse::<EventId>().is_err() && text.parse::<Uid>().is_err() {
+            return Err(ApiError::NotFound);
+        }
+        let found = self
+            .state
+            .read(move |log| log.find_event(application, &text))
+            .await?;
+        found.ok_or(ApiError::NotFound)
+    }
+
+    /// Whether payloads are wanted (`with_content`, on by default for older SDKs).
+    pub(crate) fn content(&self) -> Result<Content, ApiError> {
+        self.content_or(Content::Full)
+    }
+
+    pub(crate) fn content_or(&self, default: Content) -> Result<Content, ApiError> {
+        Ok(match self.query.flag("with_content")? {
+            Some(true) => Content::Full,
+            Some(false) => Content::Omitted,
+            None => default,
+        })
+    }
+}

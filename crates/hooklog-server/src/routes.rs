@@ -1,0 +1,193 @@
+//! The whole surface of the API.
+//!
+//! **Invariant:** every path that SDKs of the API family know is here, be it as 501.
+//! **Next:** `dispatch.rs`, which takes a request to its handler.
+
+use std::pin::Pin;
+use std::sync::LazyLock;
+
+use http::Method;
+use matchit::Router;
+
+use crate::error::ApiError;
+use crate::reply::Answer;
+use crate::request::Call;
+use crate::{application, attempt, endpoint, event_type, health, message, publish, secret};
+
+/// Below it, everything but the inbound sources.
+const BASE: &str = "/api/v1";
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Anyone.
+    Public,
+    /// Any valid token; an application's reaches its own application.
+    Any,
+    /// An organisation's token.
+    Org,
+}
+
+pub(crate) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// What answers a method of a path.
+#[derive(Debug)]
+pub(crate) struct Route {
+    method: Method,
+    pub(crate) access: Access,
+    pub(crate) handler: Handler,
+}
+
+macro_rules! routes {
+    ($($path:literal { $($method:ident $access:ident $handler:path),* $(,)? })*) => {
+        &[$(($path, &[$(Route {
+            method: Method::$method,
+            access: Access::$access,
+            handler: |call| Box::pin($handler(call)),
+        }),*])),*]
+    };
+}
+
+static ROUTES: &[(&str, &[Route])] = routes! {
+    "/app" { GET Org application::list, POST Org application::create }
+    "/app/{app}" {
+        GET Any application::get, PUT Org application::put, PATCH Org application::patch,
+        DELETE Org application::delete,
+    }
+    "/event-type" { GET Any event_type::list, POST Org event_type::create }
+    "/event-type/{name}" {
+        GET Any event_type::get, PUT Org later, PATCH Org later, DELETE Org later,
+    }
+    "/app/{app}/endpoint" { GET Any endpoint::list, POST Any endpoint::create }
+    "/app/{app}/endpoint/{endpoint}" {
+        GET Any endpoint::get, PUT Any endpoint::put, PATCH Any endpoint::patch,
+        DELETE Any endpoint::delete,
+    }
+    "/app/{app}/endpoint/{endpoint}/secret" { GET Any secret::get }
+    "/app/{app}/endpoint/{endpoint}/secret/rotate" { POST Any secret::rotate }
+    "/app/{app}/msg" { GET Any message::list, POST Org publish::create }
+    "/app/{app}/msg/{msg}" { GET Any message::get }
+    "/app/{app}/msg/{msg}/endpoint/{endpoint}/resend" { POST Any message::resend }
+    "/app/{app}/attempt/msg/{msg}" { GET Any attempt::list_by_event }
+    "/app/{app}/attempt/endpoint/{endpoint}" { GET Any attempt::list_by_subscription }
+    "/app/{app}/msg/{msg}/attempt/{attempt}" { GET Any attempt::get }
+    "/health" { GET Public health::get }
+    "/health/ping" { GET Public health::ping }
+
+    // Known to SDKs of this API family, not here yet: 501 instead of 404.
+    "/app/{app}/endpoint/{endpoint}/headers" { GET Any later, PUT Any later, PATCH Any later }
+    "/app/{app}/endpoint/{endpoint}/stats" { GET Any later }
+    "/app/{app}/endpoint/{endpoint}/send-example" { POST Org later }
+    "/app/{app}/endpoint/{endpoint}/recover" { POST Any later }
+    "/app/{app}/endpoint/{endpoint}/replay-missing" { POST Any later }
+    "/app/{app}/endpoint/{endpoint}/bulk-replay" { POST Any later }
+    "/app/{app}/endpoint/{endpoint}/msg" { GET Any later }
+    "/app/{app}/endpoint/{endpoint}/transformation" { GET Any later, PATCH Any later }
+    "/app/{app}/msg/precheck/active" { POST Org later }
+    "/app/{app}/msg/expunge-all-contents" { POST Org later }
+    "/app/{app}/msg/{msg}/content" { DELETE Org later }
+    "/app/{app}/msg/{msg}/endpoint" { GET Any later }
+    "/app/{app}/msg/{msg}/endpoint/{endpoint}/attempt" { GET Any later }
+    "/app/{app}/msg/{msg}/attempt" { GET Any later }
+    "/app/{app}/msg/{msg}/attempt/{attempt}/content" { DELETE Org later }
+    "/app/{app}/poller/{*rest}" { GET Any later, POST Any later }
+    "/app/{app}/polling-endpoint/{*rest}" { GET Any later, POST Any later }
+    "/auth/app-portal-access/{app}" { POST Org later }
+    "/auth/dashboard-access/{app}" { POST Org later }
+    "/auth/app/{app}/expire-all" { POST Org later }
+    "/auth/logout" { POST Any later }
+    "/auth/whoami" { GET Any later }
+    "/admin/redrive-dlq" { POST Org later }
+    "/background-task" { GET Any later }
+    "/background-task/{task}" { GET Any later }
+    "/stats/usage/app" { POST Org later }
+    "/environment/export" { POST Org later }
+    "/environment/import" { POST Org later }
+    "/operational-webhook/{*rest}" {
+        GET Org later, POST Org later, PUT Org later, PATCH Org later, DELETE Org later,
+    }
+    "/openapi.json" { GET Public later }
+    "/docs" { GET Public later }
+};
+
+/// Outside [`BASE`].
+static INBOUND: &[(&str, &[Route])] = routes! {
+    "/ingest/{*rest}" {
+        GET Org later, POST Org later, PUT Org later, PATCH Org later, DELETE Org later,
+    }
+};
+
+async fn later(call: Call) -> Answer {
+    Err(ApiError::NotImplemented(format!("`{}`", call.route)))
+}
+
+type Table = Router<(&'static str, &'static [Route])>;
+
+/// Routes by path. A pattern that contradicts another is left out, and fails the test.
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut table = Router::new();
+    for (pattern, insert) in patterns() {
+        let _contradiction = table.insert(pattern, insert);
+    }
+    table
+});
+
+fn patterns() -> impl Iterator<Item = (String, (&'static str, &'static [Route]))> {
+    let below = ROUTES
+        .iter()
+        .map(|&(path, routes)| (format!("{BASE}{path}"), (path, routes)));
+    below.chain(
+        INBOUND
+            .iter()
+            .map(|&(path, routes)| (path.to_owned(), (path, routes))),
+    )
+}
+
+/// What a path and a method lead to: the pattern, the route, the named parts of the path.
+pub(crate) type Found<'path> = (
+    &'static str,
+    &'static Route,
+    Vec<(&'static str, &'path str)>,
+);
+
+/// The route of a path and a method.
+pub(crate) fn find<'path>(path: &'path str, method: &Method) -> Result<Found<'path>, ApiError> {
+    let found = TABLE.at(path).map_err(|_| ApiError::NoRoute)?;
+    let &(pattern, routes) = found.value;
+    let parts = found.params.iter();
+    let parts = parts
+        .filter_map(|(name, part)| Some((part_name(name)?, part)))
+        .collect();
+    Ok((pattern, choose(routes, method)?, parts))
+}
+
+fn choose(routes: &'static [Route], method: &Method) -> Result<&'static Route, ApiError> {
+    let wanted = if method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
+    routes
+        .iter()
+        .find(|route| route.method == *wanted)
+        .ok_or_else(|| {
+            let mut allow: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
+            if allow.contains(&"GET") {
+                allow.push("HEAD");
+            }
+            allow.push("OPTIONS");
+            ApiError::Method {
+                allow: allow.join(", "),
+            }
+        })
+}
+
+/// The names that patterns use, so that a call need not own them.
+fn part_name(name: &str) -> Option<&'static str> {
+    ["app", "endpoint", "msg", "attempt", "name"]
+        .into_iter()
+        .find(|known| *known == name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! Routes: the table by itself here; over a socket and a real log in the files below.
+//!
+//! **Invariant:** every pattern of the table is reached.
+//! **Next:** `end_to_end.rs`.
+
+use super::*;
+
+mod access;
+mod attempts;
+mod end_to_end;
+mod harness;
+mod slow_clients;
+mod stopping;
+
+#[test]
+fn patterns_do_not_contradict_each_other() {
+    let mut table = Router::new();
+    for (pattern, routes) in patterns() {
+        table
+            .insert(pattern.clone(), routes)
+            .unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        let path = pattern.replace("{*rest}", "a/b").replace(['{', '}'], "");
+        let found = TABLE
+            .at(&path)
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert_eq!(found.value.0, routes.0);
+        for (name, _) in found.params.iter() {
+            assert!(
+                name == "rest" || name == "task" || part_name(name).is_some(),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn methods_are_told() {
+    let &(_, routes) = TABLE.at("/api/v1/app").expect("is a route").value;
+    assert!(choose(routes, &Method::HEAD).is_ok());
+    match choose(routes, &Method::DELETE) {
+        Err(ApiError::Method { allow }) => assert_eq!(allow, "GET, POST, HEAD, OPTIONS"),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,120 @@
+//! Attempts over a real socket and a real log.
+//!
+//! **Invariant:** as `end_to_end.rs`.
+//! **Next:** `access.rs`.
+
+use std::time::Duration;
+
+use hooklog_storage::{NewAttempt, Outcome, Progress, Timestamp, Trigger};
+use serde_json::json;
+
+use super::end_to_end::{APPS, application, count, ids, publish};
+use super::harness::Harness;
+
+/// No answer, a 503, a success.
+fn three_attempts(event: &str, endpoint: &str) -> Vec<Progress> {
+    let due = Timestamp::from_millis(1_790_000_005_000);
+    let made = [
+        (None, Outcome::Retry { due }),
+        (Some(503), Outcome::Retry { due }),
+        (Some(204), Outcome::Delivered),
+    ];
+    let progress = (0..).zip(made).map(|(number, (status_code, outcome))| {
+        Progress::Attempt(NewAttempt {
+            event: event.parse().expect("an id"),
+            subscription: endpoint.parse().expect("an id"),
+            url: "http://a/".into(),
+            number,
+            started: Timestamp::from_millis(1_790_000_000_000),
+            duration: Duration::from_millis(12),
+            status_code,
+            response: "nope".to_owned(),
+            outcome,
+            trigger: Trigger::Scheduled,
+        })
+    });
+    progress.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attempts() {
+    let server = Harness::start().await;
+    application(&server, "a").await;
+    let body = r#"{"url":"http://a/"}"#;
+    let endpoint = server
+        .call("POST", &format!("{APPS}/a/endpoint"), body)
+        .await
+        .is(201)
+        .id();
+    let event = publish(&server, "a", json!({ "eventType": "x", "payload": {} })).await;
+    let made = three_attempts(&event, &endpoint);
+    server.log.record(made).await.expect("is recorded");
+    let by_event = format!("{APPS}/a/attempt/msg/{event}");
+    let by_endpoint = format!("{APPS}/a/attempt/endpoint/{endpoint}");
+    for list in [&by_event, &by_endpoint] {
+        let all = server.get(list).await.is(200).body;
+        let codes = all["data"].as_array().expect("a list").iter();
+        let codes: Vec<_> = codes
+            .map(|item| item["responseStatusCode"].as_u64())
+            .collect();
+        assert_eq!(codes, [Some(204), Some(503), Some(0)], "newest first");
+        for (filter, expected) in [
+            ("status=0", 1),
+            ("status=2", 2),
+            ("status=1", 0),
+            ("status_code_class=500", 1),
+            ("status_code_class=0", 1),
+            ("event_types=x", 3),
+            ("event_types=y", 0),
+            ("channel=c", 0),
+            ("after=2200-01-01T00:00:00Z", 0),
+            ("limit=2", 2),
+            // SDKs send it unasked.
+            ("expanded_statuses=true&with_content=false", 3),
+        ] {
+            assert_eq!(
+                count(&server, &format!("{list}?{filter}")).await,
+                expected,
+                "{filter}"
+            );
+        }
+        server.get(&format!("{list}?status=9")).await.is(422);
+        server.get(&format!("{list}?with_msg=true")).await.is(501);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_attempt_and_one_more() {
+    let server = Harness::start().await;
+    application(&server, "a").await;
+    let body = r#"{"url":"http://a/"}"#;
+    let endpoint = server
+        .call("POST", &format!("{APPS}/a/endpoint"), body)
+        .await
+        .is(201)
+        .id();
+    let event = publish(&server, "a", json!({ "eventType": "x", "payload": {} })).await;
+    let made = three_attempts(&event, &endpoint);
+    server.log.record(made).await.expect("is recorded");
+    let by_event = format!("{APPS}/a/attempt/msg/{event}");
+    let one = ids(&server.get(&by_event).await.body)[0].clone();
+    let path = format!("{APPS}/a/msg/{event}/attempt/{one}");
+    assert_eq!(server.get(&path).await.is(200).id(), one);
+    let other = publish(&server, "a", json!({ "eventType": "x", "payload": {} })).await;
+    server
+        .get(&format!("{APPS}/a/msg/{other}/attempt/{one}"))
+        .await
+        .is(404);
+    server
+        .get(&format!("{by_event}?endpoint_id=unknown"))
+        .await
+        .is(404);
+    assert_eq!(
+        count(&server, &format!("{by_event}?endpoint_id={endpoint}")).await,
+        3
+    );
+    let resend = format!("{APPS}/a/msg/{event}/endpoint/{endpoint}/resend");
+    assert_eq!(server.call("POST", &resend, "").await.is(202).text, "{}");
+    server.stop().await;
+}

@@ -1,0 +1,150 @@
+//! The server: listens, accepts, and stops in good order.
+//!
+//! **Invariant:** no task outlives [`Server::run`] but writes that the log is still busy with. An
+//! error of one connection never stops the accept loop.
+//! **Next:** `connection.rs`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hooklog_storage::EventLog;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::connection;
+use crate::state::State;
+
+/// How long accepting pauses when descriptors ran out: connections end in the meantime.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening server.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    local: SocketAddr,
+    state: Arc<State>,
+}
+
+/// Why a server could not listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct BindError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl Server {
+    /// Starts to listen; clients can connect from now on and are served by [`run`](Self::run).
+    pub async fn bind(log: EventLog, config: Config) -> Result<Self, BindError> {
+        let address = config.listen;
+        let failed = |source| BindError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let local = listener.local_addr().map_err(failed)?;
+        Ok(Self {
+            listener,
+            local,
+            state: Arc::new(State::new(log, config)),
+        })
+    }
+
+    /// Where it listens; says which port when port 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Serves until `shutdown`, then finishes what is in flight, for at most `drain`; what is left
+    /// then is cut off. Accepting stops first.
+    ///
+    /// # Cancel safety
+    /// Dropping it stops accepting and cuts connections off at once.
+    pub async fn run(self, shutdown: CancellationToken, drain: Duration) {
+        let Self {
+            listener, state, ..
+        } = self;
+        let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
+        let cut_on_drop = cut.clone().drop_guard();
+        let slots = state
+            .limits
+            .connections_max
+            .clamp(1, Semaphore::MAX_PERMITS);
+        let slots = Arc::new(Semaphore::new(slots));
+        while let Some((stream, slot)) = next(&listener, &slots, &shutdown).await {
+            let (state, shutdown, cut) = (Arc::clone(&state), shutdown.clone(), cut.clone());
+            connections.spawn(async move {
+                let _slot = slot;
+                tokio::select! {
+                    () = connection::serve(state, stream, shutdown) => {}
+                    () = cut.cancelled() => {}
+                }
+            });
+        }
+        drop(listener);
+        connections.close();
+        state.tasks.close();
+        let finished = async {
+            connections.wait().await;
+            state.tasks.wait().await;
+        };
+        if tokio::time::timeout(drain, finished).await.is_err() {
+            tracing::warn!(
+                connections = connections.len(),
+                "cut off after the drain time"
+            );
+        }
+        drop(cut_on_drop);
+        connections.wait().await;
+    }
+}
+
+/// The next connection, once there is room for it; `None` at shutdown.
+async fn next(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    shutdown: &CancellationToken,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let accept = async {
+        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    // Answers are written whole; waiting for more to send only delays them. If it
+                    // fails the connection is gone, and reading from it will say so.
+                    let _outcome = stream.set_nodelay(true);
+                    return Some((stream, slot));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Out of descriptors or memory: trying at once would spin.
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot accept a connection"
+                    );
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => None,
+        accepted = accept => accepted,
+    }
+}
+
+/// Errors of a connection that died in the backlog; `accept` hands them on.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,198 @@
+//! Bearer tokens: who a request speaks for.
+//!
+//! **Invariant:** only HS256 is accepted, whatever a token's header says; a token without an expiry
+//! or with claims that do not parse is refused. No clock is read here.
+//! **Next:** `token/hs256.rs`, the signature; `request.rs`, which asks.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hooklog_storage::{ApplicationId, OrganisationId, Timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+mod hs256;
+
+/// The organisation of tokens that name none (the one that users of Svix-compatible servers know).
+pub const DEFAULT_ORGANISATION: &str = "org_23rb8YdGqMT0qIzpgGwdXfHirMu";
+
+/// Fewest bytes of a key: half of what RFC 7518 §3.2 asks for, so that existing secrets of other
+/// servers go on working, yet none that can be guessed by trying.
+const KEY_BYTES_MIN: usize = 16;
+/// Longest token that is looked at; ours are below 400 bytes.
+const TOKEN_BYTES_MAX: usize = 8 << 10;
+/// How far the clocks of minter and server may differ (the usual leeway of JWT libraries).
+const LEEWAY_SECS: i64 = 60;
+
+/// The HS256 key: the bytes of the JWT secret string. `Debug` does not show them.
+#[derive(Clone)]
+pub struct TokenKey(Arc<[u8]>);
+
+/// Why a text is not a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the JWT secret has {found} bytes, fewer than the minimum of {KEY_BYTES_MIN}")]
+pub struct TokenKeyError {
+    /// Bytes found.
+    pub found: usize,
+}
+
+impl TokenKey {
+    /// The key that the secret string is, byte for byte (no base64).
+    pub fn new(secret: &str) -> Result<Self, TokenKeyError> {
+        if secret.len() < KEY_BYTES_MIN {
+            return Err(TokenKeyError {
+                found: secret.len(),
+            });
+        }
+        Ok(Self(secret.as_bytes().into()))
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey(…)")
+    }
+}
+
+/// Who a token speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A tenant: everything of its own.
+    Organisation(OrganisationId),
+    /// One application of a tenant; what a tenant hands to its customer.
+    Application {
+        /// The only application in reach.
+        application: ApplicationId,
+        /// The tenant it belongs to.
+        organisation: OrganisationId,
+    },
+}
+
+impl Subject {
+    /// The tenant.
+    pub fn organisation(&self) -> OrganisationId {
+        match self {
+            Self::Organisation(organisation) | Self::Application { organisation, .. } => {
+                *organisation
+            }
+        }
+    }
+}
+
+/// Why a token could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the token could not be signed")]
+pub struct MintError(#[from] jsonwebtoken::errors::Error);
+
+/// Why a token was refused. Clients learn only of [`TokenError::IsTheKey`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// No `Authorization: Bearer` header.
+    #[error("no bearer token")]
+    Missing,
+    /// The token is the secret itself: a frequent mistake, and a leak.
+    #[error("the token is the JWT secret itself, not a token signed with it")]
+    IsTheKey,
+    /// Not a token signed with HS256 and this key.
+    #[error("the signature does not verify")]
+    Signature,
+    /// Its time is over.
+    #[error("the token is expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("the token is not valid yet")]
+    NotYet,
+    /// The subject is neither an organisation nor an application with its organisation.
+    #[error("the token's claims name no subject")]
+    Subject,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iat: Option<i64>,
+    exp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iss: Option<String>,
+    sub: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    org: Option<String>,
+}
+
+/// Makes a token for `subject` that is valid from `now` for `expires`.
+pub fn mint(
+    key: &TokenKey,
+    subject: Subject,
+    now: Timestamp,
+    expires: Duration,
+) -> Result<String, MintError> {
+    hs256::install();
+    let (sub, org) = match subject {
+        Subject::Organisation(organisation) => (organisation.to_string(), None),
+        Subject::Application {
+            application,
+            organisation,
+        } => (application.to_string(), Some(organisation.to_string())),
+    };
+    let claims = Claims {
+        iat: Some(now.as_secs()),
+        exp: now.plus(expires).as_secs(),
+        nbf: Some(now.as_secs()),
+        iss: Some("hooklog".to_owned()),
+        sub,
+        org,
+    };
+    let key = EncodingKey::from_secret(&key.0);
+    Ok(jsonwebtoken::encode(
+        &Header::new(Algorithm::HS256),
+        &claims,
+        &key,
+    )?)
+}
+
+/// Who `token` speaks for at `now`.
+pub fn verify(key: &TokenKey, token: &str, now: Timestamp) -> Result<Subject, TokenError> {
+    hs256::install();
+    if bool::from(token.as_bytes().ct_eq(&key.0)) {
+        return Err(TokenError::IsTheKey);
+    }
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(TokenError::Signature);
+    }
+    // Times are checked below, against the `now` that was passed in.
+    let mut validation = Validation::new(Algorithm::HS256);
+    (validation.validate_exp, validation.validate_aud) = (false, false);
+    let key = DecodingKey::from_secret(&key.0);
+    let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
+        .map_err(|_| TokenError::Signature)?
+        .claims;
+    if claims.exp.saturating_add(LEEWAY_SECS) <= now.as_secs() {
+        return Err(TokenError::Expired);
+    }
+    if claims
+        .nbf
+        .is_some_and(|nbf| nbf.saturating_sub(LEEWAY_SECS) > now.as_secs())
+    {
+        return Err(TokenError::NotYet);
+    }
+    subject(&claims).ok_or(TokenError::Subject)
+}
+
+fn subject(claims: &Claims) -> Option<Subject> {
+    if let Ok(organisation) = claims.sub.parse() {
+        return Some(Subject::Organisation(organisation));
+    }
+    let application = claims.sub.parse().ok()?;
+    let organisation = claims.org.as_deref()?.parse().ok()?;
+    Some(Subject::Application {
+        application,
+        organisation,
+    })
+}
+
+#[cfg(test)]
+mod tests;

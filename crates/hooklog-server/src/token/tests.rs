@@ -1,0 +1,177 @@
+//! Tokens: what verifies, and above all what does not.
+//!
+//! **Invariant:** every negative is refused for its own reason.
+//! **Next:** `hs256.rs`.
+
+use super::*;
+
+const HS256: &str = r#"{"typ":"JWT","alg":"HS256"}"#;
+const SECRET: &str = "a secret of more than 16 bytes";
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_790_000_000_000)
+}
+
+fn key() -> TokenKey {
+    TokenKey::new(SECRET).expect("long enough")
+}
+
+fn organisation() -> OrganisationId {
+    DEFAULT_ORGANISATION
+        .parse()
+        .expect("the default organisation is an id")
+}
+
+/// A token with any header and claims, signed with `secret`.
+fn forge(secret: &str, header: &str, claims: &str) -> String {
+    let message = format!(
+        "{}.{}",
+        base64url(header.as_bytes()),
+        base64url(claims.as_bytes())
+    );
+    let mac: Hs = hmac::KeyInit::new_from_slice(secret.as_bytes()).expect("any length");
+    let mac = hmac::Mac::chain_update(mac, message.as_bytes());
+    format!(
+        "{message}.{}",
+        base64url(&hmac::Mac::finalize(mac).into_bytes())
+    )
+}
+
+type Hs = hmac::Hmac<sha2::Sha256>;
+
+fn base64url(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk
+            .iter()
+            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
+        for position in 0..=chunk.len() {
+            text.push(char::from(
+                ALPHABET[(bits >> (18 - 6 * position)) as usize & 63],
+            ));
+        }
+    }
+    text
+}
+
+#[test]
+fn minted_tokens_verify() {
+    let application = ApplicationId::new(now(), [7; 15]);
+    let subjects = [
+        Subject::Organisation(organisation()),
+        Subject::Application {
+            application,
+            organisation: organisation(),
+        },
+    ];
+    for subject in subjects {
+        let token = mint(&key(), subject, now(), Duration::from_mins(1)).expect("signs");
+        assert_eq!(verify(&key(), &token, now()), Ok(subject));
+        let other = TokenKey::new("another secret, also long").expect("long enough");
+        assert_eq!(verify(&other, &token, now()), Err(TokenError::Signature));
+        let late = now().plus(Duration::from_mins(3));
+        assert_eq!(verify(&key(), &token, late), Err(TokenError::Expired));
+        let early = Timestamp::from_millis(now().as_millis() - 120_000);
+        assert_eq!(verify(&key(), &token, early), Err(TokenError::NotYet));
+    }
+}
+
+#[test]
+fn forged_tokens_do_not_verify() {
+    let claims = format!(r#"{{"exp":1800000000,"sub":"{DEFAULT_ORGANISATION}"}}"#);
+    let none = format!(
+        "{}.{}.",
+        base64url(br#"{"alg":"none"}"#),
+        base64url(claims.as_bytes())
+    );
+    let good = forge(SECRET, HS256, &claims);
+    let cut = good[..good.len() - 1].to_owned();
+    let cases = [
+        (
+            "the good one",
+            good.clone(),
+            Ok(Subject::Organisation(organisation())),
+        ),
+        ("alg none", none, Err(TokenError::Signature)),
+        (
+            "alg none with a signature",
+            forge(SECRET, r#"{"alg":"none"}"#, &claims),
+            Err(TokenError::Signature),
+        ),
+        (
+            "alg HS512",
+            forge(SECRET, r#"{"alg":"HS512"}"#, &claims),
+            Err(TokenError::Signature),
+        ),
+        (
+            "wrong key",
+            forge("wrong", HS256, &claims),
+            Err(TokenError::Signature),
+        ),
+        ("a character short", cut, Err(TokenError::Signature)),
+        (
+            "no signature",
+            good[..good.rfind('.').unwrap_or(0)].to_owned(),
+            Err(TokenError::Signature),
+        ),
+        ("empty", String::new(), Err(TokenError::Signature)),
+        ("dots", "..".to_owned(), Err(TokenError::Signature)),
+        ("garbage", "a.b.c".to_owned(), Err(TokenError::Signature)),
+        (
+            "huge",
+            "x".repeat(TOKEN_BYTES_MAX + 1),
+            Err(TokenError::Signature),
+        ),
+        (
+            "the key itself",
+            SECRET.to_owned(),
+            Err(TokenError::IsTheKey),
+        ),
+    ];
+    for (name, token, expected) in cases {
+        assert_eq!(verify(&key(), &token, now()), expected, "{name}");
+    }
+}
+
+#[test]
+fn claims_are_complete() {
+    let cases = [
+        (
+            "no expiry",
+            forge(
+                SECRET,
+                HS256,
+                &format!(r#"{{"sub":"{DEFAULT_ORGANISATION}"}}"#),
+            ),
+            Err(TokenError::Signature),
+        ),
+        (
+            "no subject",
+            forge(SECRET, HS256, r#"{"exp":1800000000,"sub":"user_1"}"#),
+            Err(TokenError::Subject),
+        ),
+        (
+            "an application without its organisation",
+            forge(
+                SECRET,
+                HS256,
+                r#"{"exp":1800000000,"sub":"app_23rb8YdGqMT0qIzpgGwdXfHirMu"}"#,
+            ),
+            Err(TokenError::Subject),
+        ),
+    ];
+    for (name, token, expected) in cases {
+        assert_eq!(verify(&key(), &token, now()), expected, "{name}");
+    }
+}
+
+#[test]
+fn keys_are_long_and_do_not_show() {
+    assert_eq!(
+        TokenKey::new("short").map(|_| ()),
+        Err(TokenKeyError { found: 5 })
+    );
+    assert_eq!(format!("{:?}", key()), "TokenKey(…)");
+}

@@ -1,0 +1,188 @@
+//! The JSON of the API: what comes in and what goes out, by resource.
+//!
+//! **Invariant:** nowhere else is a JSON shape known. Names here are the API family's (message,
+//! endpoint); everything else speaks of events and subscriptions. Output has every field that SDKs
+//! in typed languages require, also when it is null.
+//! **Next:** `wire/fields.rs`, then a file per resource.
+
+use std::fmt::Display;
+
+use hooklog_storage::Timestamp;
+use serde::{Serialize, Serializer};
+
+mod application;
+mod attempt;
+mod endpoint;
+mod event_type;
+mod fields;
+mod message;
+
+pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
+pub(crate) use attempt::{AttemptOut, status};
+pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, SecretOut};
+pub(crate) use event_type::{EventTypeIn, EventTypeOut};
+pub(crate) use fields::Fields;
+pub(crate) use message::{MessageIn, MessageOut};
+
+/// A page of a list.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct List<T> {
+    pub(crate) data: Vec<T>,
+    pub(crate) iterator: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prev_iterator: Option<String>,
+    pub(crate) done: bool,
+}
+
+impl<T> List<T> {
+    /// The same page in another form.
+    pub(crate) fn map<'a, O>(&'a self, form: impl FnMut(&'a T) -> O) -> List<O> {
+        List {
+            data: self.data.iter().map(form).collect(),
+            iterator: self.iterator.clone(),
+            prev_iterator: self.prev_iterator.clone(),
+            done: self.done,
+        }
+    }
+}
+
+/// Any error but 422.
+#[derive(Debug, Serialize)]
+pub(crate) struct ErrorOut<'a> {
+    pub(crate) code: &'a str,
+    pub(crate) detail: &'a str,
+}
+
+/// The body of a 422.
+#[derive(Debug, Serialize)]
+pub(crate) struct IssuesOut {
+    detail: [Issue; 1],
+}
+
+impl IssuesOut {
+    pub(crate) fn new(issue: Issue) -> Self {
+        Self { detail: [issue] }
+    }
+}
+
+/// What is wrong with one value of a request.
+#[derive(Debug, Serialize, thiserror::Error)]
+#[error("{}: {msg}", loc.join("."))]
+pub(crate) struct Issue {
+    loc: Vec<&'static str>,
+    msg: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+impl Issue {
+    /// A field of the body.
+    pub(crate) fn body(field: &'static str, msg: impl Into<String>) -> Self {
+        Self {
+            loc: vec!["body", field],
+            msg: msg.into(),
+            kind: "value_error",
+        }
+    }
+
+    /// A query parameter.
+    pub(crate) fn query(parameter: &'static str, msg: impl Into<String>) -> Self {
+        Self {
+            loc: vec!["query", parameter],
+            msg: msg.into(),
+            kind: "value_error",
+        }
+    }
+
+    /// The body as a whole.
+    fn json(msg: impl Into<String>) -> Self {
+        Self {
+            loc: vec!["body"],
+            msg: msg.into(),
+            kind: "value_error.jsondecode",
+        }
+    }
+
+    /// The same with another type, which some SDKs tell apart.
+    pub(crate) fn of_kind(self, kind: &'static str) -> Self {
+        Self { kind, ..self }
+    }
+}
+
+/// The health of the one part there is; clients of this API family look for `database`.
+#[derive(Debug, Serialize)]
+pub(crate) struct HealthOut {
+    database: PartOut,
+}
+
+#[derive(Debug, Serialize)]
+struct PartOut {
+    status: &'static str,
+}
+
+impl HealthOut {
+    pub(crate) fn from_log(status: &'static str) -> Self {
+        Self {
+            database: PartOut { status },
+        }
+    }
+}
+
+/// An answer that says nothing but `{}`.
+#[derive(Debug, Serialize)]
+pub(crate) struct EmptyOut {}
+
+/// Whether payloads (schemas, responses) are part of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// As they are.
+    Full,
+    /// Left out, as `with_content=false` asks.
+    Omitted,
+}
+
+/// A change to one value by PATCH or PUT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Patch<T> {
+    /// The field was absent.
+    Keep,
+    /// The field had this value (or null, and this is what null means).
+    Set(T),
+}
+
+impl<T> Patch<T> {
+    /// Sets `value` if the field is there.
+    fn set_if(present: bool, value: impl FnOnce() -> Result<T, Issue>) -> Result<Self, Issue> {
+        if present {
+            value().map(Self::Set)
+        } else {
+            Ok(Self::Keep)
+        }
+    }
+
+    pub(crate) fn apply(self, value: &mut T) {
+        if let Self::Set(new) = self {
+            *value = new;
+        }
+    }
+}
+
+/// Serializes as text.
+fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// Serializes as RFC 3339 in UTC, always with milliseconds, so that texts sort as times.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
+fn time<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    let time =
+        jiff::Timestamp::from_millisecond(value.as_millis()).map_err(serde::ser::Error::custom)?;
+    serializer.collect_str(&format_args!("{time:.3}"))
+}
+
+#[cfg(test)]
+mod tests;

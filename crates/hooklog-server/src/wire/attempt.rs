@@ -1,0 +1,69 @@
+//! Attempts in JSON.
+//!
+//! **Invariant:** an attempt that failed says `fail`, also when another one follows: that one will
+//! be an attempt of its own.
+//! **Next:** `publish.rs`.
+
+use hooklog_storage::{Attempt, AttemptId, EventId, Outcome, SubscriptionId, Timestamp, Trigger};
+use serde::Serialize;
+
+use super::{Content, text, time};
+
+/// The number that stands for an outcome on the wire.
+pub(crate) fn status(outcome: Outcome) -> u16 {
+    match outcome {
+        Outcome::Delivered => 0,
+        Outcome::Retry { .. } | Outcome::Exhausted => 2,
+    }
+}
+
+/// An attempt as clients see it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AttemptOut<'a> {
+    #[serde(serialize_with = "text")]
+    id: AttemptId,
+    #[serde(serialize_with = "text")]
+    msg_id: EventId,
+    #[serde(serialize_with = "text")]
+    endpoint_id: SubscriptionId,
+    url: &'a str,
+    response: &'a str,
+    /// 0 if there was no answer.
+    response_status_code: u16,
+    response_duration_ms: u64,
+    status: u16,
+    status_text: &'static str,
+    trigger_type: u16,
+    #[serde(serialize_with = "time")]
+    timestamp: Timestamp,
+}
+
+impl<'a> AttemptOut<'a> {
+    /// With the response's body, or without it.
+    pub(crate) fn new(value: &'a Attempt, content: Content) -> Self {
+        let attempt = &value.attempt;
+        Self {
+            id: value.id,
+            msg_id: attempt.event,
+            endpoint_id: attempt.subscription,
+            url: &attempt.url,
+            response: match content {
+                Content::Full => &attempt.response,
+                Content::Omitted => "",
+            },
+            response_status_code: attempt.status_code.unwrap_or(0),
+            response_duration_ms: u64::try_from(attempt.duration.as_millis()).unwrap_or(u64::MAX),
+            status: status(attempt.outcome),
+            status_text: match attempt.outcome {
+                Outcome::Delivered => "success",
+                Outcome::Retry { .. } | Outcome::Exhausted => "fail",
+            },
+            trigger_type: match attempt.trigger {
+                Trigger::Scheduled => 0,
+                Trigger::Manual => 1,
+            },
+            timestamp: attempt.started,
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Endpoints in JSON: subscriptions that push.
+//!
+//! **Invariant:** a secret leaves only through [`SecretOut`].
+//! **Next:** `wire/message.rs`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hooklog_signature::Secret;
+use hooklog_storage::{
+    Channel, EventTypeName, Filter, Subscription, SubscriptionId, SubscriptionState, Timestamp, Uid,
+};
+use serde::Serialize;
+use url::Url;
+
+use super::fields::{Fields, required};
+use super::{Issue, Patch, text, time};
+
+/// Longest URL: twice what browsers and proxies commonly take.
+const URL_BYTES_MAX: usize = 4096;
+/// Longest description; a page of text.
+const DESCRIPTION_BYTES_MAX: usize = 4096;
+/// Most event types of one endpoint: at 256 bytes each they stay below what one value of the
+/// storage engine may have.
+const EVENT_TYPES_MAX: usize = 256;
+/// Most channels of one endpoint (the API family's bound).
+const CHANNELS_MAX: usize = 10;
+/// How long an old secret goes on signing unless told otherwise, and at most (the API family's).
+const GRACE_DEFAULT: Duration = Duration::from_hours(24);
+const GRACE_MAX: Duration = Duration::from_hours(7 * 24);
+const UNSUPPORTED: &[&str] = &["throttleRate", "rateLimit", "headers"];
+
+/// An endpoint to create, or to put in the place of another.
+#[derive(Debug)]
+pub(crate) struct EndpointIn {
+    pub(crate) url: Url,
+    pub(crate) description: String,
+    pub(crate) uid: Option<Uid>,
+    pub(crate) state: SubscriptionState,
+    pub(crate) filter: Filter,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) secret: Option<Secret>,
+}
+
+impl EndpointIn {
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
+        fields.refuse(UNSUPPORTED)?;
+        let filter = Filter {
+            event_types: event_types(fields)?,
+            channels: channels(fields)?,
+        };
+        Ok(Self {
+            url: url(fields)?.ok_or_else(required("url"))?,
+            description: description(fields)?,
+            uid: fields.uid("uid", SubscriptionId::PREFIX)?,
+            state: state(fields)?,
+            filter,
+            metadata: fields.metadata()?,
+            secret: secret(fields, "secret")?,
+        })
+    }
+}
+
+/// What to change of an endpoint.
+#[derive(Debug)]
+pub(crate) struct EndpointPatch {
+    pub(crate) url: Patch<Url>,
+    pub(crate) event_types: Patch<Option<Vec<EventTypeName>>>,
+    description: Patch<String>,
+    uid: Patch<Option<Uid>>,
+    state: Patch<SubscriptionState>,
+    channels: Patch<Option<Vec<Channel>>>,
+    metadata: Patch<BTreeMap<String, String>>,
+    secret: Patch<Secret>,
+}
+
+impl EndpointPatch {
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
+        fields.refuse(UNSUPPORTED)?;
+        let has_types = fields.has("eventTypes") || fields.has("filterTypes");
+        Ok(Self {
+            url: url(fields)?.map_or(Patch::Keep, Patch::Set),
+            event_types: Patch::set_if(has_types, || event_types(fields))?,
+            description: Patch::set_if(fields.has("description"), || description(fields))?,
+            uid: Patch::set_if(fields.has("uid"), || {
+                fields.uid("uid", SubscriptionId::PREFIX)
+            })?,
+            state: Patch::set_if(fields.has("disabled"), || state(fields))?,
+            channels: Patch::set_if(fields.has("channels"), || channels(fields))?,
+            metadata: Patch::set_if(fields.has("metadata"), || fields.metadata())?,
+            secret: secret(fields, "secret")?.map_or(Patch::Keep, Patch::Set),
+        })
+    }
+
+    /// Changes `subscription`. A new secret takes the place of the old one at once, without grace.
+    pub(crate) fn apply(self, subscription: &mut Subscription) {
+        if let Patch::Set(url) = self.url {
+            subscription.endpoint.url = url.as_str().into();
+        }
+        if let Patch::Set(secret) = self.secret {
+            subscription.endpoint.secret =
+                hooklog_storage::SecretKey::new(secret.as_bytes().to_vec());
+        }
+        self.event_types.apply(&mut subscription.filter.event_types);
+        self.description.apply(&mut subscription.description);
+        self.uid.apply(&mut subscription.uid);
+        self.state.apply(&mut subscription.state);
+        self.channels.apply(&mut subscription.filter.channels);
+        self.metadata.apply(&mut subscription.metadata);
+    }
+}
+
+impl From<EndpointIn> for EndpointPatch {
+    fn from(new: EndpointIn) -> Self {
+        Self {
+            url: Patch::Set(new.url),
+            event_types: Patch::Set(new.filter.event_types),
+            description: Patch::Set(new.description),
+            uid: Patch::Set(new.uid),
+            state: Patch::Set(new.state),
+            channels: Patch::Set(new.filter.channels),
+            metadata: Patch::Set(new.metadata),
+            // The update of this API family has no secret; rotation has.
+            secret: Patch::Keep,
+        }
+    }
+}
+
+/// A rotation of the secret.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    /// The new secret; `None` for a generated one.
+    pub(crate) secret: Option<Secret>,
+    /// How long the old one goes on signing.
+    pub(crate) grace: Duration,
+}
+
+impl Rotation {
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
+        let grace = fields
+            .value("gracePeriodSeconds")?
+            .map_or(GRACE_DEFAULT, Duration::from_secs);
+        if grace > GRACE_MAX {
+            let message = format!("must be at most {}", GRACE_MAX.as_secs());
+            return Err(Issue::body("gracePeriodSeconds", message));
+        }
+        Ok(Self {
+            secret: secret(fields, "key")?,
+            grace,
+        })
+    }
+}
+
+fn url(fields: &Fields<'_>) -> Result<Option<Url>, Issue> {
+    let Some(text) = fields.text("url", URL_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    let bad = |message: String| Issue::body("url", message);
+    let url = Url::parse(&text).map_err(|error| bad(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad("must start with `https://` or `http://`".to_owned()));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(bad("must name a host".to_owned()));
+    }
+    // They would be shown to whoever may list endpoints.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(bad("must not hold a user name or a password".to_owned()));
+    }
+    Ok(Some(url))
+}
+
+fn description(fields: &Fields<'_>) -> Result<String, Issue> {
+    Ok(fields
+        .text("description", DESCRIPTION_BYTES_MAX)?
+        .unwrap_or_default())
+}
+
+fn state(fields: &Fields<'_>) -> Result<SubscriptionState, Issue> {
+    Ok(match fields.value("disabled")? {
+        Some(true) => SubscriptionState::Disabled,
+        Some(false) | None => SubscriptionState::Enabled,
+    })
+}
+
+/// By its newer name or its older one.
+fn event_types(fields: &Fields<'_>) -> Result<Option<Vec<EventTypeName>>, Issue> {
+    let newer = fields.names("eventTypes", EVENT_TYPES_MAX)?;
+    let older = fields.names("filterTypes", EVENT_TYPES_MAX)?;
+    match (newer, older) {
+        (Some(newer), Some(older)) if newer != older => Err(Issue::body(
+            "filterTypes",
+            "differs from `eventTypes`, its newer name",
+        )),
+        (newer, older) => Ok(newer.or(older)),
+    }
+}
+
+fn channels(fields: &Fields<'_>) -> Result<Option<Vec<Channel>>, Issue> {
+    fields.names("channels", CHANNELS_MAX)
+}
+
+fn secret(fields: &Fields<'_>, name: &'static str) -> Result<Option<Secret>, Issue> {
+    let Some(text) = fields.value::<String>(name)? else {
+        return Ok(None);
+    };
+    // The error says what is wrong, never what was given.
+    Secret::parse(&text)
+        .map(Some)
+        .map_err(|error| Issue::body(name, error.to_string()))
+}
+
+/// An endpoint as clients see it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EndpointOut<'a> {
+    #[serde(serialize_with = "text")]
+    id: SubscriptionId,
+    uid: Option<&'a str>,
+    url: &'a str,
+    description: &'a str,
+    disabled: bool,
+    event_types: Option<Vec<&'a str>>,
+    /// The same by its older name.
+    filter_types: Option<Vec<&'a str>>,
+    channels: Option<Vec<&'a str>>,
+    metadata: &'a BTreeMap<String, String>,
+    /// Never set here; there for clients that read it.
+    throttle_rate: Option<u16>,
+    /// The same by its older name.
+    rate_limit: Option<u16>,
+    /// Deprecated, and required by older clients.
+    version: u16,
+    #[serde(serialize_with = "time")]
+    created_at: Timestamp,
+    #[serde(serialize_with = "time")]
+    updated_at: Timestamp,
+}
+
+impl<'a> From<&'a Subscription> for EndpointOut<'a> {
+    fn from(value: &'a Subscription) -> Self {
+        let types = value.filter.event_types.as_ref();
+        let types: Option<Vec<_>> =
+            types.map(|types| types.iter().map(EventTypeName::as_str).collect());
+        let channels = value.filter.channels.as_ref();
+        Self {
+            id: value.id,
+            uid: value.uid.as_ref().map(Uid::as_str),
+            url: &value.endpoint.url,
+            description: &value.description,
+            disabled: value.state == SubscriptionState::Disabled,
+            event_types: types.clone(),
+            filter_types: types,
+            channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),
+            metadata: &value.metadata,
+            throttle_rate: None,
+            rate_limit: None,
+            version: 1,
+            created_at: value.created,
+            updated_at: value.updated,
+        }
+    }
+}
+
+/// A secret as the owner of an endpoint sees it.
+#[derive(Serialize)]
+pub(crate) struct SecretOut {
+    key: String,
+}
+
+impl From<&Secret> for SecretOut {
+    fn from(secret: &Secret) -> Self {
+        Self {
+            key: secret.expose(),
+        }
+    }
+}
