@@ -1,1 +1,38 @@
-//! Placeholder.
+//! Pushes the events of a log to the endpoints of its subscriptions, each at least once.
+//!
+//! One task follows the log's tail and routes each record through an index to the lanes of the
+//! subscriptions that want it. A lane makes signed attempts within its bounds, parks what failed
+//! until the schedule says so, and moves its cursor over what is settled. What happened is recorded
+//! in the log itself, so a dispatcher that was killed goes on where it was.
+//!
+//! ```text
+//! log.tail ─► reader ─► driver ─► board: route ─► lane ─► driver ─► deliver ─► endpoint
+//!                         ▲         │                       │
+//!                         └─────────┴── log.record ◄── flush ◄── ack ◄── outcome
+//! ```
+//!
+//! **Invariant:** an event that was committed and matches is attempted until it is delivered or
+//! its schedule is exhausted; a crash repeats at most one window per subscription.
+//! **Next:** `dispatcher.rs`, the handle; then `reader.rs` and on along the path.
+
+mod ack;
+mod backoff;
+mod board;
+mod client;
+mod config;
+mod deliver;
+mod dispatcher;
+mod driver;
+mod errand;
+mod lane;
+mod reader;
+mod retries;
+mod route;
+mod ssrf;
+#[cfg(test)]
+mod testing;
+
+pub use backoff::{ATTEMPTS_LIMIT, DELAY_LIMIT, Schedule, ScheduleError};
+pub use config::{Config, ConfigError};
+pub use dispatcher::{Dispatcher, StartError};
+pub use ssrf::{Blocked, Guard};

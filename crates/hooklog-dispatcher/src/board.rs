@@ -1,0 +1,320 @@
+//! The board: all lanes, the routing index and what is to be recorded, as one pure state machine.
+//!
+//! `apply` takes in what happened; `next` hands out what is to be done, one effect at a time, as
+//! far as the bounds allow. It is the whole dispatcher but for the I/O, so a simulation can run it
+//! from a seed, crashes and all.
+//!
+//! **Invariant:** one lane never waits for another: lanes that are ready take turns, an attempt at
+//! a time. A subscription without anything outstanding has no lane.
+//! **Next:** `board/effect.rs`, the inputs and effects; then `board/follow.rs`, what the tail brings.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hooklog_storage::{
+    DeliveryState, EventId, NewAttempt, Offset, Outcome, Record, SubscriptionId, Timestamp,
+};
+
+use crate::backoff::Schedule;
+use crate::board::flush::Flush;
+use crate::board::follow::Restored;
+use crate::board::table::Slot;
+use crate::config::Config;
+use crate::deliver::Verdict;
+use crate::lane;
+use crate::route::{self, Routes};
+
+/// Records in a lane's queue: a page of the log, and more than a window can start.
+const QUEUE_MAX: usize = 256;
+/// Bytes in a lane's queue: two of the largest events that the API takes.
+const QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Bytes in all queues together, above which lanes keep short queues. Payloads are shared
+/// between lanes, so it is reached late.
+const QUEUES_BYTES_MAX: usize = 256 << 20;
+/// Pages read at a time: enough to keep a disk busy, few enough to leave threads to others.
+const READS_MAX: usize = 8;
+/// Loads of parked deliveries at a time; each waits for the log's applier.
+const LOADS_MAX: usize = 2;
+/// Time to wait after a page could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(5);
+
+/// All lanes.
+pub(crate) struct Board {
+    limits: lane::Limits,
+    /// The limits while all queues together are too long.
+    tight: lane::Limits,
+    schedule: Schedule,
+    attempts_max: usize,
+    routes: Routes,
+    slots: BTreeMap<SubscriptionId, Slot>,
+    /// One past the last offset that was routed.
+    routed: Offset,
+    /// Below it, all changes that came with the records were seen too: as far as the mark may go.
+    markable: Offset,
+    in_flight: usize,
+    queue_bytes: usize,
+    /// Lanes that are ready, in the order of their turns.
+    ready: VecDeque<SubscriptionId>,
+    timers: BTreeSet<(Timestamp, SubscriptionId)>,
+    /// Lanes that want a page.
+    readers: VecDeque<SubscriptionId>,
+    reads: usize,
+    /// Subscriptions whose delivery state is wanted.
+    loaders: VecDeque<SubscriptionId>,
+    loads: usize,
+    /// Subscriptions that were enabled and get a lane as soon as their state is loaded.
+    waiting: BTreeMap<SubscriptionId, Waiting>,
+    /// What the log held at the start, until the first registry claims it.
+    restored: Option<Restored>,
+    /// Redeliveries asked for since this time may have been missed and are to be looked up.
+    resync: Option<Timestamp>,
+    /// They are being looked up.
+    resyncing: Option<Timestamp>,
+    flush: Flush,
+    stopping: bool,
+}
+
+/// A subscription whose state is being loaded.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// Where the tail stood when it was enabled.
+    since: Offset,
+    /// What is loaded may be too old, so load again.
+    again: bool,
+    /// It was disabled meanwhile.
+    cancelled: bool,
+}
+
+impl Board {
+    /// A board that goes on from what the log holds, as it was read at `now`.
+    pub(crate) fn new(config: &Config, state: DeliveryState, now: Timestamp) -> Self {
+        let limits = lane::Limits {
+            concurrency: config.lane_concurrency,
+            window: config.lane_window,
+            retries_max: config.lane_retries_max,
+            queue_max: QUEUE_MAX,
+            queue_bytes_max: QUEUE_BYTES_MAX,
+        };
+        let routed = state.mark;
+        Self {
+            limits,
+            tight: lane::Limits {
+                queue_max: config.lane_concurrency.min(QUEUE_MAX),
+                ..limits
+            },
+            schedule: config.schedule.clone(),
+            attempts_max: config.attempts_in_flight_max,
+            routes: Routes::default(),
+            slots: BTreeMap::new(),
+            routed,
+            markable: routed,
+            in_flight: 0,
+            queue_bytes: 0,
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            readers: VecDeque::new(),
+            reads: 0,
+            loaders: VecDeque::new(),
+            loads: 0,
+            waiting: BTreeMap::new(),
+            restored: Some(Restored::new(state, now)),
+            resync: None,
+            resyncing: None,
+            flush: Flush::new(config.flush_interval, routed, now),
+            stopping: false,
+        }
+    }
+
+    /// Takes in what happened.
+    pub(crate) fn apply(&mut self, input: Input, now: Timestamp) {
+        match input {
+            Input::Tail(item) => self.follow(item, now),
+            Input::Finished(finished) => self.finished(finished, now),
+            Input::Page {
+                subscription,
+                from,
+                page,
+            } => self.page(subscription, from, page, now),
+            Input::Loaded {
+                subscription,
+                state,
+            } => self.loaded(subscription, state, now),
+            Input::Resynced(state) => self.resynced(&state, now),
+            Input::Recorded => self.recorded(now),
+        }
+    }
+
+    /// The next thing to do, if there is any now.
+    pub(crate) fn next(&mut self, now: Timestamp) -> Option<Effect> {
+        self.wake(now);
+        self.next_attempt(now)
+            .or_else(|| self.next_read(now))
+            .or_else(|| self.next_load())
+            .or_else(|| self.next_record(now).map(Effect::Record))
+    }
+
+    /// When `next` is to be asked again, if nothing happens before.
+    pub(crate) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        let timer = self
+            .timers
+            .first()
+            .map(|(at, _)| *at)
+            .filter(|_| !self.stopping);
+        [timer, self.flush_at(now)].into_iter().flatten().min()
+    }
+
+    /// Starts nothing more; what is in flight may end, and is recorded.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Attempts in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn next_attempt(&mut self, now: Timestamp) -> Option<Effect> {
+        while !self.stopping && self.in_flight < self.attempts_max && self.flush.has_room() {
+            let id = self.ready.pop_front()?;
+            let Some(slot) = self.slots.get_mut(&id) else {
+                continue;
+            };
+            slot.in_ready = false;
+            let before = slot.lane.queue_bytes();
+            let start = slot.lane.start(now, &self.limits);
+            self.queue_bytes = self.queue_bytes - before + slot.lane.queue_bytes();
+            self.refresh(id, now);
+            let (Some(start), Some(entry)) = (start, self.routes.get(id)) else {
+                continue;
+            };
+            self.in_flight += 1;
+            return Some(Effect::Attempt {
+                subscription: Arc::clone(&entry.subscription),
+                start,
+            });
+        }
+        None
+    }
+
+    fn next_read(&mut self, now: Timestamp) -> Option<Effect> {
+        while !self.stopping && self.reads < READS_MAX {
+            let id = self.readers.pop_front()?;
+            let Some(slot) = self.slots.get_mut(&id) else {
+                continue;
+            };
+            slot.in_readers = false;
+            let limits = if self.queue_bytes < QUEUES_BYTES_MAX {
+                &self.limits
+            } else {
+                &self.tight
+            };
+            let limit = slot.lane.read(now, self.routed, limits);
+            let (Some(limit), Some(entry)) = (limit, self.routes.get(id)) else {
+                continue;
+            };
+            self.reads += 1;
+            let application = entry.subscription.application;
+            let range = limit.from..self.routed;
+            return Some(Effect::Read {
+                subscription: id,
+                application,
+                range,
+                limit,
+            });
+        }
+        None
+    }
+
+    fn next_load(&mut self) -> Option<Effect> {
+        if self.stopping || self.loads >= LOADS_MAX {
+            return None;
+        }
+        if self.resyncing.is_none()
+            && let Some(since) = self.resync.take()
+        {
+            self.resyncing = Some(since);
+            self.loads += 1;
+            return Some(Effect::Resync);
+        }
+        let id = self.loaders.pop_front()?;
+        self.loads += 1;
+        Some(Effect::Load(id))
+    }
+
+    fn finished(&mut self, finished: Finished, now: Timestamp) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Finished {
+            subscription: id,
+            offset,
+            answer,
+            ..
+        } = finished;
+        // A deleted subscription's outcome is of no interest any more.
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let Some(flight) = slot.lane.flight(offset) else {
+            return;
+        };
+        let outcome = match answer.verdict {
+            Verdict::Delivered => Outcome::Delivered,
+            Verdict::Gone => Outcome::Exhausted,
+            Verdict::Failed => match self.schedule.due(flight.number, now, finished.sample) {
+                Some(due) => Outcome::Retry { due },
+                None => Outcome::Exhausted,
+            },
+        };
+        let attempt = NewAttempt {
+            // An event that cannot be read has no id at hand; its offset names it.
+            event: finished
+                .event
+                .unwrap_or_else(|| EventId::at(now, offset, [0; 7])),
+            subscription: id,
+            url: finished.url,
+            number: flight.number,
+            started: finished.started,
+            duration: finished.duration,
+            status_code: answer.status,
+            response: answer.response,
+            outcome,
+            trigger: flight.trigger,
+        };
+        self.flush.add(&attempt);
+        slot.outcomes.push(attempt);
+        self.tell(id, lane::Input::Finished { offset, outcome }, now);
+    }
+
+    fn page(&mut self, id: SubscriptionId, from: Offset, page: Option<Page>, now: Timestamp) {
+        self.reads = self.reads.saturating_sub(1);
+        let Some(entry) = self.routes.get(id) else {
+            return;
+        };
+        let input = match page {
+            None => lane::Input::PageFailed {
+                again: now.plus(READ_AGAIN),
+            },
+            Some(Page { records, next }) => {
+                let wanted = |record: &Record| {
+                    record.offset >= entry.from && route::wants(&entry.subscription, record)
+                };
+                let records = records.into_iter().filter(wanted).map(Arc::new).collect();
+                lane::Input::Page {
+                    from,
+                    records,
+                    next,
+                }
+            }
+        };
+        self.tell(id, input, now);
+    }
+}
+
+mod effect;
+mod flush;
+mod follow;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use effect::{Effect, Finished, Input, Page};

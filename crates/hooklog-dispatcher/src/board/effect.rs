@@ -1,0 +1,85 @@
+//! What goes into the board and what comes out of it.
+//!
+//! **Invariant:** plain values; each effect is answered by exactly one input.
+//! **Next:** `board/follow.rs`, what the tail brings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hooklog_storage::{
+    ApplicationId, DeliveryState, EventId, Offset, OffsetRange, Progress, Record, Subscription,
+    SubscriptionId, TailItem, Timestamp,
+};
+
+use crate::deliver::Answer;
+use crate::lane::{self, Start};
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The tail yielded an item.
+    Tail(TailItem),
+    /// An attempt ended.
+    Finished(Finished),
+    /// A page was read, or could not be.
+    Page {
+        subscription: SubscriptionId,
+        from: Offset,
+        page: Option<Page>,
+    },
+    /// The delivery state of one subscription was loaded.
+    Loaded {
+        subscription: SubscriptionId,
+        state: DeliveryState,
+    },
+    /// The delivery state of all was loaded.
+    Resynced(DeliveryState),
+    /// What was handed out to be recorded is on record.
+    Recorded,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Make an attempt.
+    Attempt {
+        subscription: Arc<Subscription>,
+        start: Start,
+    },
+    /// Read a page of the application's events.
+    Read {
+        subscription: SubscriptionId,
+        application: ApplicationId,
+        range: OffsetRange,
+        limit: lane::Read,
+    },
+    /// Load the delivery state of one subscription.
+    Load(SubscriptionId),
+    /// Load the delivery state of all.
+    Resync,
+    /// Record progress; no other is handed out until this is on record.
+    Record(Vec<Progress>),
+}
+
+/// A page of events.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) records: Vec<Record>,
+    /// Where the next page starts.
+    pub(crate) next: Offset,
+}
+
+/// An attempt that ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) url: Arc<str>,
+    pub(crate) offset: Offset,
+    /// `None` if the event could not be read.
+    pub(crate) event: Option<EventId>,
+    pub(crate) started: Timestamp,
+    pub(crate) duration: Duration,
+    pub(crate) answer: Answer,
+    /// A random number from 0 to 1, for the jitter.
+    pub(crate) sample: f64,
+}

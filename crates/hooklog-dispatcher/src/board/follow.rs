@@ -1,0 +1,296 @@
+//! ③ What the tail brings: records to route, changes of subscriptions, commands.
+//!
+//! **Invariant:** changes are taken in the order of the journal, between the records that they
+//! stand between. A subscription that is disabled keeps a `Behind` cursor on record, so whatever is
+//! published meanwhile is delivered when it is enabled.
+//! **Next:** `board/flush.rs`, which records where the lanes stand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hooklog_storage::{
+    Change, Cursor, CursorState, DeliveryState, Offset, Record, Retry, Subscription,
+    SubscriptionId, SubscriptionState, TailItem, Timestamp, Trigger,
+};
+
+use super::{Board, Waiting};
+use crate::lane::{Input, Lane};
+use crate::route::Entry;
+
+/// What the log held at the start, by subscription.
+#[derive(Debug, Default)]
+pub(super) struct Restored {
+    /// When it was read.
+    at: Timestamp,
+    cursors: BTreeMap<SubscriptionId, Cursor>,
+    retries: BTreeMap<SubscriptionId, Vec<(Offset, Retry)>>,
+}
+
+impl Restored {
+    pub(super) fn new(state: DeliveryState, at: Timestamp) -> Self {
+        let mut retries: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (id, offset, retry) in state.retries {
+            retries.entry(id).or_default().push((offset, retry));
+        }
+        Self {
+            at,
+            cursors: state.cursors.into_iter().collect(),
+            retries,
+        }
+    }
+}
+
+impl Board {
+    pub(super) fn follow(&mut self, item: TailItem, now: Timestamp) {
+        match item {
+            TailItem::Registry(all) => self.registry(&all, now),
+            TailItem::Records(records) => self.route(&records, now),
+            TailItem::Change(change) => self.change(change, now),
+        }
+    }
+
+    fn route(&mut self, records: &[Record], now: Timestamp) {
+        // A subscription that was created in the midst of these records comes after them.
+        self.markable = self.routed;
+        let mut matches = Vec::new();
+        for record in records {
+            self.routes.matching(record, &mut matches);
+            if let Some((last, others)) = matches.split_last() {
+                // One copy for all lanes: they share it, and it does not pin the whole batch.
+                let shared = Arc::new(record.clone());
+                for id in others {
+                    self.route_to(*id, Arc::clone(&shared), now);
+                }
+                self.route_to(*last, shared, now);
+            }
+            self.routed = self.routed.max(record.offset.next());
+        }
+    }
+
+    fn route_to(&mut self, id: SubscriptionId, record: Arc<Record>, now: Timestamp) {
+        if self.waiting.contains_key(&id) {
+            // Its lane will start behind and read this record from the log.
+            return;
+        }
+        let at = record.offset;
+        if !self.slots.contains_key(&id) {
+            self.add_lane(id, Lane::live(at));
+        }
+        self.tell_at(id, Input::Routed(record), at, now);
+    }
+
+    fn change(&mut self, change: Change, now: Timestamp) {
+        match change {
+            Change::PutSubscription(value) => self.put(value, now),
+            Change::DeleteSubscription(id) => self.delete(id),
+            Change::DeleteApplication(id) => {
+                for id in self.routes.members(id) {
+                    self.delete(id);
+                }
+            }
+            Change::Redeliver {
+                subscription,
+                offset,
+                asked,
+            } => {
+                self.redeliver(subscription, offset, asked, now);
+            }
+            Change::PutOrganisation(_)
+            | Change::PutApplication(_)
+            | Change::PutEventType(_)
+            | Change::DeleteEventType(..) => {}
+        }
+    }
+
+    /// The state of the registry as a whole: what differs from the index is taken as changes.
+    fn registry(&mut self, all: &[Arc<Subscription>], now: Timestamp) {
+        let listed: BTreeSet<_> = all.iter().map(|value| value.id).collect();
+        let gone: Vec<_> = self
+            .routes
+            .ids()
+            .filter(|id| !listed.contains(id))
+            .collect();
+        for id in gone {
+            self.delete(id);
+        }
+        for value in all {
+            self.put(Arc::clone(value), now);
+        }
+        // Redeliveries may have been asked for since the state was read, and before this registry:
+        // look them up. Later on, the reader missed changes, so look up all there are.
+        let since = self
+            .restored
+            .take()
+            .map_or(Timestamp::default(), |restored| restored.at);
+        self.resync = Some(since);
+    }
+
+    fn put(&mut self, value: Arc<Subscription>, now: Timestamp) {
+        let id = value.id;
+        let old = self.routes.get(id);
+        if old.is_some_and(|old| old.subscription == value) {
+            return;
+        }
+        let was_enabled = old.map(Entry::is_enabled);
+        let (cursor, retries) = match &mut self.restored {
+            Some(restored) => (
+                restored.cursors.remove(&id),
+                restored.retries.remove(&id).unwrap_or_default(),
+            ),
+            None => (None, Vec::new()),
+        };
+        let floor = cursor.as_ref().map_or(Offset::ZERO, |cursor| cursor.floor);
+        let from = old.map_or(value.start.max(floor), |old| old.from);
+        let is_enabled = value.state == SubscriptionState::Enabled;
+        self.routes.insert(value, from);
+        match (was_enabled, is_enabled) {
+            (None, true) => self.restore(id, from, cursor, retries, now),
+            (None, false) => {
+                if cursor.is_none_or(|cursor| cursor.state == CursorState::CaughtUp) {
+                    self.pause(id, from, now);
+                }
+            }
+            (Some(true), false) => self.pause(id, from, now),
+            (Some(false), true) => self.resume(id, now),
+            // Endpoint, secrets and filter are looked up when they are needed.
+            (Some(true), true) | (Some(false), false) => {}
+        }
+    }
+
+    /// A subscription that is new to the board gets a lane only if something may be outstanding.
+    fn restore(
+        &mut self,
+        id: SubscriptionId,
+        from: Offset,
+        cursor: Option<Cursor>,
+        retries: Vec<(Offset, Retry)>,
+        now: Timestamp,
+    ) {
+        let behind = cursor.filter(|cursor| cursor.state == CursorState::Behind);
+        let lane = match behind {
+            Some(cursor) => Lane::restored(&cursor),
+            // The tail brings a commit's records before its changes, so the first records of a new
+            // subscription may have gone by. At the start it stands at the mark instead.
+            None if self.restored.is_none() && from < self.routed => Lane::behind(from),
+            None if retries.is_empty() => return,
+            None => Lane::live(from),
+        };
+        self.add_lane(id, lane);
+        self.tell(id, Input::Loaded(retries), now);
+    }
+
+    fn pause(&mut self, id: SubscriptionId, from: Offset, now: Timestamp) {
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            // It was paused before, so its cursor is on record as it should be.
+            waiting.cancelled = true;
+            return;
+        }
+        if !self.slots.contains_key(&id) {
+            self.add_lane(id, Lane::live(from.max(self.routed)));
+        }
+        self.tell(id, Input::Paused, now);
+    }
+
+    fn resume(&mut self, id: SubscriptionId, now: Timestamp) {
+        if self.slots.contains_key(&id) {
+            self.tell(id, Input::Resumed, now);
+        } else if let Some(waiting) = self.waiting.get_mut(&id) {
+            *waiting = Waiting {
+                again: true,
+                cancelled: false,
+                ..*waiting
+            };
+        } else {
+            let since = self.routed;
+            self.waiting.insert(
+                id,
+                Waiting {
+                    since,
+                    again: false,
+                    cancelled: false,
+                },
+            );
+            self.loaders.push_back(id);
+        }
+    }
+
+    fn delete(&mut self, id: SubscriptionId) {
+        self.routes.remove(id);
+        self.waiting.remove(&id);
+        self.drop_lane(id);
+    }
+
+    fn redeliver(&mut self, id: SubscriptionId, offset: Offset, asked: Timestamp, now: Timestamp) {
+        let Some(entry) = self.routes.get(id) else {
+            return;
+        };
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            waiting.again = true;
+            return;
+        }
+        if !self.slots.contains_key(&id) {
+            if !entry.is_enabled() {
+                // The log has parked it; it is loaded when the subscription is enabled.
+                return;
+            }
+            let from = entry.from.max(self.routed);
+            self.add_lane(id, Lane::live(from));
+        }
+        self.tell(id, Input::Redeliver { offset, asked }, now);
+    }
+
+    /// The state of one subscription, for one that was enabled or a lane whose retry table had
+    /// overflowed.
+    pub(super) fn loaded(&mut self, id: SubscriptionId, state: DeliveryState, now: Timestamp) {
+        self.loads = self.loads.saturating_sub(1);
+        let mut restored = Restored::new(state, now);
+        let retries = restored.retries.remove(&id).unwrap_or_default();
+        if self.slots.contains_key(&id) {
+            self.tell(id, Input::Loaded(retries), now);
+            return;
+        }
+        let Some(waiting) = self.waiting.remove(&id) else {
+            return;
+        };
+        let Some(entry) = self.routes.get(id) else {
+            return;
+        };
+        if waiting.again {
+            self.waiting.insert(
+                id,
+                Waiting {
+                    again: false,
+                    ..waiting
+                },
+            );
+            self.loaders.push_back(id);
+        } else if !waiting.cancelled {
+            let from = entry.from.max(waiting.since);
+            // Nothing was routed to it while it waited, so it starts behind in any case.
+            let cursor = restored
+                .cursors
+                .remove(&id)
+                .filter(|cursor| cursor.state == CursorState::Behind)
+                .unwrap_or(Cursor {
+                    floor: from,
+                    settled: Vec::new(),
+                    state: CursorState::Behind,
+                });
+            self.restore(id, from, Some(cursor), retries, now);
+        }
+    }
+
+    /// Takes in redeliveries that were asked for while nobody listened.
+    pub(super) fn resynced(&mut self, state: &DeliveryState, now: Timestamp) {
+        self.loads = self.loads.saturating_sub(1);
+        // If it is wanted again, what is here may lack what is looked for then.
+        let Some(since) = self.resyncing.take().filter(|_| self.resync.is_none()) else {
+            return;
+        };
+        for (id, offset, retry) in &state.retries {
+            if retry.number == 0 && retry.trigger == Trigger::Manual && retry.due >= since {
+                self.redeliver(*id, *offset, retry.due, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! ⑤ Deliver: one signed attempt → its answer.
+//!
+//! **Invariant:** the payload goes out verbatim, signed by every key that is valid now; an attempt
+//! ends within its timeout and keeps at most a bounded part of the answer, whatever the receiver
+//! does. 2xx alone is success; redirects are not followed.
+//! **Next:** `ack.rs`, where the outcome moves the cursor.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hooklog_signature::Secret;
+use hooklog_storage::{Endpoint, Record, Timestamp};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, USER_AGENT};
+use http::{Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+use url::Url;
+
+use crate::client::{self, Client, Resolve};
+use crate::config::Config;
+use crate::ssrf::{Blocked, Guard};
+
+/// How an attempt went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The answer's status, if one came.
+    pub(crate) status: Option<u16>,
+    /// The answer's body, cut off, or why there is none.
+    pub(crate) response: String,
+    /// What it means for the delivery.
+    pub(crate) verdict: Verdict,
+}
+
+/// What an answer means for the delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// 2xx.
+    Delivered,
+    /// To be tried again by the schedule.
+    Failed,
+    /// There is nothing to deliver any more.
+    Gone,
+}
+
+impl Answer {
+    /// An attempt that got no answer.
+    pub(crate) fn none(verdict: Verdict, reason: impl Into<String>) -> Self {
+        Self {
+            status: None,
+            response: reason.into(),
+            verdict,
+        }
+    }
+}
+
+/// Why a request was not made or got no answer.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error("the endpoint's URL cannot be read")]
+    Url(#[source] url::ParseError),
+    #[error("the endpoint's URL cannot be sent")]
+    Uri(#[source] http::uri::InvalidUri),
+    #[error("refused to send")]
+    Blocked(#[source] Blocked),
+    #[error("the endpoint's secret cannot sign")]
+    Secret(#[source] hooklog_signature::SecretError),
+    #[error("a header cannot be sent")]
+    Header(#[source] http::header::InvalidHeaderValue),
+    #[error("no answer within {limit:?}")]
+    Timeout { limit: Duration },
+    #[error("no answer")]
+    Request(#[source] hyper_util::client::legacy::Error),
+}
+
+/// Makes attempts.
+pub(crate) struct Deliver {
+    client: Client,
+    guard: Arc<Guard>,
+    timeout: Duration,
+    response_bytes_max: usize,
+    user_agent: HeaderValue,
+}
+
+impl Deliver {
+    pub(crate) fn new(config: &Config, resolver: Arc<dyn Resolve>) -> Self {
+        let guard = Arc::new(Guard::new(config.allow_networks.clone()));
+        let idle_max = config.lane_concurrency;
+        let client = client::client(
+            Arc::clone(&guard),
+            resolver,
+            idle_max,
+            config.attempt_timeout,
+        );
+        Self {
+            client,
+            guard,
+            timeout: config.attempt_timeout,
+            response_bytes_max: config.response_bytes_max,
+            // Checked with the configuration.
+            user_agent: HeaderValue::from_str(&config.user_agent)
+                .unwrap_or_else(|_| HeaderValue::from_static("Hooklog")),
+        }
+    }
+
+    /// One attempt that starts at `now`.
+    pub(crate) async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        record: &Record,
+        now: Timestamp,
+    ) -> Answer {
+        // One timer for everything: names, connection, TLS, request, head and body.
+        let mut deadline = Box::pin(tokio::time::sleep(self.timeout));
+        match self.send(endpoint, record, now, deadline.as_mut()).await {
+            Ok(response) => self.answer(response, deadline.as_mut()).await,
+            Err(error) => {
+                let mut reason = reason(&error);
+                truncate(&mut reason, self.response_bytes_max);
+                Answer::none(Verdict::Failed, reason)
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        record: &Record,
+        now: Timestamp,
+        deadline: Pin<&mut Sleep>,
+    ) -> Result<Response<Incoming>, AttemptError> {
+        let request = self.request(endpoint, record, now)?;
+        tokio::select! {
+            response = self.client.request(request) => response.map_err(AttemptError::Request),
+            () = deadline => Err(AttemptError::Timeout { limit: self.timeout }),
+        }
+    }
+
+    fn request(
+        &self,
+        endpoint: &Endpoint,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<Request<Full<Bytes>>, AttemptError> {
+        let mut url = Url::parse(&endpoint.url).map_err(AttemptError::Url)?;
+        self.guard.check_url(&url).map_err(AttemptError::Blocked)?;
+        url.set_fragment(None);
+        let uri: Uri = url.as_str().parse().map_err(AttemptError::Uri)?;
+
+        let secrets: Vec<Secret> = endpoint
+            .signing_keys(now)
+            .map(|key| Secret::from_bytes(key.as_bytes()))
+            .collect::<Result<_, _>>()
+            .map_err(AttemptError::Secret)?;
+        let id = record.id.to_string();
+        let payload = record.event.payload.clone();
+        let signature = hooklog_signature::sign(&secrets, &id, now.as_secs(), &payload);
+
+        let header = |text: &str| HeaderValue::from_str(text).map_err(AttemptError::Header);
+        let mut request = Request::new(Full::new(payload));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, header(&record.event.content_type)?);
+        headers.insert(USER_AGENT, self.user_agent.clone());
+        // Receivers' libraries know one family of names or the other, so both go out.
+        let values = [
+            header(&id)?,
+            header(&now.as_secs().to_string())?,
+            header(&signature)?,
+        ];
+        let names = [
+            ["webhook-id", "webhook-timestamp", "webhook-signature"],
+            ["svix-id", "svix-timestamp", "svix-signature"],
+        ];
+        for family in names {
+            for (name, value) in family.into_iter().zip(&values) {
+                headers.insert(HeaderName::from_static(name), value.clone());
+            }
+        }
+        Ok(request)
+    }
+
+    /// Reads what is kept of an answer. A 2xx counts once its head has arrived: the receiver has
+    /// the event, and a slow or broken body must not make us send it again.
+    async fn answer(&self, response: Response<Incoming>, mut deadline: Pin<&mut Sleep>) -> Answer {
+        let status = response.status();
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .filter(|_| status.is_redirection());
+        let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let mut kept = Vec::new();
+        let mut body = response.into_body();
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                () = deadline.as_mut() => break,
+            };
+            let Some(Ok(frame)) = frame else { break };
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let room = self.response_bytes_max.saturating_sub(kept.len());
+            kept.extend(data.iter().take(room));
+            if data.len() > room {
+                // Dropping the body here closes the connection: an endless answer ends now.
+                break;
+            }
+        }
+        let mut response = match location {
+            Some(location) => format!("redirects are not followed; location: {location}"),
+            None => String::from_utf8_lossy(&kept).into_owned(),
+        };
+        truncate(&mut response, self.response_bytes_max);
+        let verdict = if status.is_success() {
+            Verdict::Delivered
+        } else {
+            Verdict::Failed
+        };
+        Answer {
+            status: Some(status.as_u16()),
+            response,
+            verdict,
+        }
+    }
+}
+
+/// Cuts a text to a number of bytes at a character's border.
+fn truncate(text: &mut String, bytes_max: usize) {
+    text.truncate(text.floor_char_boundary(bytes_max));
+}
+
+/// An error and its causes in one line, each told once.
+fn reason(error: &AttemptError) -> String {
+    let mut text = String::new();
+    let mut next: Option<&dyn Error> = Some(error);
+    while let Some(error) = next {
+        next = error.source();
+        // The client's own layers (`client error (Connect)`) say nothing to a user.
+        if error.is::<hyper_util::client::legacy::Error>() && next.is_some() {
+            continue;
+        }
+        let message = error.to_string();
+        if text.is_empty() {
+            text = message;
+        } else if !text.contains(&message) {
+            // Writing into a string cannot fail.
+            let _ = write!(text, ": {message}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,454 @@
+//! The dispatcher end to end: a real log, real HTTP, a receiver that answers by a script.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use hooklog_storage::{
+    Appended, Application, AttemptSeq, AttemptsOf, CursorState, Endpoint, Event, EventId, Filter,
+    Limit, NewApplication, NewAttempt, NewSubscription, Order, OrganisationId, Outcome, SecretKey,
+    Subscription, SubscriptionState, Trigger,
+};
+use tempfile::TempDir;
+
+use super::*;
+use crate::backoff::Schedule;
+use crate::dispatcher::Dispatcher;
+use crate::testing::sink::{Received, Reply, Sink};
+
+struct World {
+    directory: TempDir,
+    log: EventLog,
+    application: Arc<Application>,
+}
+
+/// Opens a log; tasks of a dispatcher that was dropped may hold the former one a moment longer.
+async fn open(directory: &TempDir) -> EventLog {
+    let mut config = hooklog_storage::Config::new(directory.path());
+    // Small, so that a test writes little.
+    config.journal_segment_bytes = 4 << 20;
+    config.payload_bytes_max = 64 << 10;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match EventLog::open(config.clone()) {
+            Ok(log) => return log,
+            Err(error) => assert!(Instant::now() < deadline, "the log opens in time: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn config() -> Config {
+    let delays = [0, 50, 50, 50].map(Duration::from_millis).to_vec();
+    Config {
+        schedule: Schedule::try_new(delays, 0.2).unwrap(),
+        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        ..Config::default()
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let log = open(&directory).await;
+        let new = NewApplication {
+            organisation: OrganisationId::from_bytes([1; 20]),
+            uid: None,
+            name: "test".to_owned(),
+            metadata: BTreeMap::new(),
+        };
+        let application = log.create_application(new).await.unwrap();
+        Self {
+            directory,
+            log,
+            application,
+        }
+    }
+
+    /// Opens the log again, as after a restart.
+    async fn reopen(self) -> Self {
+        let Self {
+            directory,
+            log,
+            application,
+        } = self;
+        log.close().unwrap();
+        drop(log);
+        let log = open(&directory).await;
+        Self {
+            directory,
+            log,
+            application,
+        }
+    }
+
+    async fn dispatch(&self) -> Dispatcher {
+        Dispatcher::start(self.log.clone(), config()).await.unwrap()
+    }
+
+    async fn subscribe(&self, sink: &Sink) -> Arc<Subscription> {
+        let new = NewSubscription {
+            application: self.application.id,
+            uid: None,
+            description: String::new(),
+            endpoint: Endpoint {
+                url: sink.url().into(),
+                secret: SecretKey::new(vec![1; 24]),
+                old_secrets: Vec::new(),
+            },
+            filter: Filter::default(),
+            state: SubscriptionState::Enabled,
+            metadata: BTreeMap::new(),
+        };
+        self.log.create_subscription(new).await.unwrap()
+    }
+
+    async fn publish(&self, numbers: std::ops::Range<usize>) -> Vec<EventId> {
+        let event = |number: usize| Event {
+            application: self.application.id,
+            event_type: "test.event".parse().unwrap(),
+            channels: Vec::new(),
+            uid: None,
+            content_type: "application/json".to_owned(),
+            payload: Bytes::from(format!("{{\"n\":{number}}}")),
+        };
+        let appended = self.log.append(numbers.map(event).collect()).await.unwrap();
+        let id = |appended| match appended {
+            Appended::Committed { id, .. } => id,
+            Appended::UidTaken { .. } => panic!("events have no uid"),
+        };
+        appended.into_iter().map(id).collect()
+    }
+
+    async fn set_state(&self, subscription: &Subscription, state: SubscriptionState) {
+        let edit = move |value: &mut Subscription, _| {
+            value.state = state;
+            Ok(())
+        };
+        self.log
+            .update_subscription(subscription.id, edit)
+            .await
+            .unwrap();
+    }
+
+    /// Waits until the log tells what is expected of it.
+    async fn until<T>(&self, mut look: impl FnMut(&EventLog) -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(found) = look(&self.log) {
+                return found;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the log tells what was expected in time"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until so many attempts of a subscription are on record, and returns them.
+    async fn attempts(&self, id: hooklog_storage::SubscriptionId, count: usize) -> Vec<NewAttempt> {
+        self.until(|log| {
+            let range = AttemptSeq::ZERO..AttemptSeq::MAX;
+            let limit = Limit {
+                items: 10_000,
+                bytes: 1 << 24,
+            };
+            let of = AttemptsOf::Subscription(id);
+            let page = log.attempts(of, range, Order::Ascending, limit).unwrap();
+            let attempts: Vec<_> = page
+                .attempts
+                .into_iter()
+                .map(|found| found.attempt)
+                .collect();
+            (attempts.len() >= count).then_some(attempts)
+        })
+        .await
+    }
+}
+
+fn numbers(received: &[Received]) -> Vec<usize> {
+    let number = |request: &Received| {
+        let text = std::str::from_utf8(&request.body).unwrap();
+        text.trim_start_matches("{\"n\":")
+            .trim_end_matches('}')
+            .parse()
+            .unwrap()
+    };
+    received.iter().map(number).collect()
+}
+
+fn distinct(received: &[Received]) -> usize {
+    numbers(received).into_iter().collect::<BTreeSet<_>>().len()
+}
+
+const STOP: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_arrive_once_and_are_on_record() {
+    let world = World::new().await;
+    let mut sink = Sink::start(|_, _| Reply::Status(200, "thanks")).await;
+    let subscription = world.subscribe(&sink).await;
+    let dispatcher = world.dispatch().await;
+    let mut ids = world.publish(0..3).await;
+    ids.extend(world.publish(3..500).await);
+    sink.wait(|received| distinct(received) == 500).await;
+    let attempts = world.attempts(subscription.id, 500).await;
+    dispatcher.stop(STOP).await;
+
+    let received = sink.received();
+    assert_eq!(received.len(), 500, "nothing is sent twice");
+    let sent: BTreeSet<_> = received
+        .iter()
+        .map(|r| r.header("webhook-id").to_owned())
+        .collect();
+    assert_eq!(sent, ids.iter().map(ToString::to_string).collect());
+    assert_eq!(attempts.len(), 500);
+    for attempt in &attempts {
+        assert_eq!(
+            (attempt.status_code, attempt.outcome),
+            (Some(200), Outcome::Delivered)
+        );
+        assert_eq!((attempt.number, attempt.trigger), (0, Trigger::Scheduled));
+        assert_eq!(attempt.response, "thanks");
+        assert_eq!(*attempt.url, *sink.url());
+    }
+
+    // A restart after a stop in good order repeats nothing, and goes on.
+    let world = world.reopen().await;
+    let state = world.log.delivery_state().unwrap();
+    assert!(state.retries.is_empty());
+    assert!(
+        state
+            .cursors
+            .iter()
+            .all(|(_, cursor)| cursor.state == CursorState::CaughtUp)
+    );
+    let dispatcher = world.dispatch().await;
+    world.publish(500..501).await;
+    let received = sink.wait(|received| distinct(received) == 501).await;
+    assert_eq!(received.len(), 501);
+    dispatcher.stop(STOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_are_tried_again_until_the_schedule_ends() {
+    let world = World::new().await;
+    let sink = Sink::start(|_, _| Reply::Status(500, "no")).await;
+    let subscription = world.subscribe(&sink).await;
+    let dispatcher = world.dispatch().await;
+    world.publish(0..2).await;
+    let attempts = world.attempts(subscription.id, 8).await;
+    world
+        .until(|log| {
+            log.delivery_state()
+                .unwrap()
+                .retries
+                .is_empty()
+                .then_some(())
+        })
+        .await;
+    dispatcher.stop(STOP).await;
+    assert_eq!(attempts.len(), 8);
+    for number in 0..4_u16 {
+        let same: Vec<_> = attempts.iter().filter(|a| a.number == number).collect();
+        assert_eq!(same.len(), 2);
+        for attempt in same {
+            assert_eq!(
+                (attempt.status_code, attempt.response.as_str()),
+                (Some(500), "no")
+            );
+            match attempt.outcome {
+                Outcome::Exhausted => assert_eq!(number, 3),
+                Outcome::Retry { due } => {
+                    let ended = attempt.started.plus(attempt.duration);
+                    assert!(number < 3 && due.since(ended) <= Duration::from_millis(100));
+                }
+                Outcome::Delivered => panic!("the receiver never took it"),
+            }
+        }
+    }
+    assert_eq!(sink.received().len(), 8);
+}
+
+/// The dispatcher is dropped in the midst of its work, as a process that dies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_loses_nothing_and_repeats_at_most_a_window() {
+    const EVENTS: usize = 2000;
+    let mut world = World::new().await;
+    let mut sink =
+        Sink::start(|_, number| Reply::Status(if number % 7 == 0 { 503 } else { 200 }, "")).await;
+    let subscription = world.subscribe(&sink).await;
+    let mut deaths = 0;
+    for chunk in 0..4 {
+        let dispatcher = world.dispatch().await;
+        world
+            .publish(chunk * EVENTS / 4..(chunk + 1) * EVENTS / 4)
+            .await;
+        let enough = (chunk * 2 + 1) * EVENTS / 8;
+        sink.wait(|received| received.len() >= enough).await;
+        drop(dispatcher);
+        deaths += 1;
+        world = world.reopen().await;
+    }
+    let dispatcher = world.dispatch().await;
+    sink.wait(|received| distinct(received) == EVENTS).await;
+    world
+        .until(|log| {
+            let state = log.delivery_state().unwrap();
+            let level = |c: &hooklog_storage::Cursor| c.state == CursorState::CaughtUp;
+            let done = state.retries.is_empty() && state.cursors.iter().all(|(_, c)| level(c));
+            done.then_some(())
+        })
+        .await;
+    dispatcher.stop(STOP).await;
+    let failed = sink.received().len().div_ceil(7);
+    let repeated = sink.received().len() - EVENTS - failed;
+    assert!(
+        repeated <= deaths * config().lane_window,
+        "{repeated} repeated"
+    );
+    assert!(
+        world
+            .log
+            .delivery_state_of(subscription.id)
+            .unwrap()
+            .retries
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_endpoint_holds_up_nobody() {
+    let world = World::new().await;
+    let hanging = Sink::start(|_, _| Reply::Hang).await;
+    let mut healthy = Sink::start(|_, _| Reply::Status(200, "")).await;
+    world.subscribe(&hanging).await;
+    world.subscribe(&healthy).await;
+    let dispatcher = world.dispatch().await;
+    world.publish(0..990).await;
+    // The mark may pass the first commit once the second is seen.
+    world.publish(990..1000).await;
+    healthy.wait(|received| distinct(received) == 1000).await;
+    assert!(hanging.received().len() <= config().lane_concurrency);
+    // What hangs is not waited for longer than asked, and is sent again after the restart.
+    dispatcher.stop(Duration::ZERO).await;
+    let state = world.log.delivery_state().unwrap();
+    let behind = state
+        .cursors
+        .iter()
+        .filter(|(_, c)| c.state == CursorState::Behind);
+    assert_eq!(behind.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disabled_subscription_resumes_without_loss() {
+    let mut world = World::new().await;
+    let mut sink = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let subscription = world.subscribe(&sink).await;
+    let mut dispatcher = world.dispatch().await;
+    world.publish(0..10).await;
+    sink.wait(|received| distinct(received) == 10).await;
+    world
+        .set_state(&subscription, SubscriptionState::Disabled)
+        .await;
+    world.publish(10..600).await;
+    world
+        .until(|log| {
+            let state = log.delivery_state().unwrap();
+            let behind = state
+                .cursors
+                .iter()
+                .any(|(_, c)| c.state == CursorState::Behind);
+            (behind && state.mark.get() > 0).then_some(())
+        })
+        .await;
+    dispatcher.stop(STOP).await;
+    world = world.reopen().await;
+    dispatcher = world.dispatch().await;
+    assert_eq!(sink.received().len(), 10);
+    world
+        .set_state(&subscription, SubscriptionState::Enabled)
+        .await;
+    world.publish(600..610).await;
+    let received = sink.wait(|received| distinct(received) == 610).await;
+    assert_eq!(received.len(), 610);
+    dispatcher.stop(STOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redelivery_survives_a_restart() {
+    let mut world = World::new().await;
+    let mut sink = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let subscription = world.subscribe(&sink).await;
+    let mut dispatcher = world.dispatch().await;
+    let ids = world.publish(0..3).await;
+    sink.wait(|received| received.len() == 3).await;
+    world.log.redeliver(subscription.id, ids[1]).await.unwrap();
+    sink.wait(|received| received.len() == 4).await;
+    let attempts = world.attempts(subscription.id, 4).await;
+    assert_eq!(
+        (attempts[3].event, attempts[3].trigger),
+        (ids[1], Trigger::Manual)
+    );
+    dispatcher.stop(STOP).await;
+
+    world.log.redeliver(subscription.id, ids[2]).await.unwrap();
+    world = world.reopen().await;
+    dispatcher = world.dispatch().await;
+    let received = sink.wait(|received| received.len() == 5).await;
+    assert_eq!(numbers(&received)[3..], [1, 2]);
+    world
+        .until(|log| {
+            log.delivery_state()
+                .unwrap()
+                .retries
+                .is_empty()
+                .then_some(())
+        })
+        .await;
+    dispatcher.stop(STOP).await;
+    assert_eq!(sink.received().len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_subscription_gets_nothing_more() {
+    let world = World::new().await;
+    let mut deleted = Sink::start(|_, _| Reply::Status(500, "")).await;
+    let mut kept = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let subscription = world.subscribe(&deleted).await;
+    world.subscribe(&kept).await;
+    let dispatcher = world.dispatch().await;
+    world.publish(0..5).await;
+    deleted.wait(|received| received.len() >= 5).await;
+    world
+        .log
+        .delete_subscription(subscription.id)
+        .await
+        .unwrap();
+    world.publish(5..10).await;
+    kept.wait(|received| received.len() == 10).await;
+    dispatcher.stop(STOP).await;
+    assert!(
+        numbers(&deleted.received())
+            .iter()
+            .all(|number| *number < 5)
+    );
+    let state = world.log.delivery_state_of(subscription.id).unwrap();
+    assert!(state.cursors.is_empty() && state.retries.is_empty());
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_work_is_refused() {
+    let world = World::new().await;
+    let config = Config {
+        lane_window: 0,
+        ..config()
+    };
+    let refused = Dispatcher::start(world.log.clone(), config)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "lane_window is 0, but must be 1 to 65536"
+    );
+}

@@ -1,0 +1,157 @@
+//! What runs beside the driver's loop: attempts, reads of the log, records of progress.
+//!
+//! **Invariant:** each ends with exactly one input for the board, whatever goes wrong; only a log
+//! that takes nothing more ends the dispatch.
+//! **Next:** `deliver.rs`.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hooklog_storage::{
+    ApplicationId, CommitError, DeliveryState, EventId, EventLog, Limit, Offset, OffsetRange,
+    Order, Progress, ReadError, Record, Subscription, SubscriptionId,
+};
+
+use crate::board::{Input, Page};
+use crate::deliver::{Answer, Deliver, Verdict};
+use crate::lane::{Read, Start};
+
+/// Time to wait after the log was busy: a few of its commits.
+const BUSY_AGAIN: Duration = Duration::from_millis(20);
+/// Time to wait after a state could not be loaded.
+const LOAD_AGAIN: Duration = Duration::from_secs(1);
+
+/// How an errand ended.
+pub(crate) enum Errand {
+    /// The board is to be told.
+    Done(Box<Input>),
+    /// The log is stopped.
+    Refused(CommitError),
+}
+
+impl Errand {
+    fn done(input: Input) -> Self {
+        Self::Done(Box::new(input))
+    }
+}
+
+/// Makes one attempt. Returns the event's id, if the event could be read, and the answer.
+pub(crate) async fn attempt(
+    log: EventLog,
+    deliver: &Deliver,
+    subscription: &Subscription,
+    start: Start,
+    now: hooklog_storage::Timestamp,
+) -> (Option<EventId>, Answer) {
+    let record = match start.record {
+        Some(record) => record,
+        None => match read_one(log, start.offset).await {
+            Ok(record) => record.into(),
+            Err(answer) => return (None, answer),
+        },
+    };
+    let attempt = AssertUnwindSafe(deliver.attempt(&subscription.endpoint, &record, now));
+    let answer = attempt.catch_unwind().await.unwrap_or_else(|_| {
+        // The panic hook has told where; this delivery goes on by the schedule, as do all others.
+        Answer::none(Verdict::Failed, "the attempt failed inside the server")
+    });
+    (Some(record.id), answer)
+}
+
+async fn read_one(log: EventLog, offset: Offset) -> Result<Record, Answer> {
+    let failed = |reason| Answer::none(Verdict::Failed, reason);
+    match tokio::task::spawn_blocking(move || log.get_at(offset)).await {
+        Ok(Ok(Some(record))) => Ok(record),
+        Ok(Ok(None)) => Err(Answer::none(
+            Verdict::Gone,
+            "the event is no longer in the log",
+        )),
+        Ok(Err(error)) => Err(failed(format!("the event cannot be read: {error}"))),
+        Err(_) => Err(failed("the event cannot be read".to_owned())),
+    }
+}
+
+/// Reads a page of an application's events. Blocks.
+pub(crate) fn read(
+    log: &EventLog,
+    subscription: SubscriptionId,
+    application: ApplicationId,
+    range: OffsetRange,
+    limit: Read,
+) -> Errand {
+    let from = range.start;
+    let limit = Limit {
+        items: limit.items,
+        bytes: limit.bytes,
+    };
+    let page = match log.read_application(application, range.clone(), Order::Ascending, limit) {
+        Ok(page) => {
+            let next = if page.rest.is_empty() {
+                range.end
+            } else {
+                page.rest.start
+            };
+            Some(Page {
+                records: page.records,
+                next,
+            })
+        }
+        Err(error) => {
+            warn("events of a subscription that is behind", &error);
+            None
+        }
+    };
+    Errand::done(Input::Page {
+        subscription,
+        from,
+        page,
+    })
+}
+
+/// Loads the delivery state of one subscription.
+pub(crate) async fn load(log: EventLog, subscription: SubscriptionId) -> Errand {
+    let state = until_read(move || log.delivery_state_of(subscription)).await;
+    Errand::done(Input::Loaded {
+        subscription,
+        state,
+    })
+}
+
+/// Loads the delivery state of all subscriptions.
+pub(crate) async fn resync(log: EventLog) -> Errand {
+    Errand::done(Input::Resynced(
+        until_read(move || log.delivery_state()).await,
+    ))
+}
+
+async fn until_read(
+    read: impl Fn() -> Result<DeliveryState, ReadError> + Clone + Send + 'static,
+) -> DeliveryState {
+    loop {
+        match tokio::task::spawn_blocking(read.clone()).await {
+            Ok(Ok(state)) => return state,
+            Ok(Err(error)) => warn("the delivery state", &error),
+            // The runtime is going down, and so is this task.
+            Err(_) => {}
+        }
+        tokio::time::sleep(LOAD_AGAIN).await;
+    }
+}
+
+/// Records progress, however long the log is busy.
+pub(crate) async fn record(log: EventLog, progress: Vec<Progress>) -> Errand {
+    loop {
+        match log.record(progress.clone()).await {
+            Ok(()) => return Errand::done(Input::Recorded),
+            Err(CommitError::Busy { .. }) => tokio::time::sleep(BUSY_AGAIN).await,
+            Err(error @ (CommitError::Poisoned { .. } | CommitError::Closed)) => {
+                return Errand::Refused(error);
+            }
+        }
+    }
+}
+
+fn warn(what: &'static str, error: &ReadError) {
+    tracing::warn!(error = %error, "cannot read {what}; trying again");
+}

@@ -1,0 +1,77 @@
+//! The cursor of a lane, and whether the lane can be forgotten.
+//!
+//! **Invariant:** a cursor's floor passes nothing that is neither settled nor parked, and a lane is
+//! forgotten only when what is on record brings back all of it.
+//! **Next:** `board.rs`, which records it.
+
+use hooklog_storage::{Cursor, CursorState, Offset};
+
+use super::{Flight, Lane, Mode};
+
+impl Lane {
+    /// The cursor to record, when the tail stands at `routed`.
+    pub(crate) fn cursor(&mut self, routed: Offset) -> Cursor {
+        let (state, floor) = self.stands(routed);
+        self.row = Some((state, floor));
+        Cursor {
+            floor,
+            settled: self.ack.settled_above(floor),
+            state,
+        }
+    }
+
+    /// Whether a cursor must be recorded now: it says that something is outstanding and nothing
+    /// is, or the lane is paused and could not be forgotten otherwise.
+    pub(crate) fn cursor_is_wrong(&self) -> bool {
+        let is_behind = matches!(self.row, Some((CursorState::Behind, _)));
+        is_behind == self.is_caught_up() && (is_behind || self.paused)
+    }
+
+    /// Whether a cursor must be recorded before the dispatcher's mark passes what is outstanding,
+    /// or would spare a restart some reading.
+    pub(crate) fn cursor_is_stale(&self, routed: Offset) -> bool {
+        let (state, floor) = self.stands(routed);
+        match self.row {
+            // The mark speaks for lanes that are level with it.
+            None | Some((CursorState::CaughtUp, _)) => state == CursorState::Behind,
+            Some((CursorState::Behind, old)) => state == CursorState::CaughtUp || floor != old,
+        }
+    }
+
+    /// Whether nothing would be lost by forgetting the lane, once its cursor is on record.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let at_rest = self.in_flight.is_empty() && self.unrecorded == 0 && !self.reading;
+        let nothing_parked = self.parked.len() == 0 && !self.surplus;
+        let on_record = !self.cursor_is_wrong();
+        at_rest
+            && !self.loading
+            && on_record
+            && (self.paused || (nothing_parked && self.is_caught_up()))
+    }
+
+    /// The attempt of this offset that is in flight.
+    pub(crate) fn flight(&self, offset: Offset) -> Option<Flight> {
+        self.in_flight.get(&offset).copied()
+    }
+
+    /// Bytes in the queue.
+    pub(crate) fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+
+    fn stands(&self, routed: Offset) -> (CursorState, Offset) {
+        let state = if self.is_caught_up() {
+            CursorState::CaughtUp
+        } else {
+            CursorState::Behind
+        };
+        (state, self.ack.floor(self.next(routed)))
+    }
+
+    fn is_caught_up(&self) -> bool {
+        matches!(self.mode, Mode::Live { .. })
+            && !self.paused
+            && self.queue.is_empty()
+            && self.ack.is_clear()
+    }
+}
