@@ -1,2 +1,31 @@
-//! Placeholder.
-fn main() {}
+//! The binary `hooklog`: reads the command line, runs one command, says how it ended.
+//!
+//! **Invariant:** exit code 0 is success, 2 is wrong usage, 1 is everything else; results are on
+//! stdout, all else on stderr.
+//! **Next:** `cli.rs`, the commands and their help.
+
+mod cli;
+mod client;
+mod config;
+mod jwt_secret;
+mod output;
+mod publish;
+mod receive;
+mod serve;
+mod signals;
+mod token;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::from(if error.is::<cli::Usage>() { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Runs the whole service inside a program: publish in process, follow the log, serve HTTP beside.
+//!
+//! `cargo run --example embed`
+//!
+//! **Invariant:** everything it starts it stops, and it leaves no file behind.
+//! **Next:** `hooklog::Service`, which it drives.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{Write as _, stdout};
+use std::time::Duration;
+
+use hooklog::server::token::Subject;
+use hooklog::server::{DEFAULT_ORGANISATION, TokenKey};
+use hooklog::storage::{Event, NewApplication, TailItem};
+use hooklog::{Config, Service};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
+    let key = TokenKey::new("a secret of at least sixteen bytes")?;
+    let mut config = Config::new(directory.path(), key);
+    config.listen = "127.0.0.1:0".parse()?;
+    let service = Service::start(config).await?;
+
+    let organisation = DEFAULT_ORGANISATION.parse()?;
+    let token = service.token(Subject::Organisation(organisation), Duration::from_hours(1))?;
+    writeln!(
+        stdout(),
+        "http://{} takes the token {token}",
+        service.local_addr()
+    )?;
+
+    let log = service.log();
+    let mut tail = log.tail(log.end());
+    let application = log
+        .create_application(NewApplication {
+            organisation,
+            uid: Some("demo".parse()?),
+            name: "Demo".to_owned(),
+            metadata: BTreeMap::new(),
+        })
+        .await?;
+    log.append(vec![Event {
+        application: application.id,
+        event_type: "greeting".parse()?,
+        channels: Vec::new(),
+        uid: None,
+        content_type: "application/json".to_owned(),
+        payload: r#"{"hello": "world"}"#.into(),
+    }])
+    .await?;
+
+    // The tail yields the registry and its changes too; the first records are the event.
+    loop {
+        if let TailItem::Records(records) = tail.next().await? {
+            for record in records.iter() {
+                let payload = String::from_utf8_lossy(&record.event.payload);
+                writeln!(stdout(), "{} {} {payload}", record.offset, record.id)?;
+            }
+            break;
+        }
+    }
+    service.stop().await?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The command line: which commands there are, and their help.
+//!
+//! **Invariant:** every flag ends up as a layer of the settings, so a command reads `Settings` and
+//! nothing else; only what is no setting (`--config`, file names) goes around it.
+//! **Next:** `config.rs`.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Settings, given};
+use crate::{publish, receive, serve, token};
+
+/// Wrong usage that only shows once all settings are layered.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) &'static str);
+
+/// A webhook server in one binary: publish over HTTP, durable on disk, delivered signed.
+#[derive(Parser)]
+#[command(name = "hooklog", version, max_term_width = 100, after_help = SETTINGS_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const SETTINGS_HELP: &str = "\
+Try it, in three terminals:
+  1  hooklog serve --allow-network 127.0.0.0/8   # prints a curl line that creates `demo`: run it
+  2  hooklog receive
+  3  curl -X POST http://127.0.0.1:8071/api/v1/app/demo/endpoint \\
+       -H \"authorization: Bearer $(hooklog token)\" -H 'content-type: application/json' \\
+       -d '{\"url\":\"http://127.0.0.1:9000\"}'
+     echo '{\"hello\":\"world\"}' | hooklog publish --app demo --event-type greeting -
+
+Every option is also a variable and a key of the TOML file: --data-dir is HOOKLOG_DATA_DIR and
+data_dir; those of `receive` carry its name (HOOKLOG_RECEIVE_LISTEN, receive_listen). A flag wins
+over the variable, the variable over the file. The secret that signs tokens has no flag:
+HOOKLOG_JWT_SECRET or jwt_secret, else one is generated into the data directory.";
+
+#[derive(Args, Serialize)]
+struct Common {
+    /// TOML file with settings.
+    #[arg(
+        long,
+        global = true,
+        display_order = 900,
+        value_name = "FILE",
+        env = "HOOKLOG_CONFIG",
+        hide_env_values = true
+    )]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// What to log to stderr, as `warn` or `info,hooklog_dispatcher=debug` [default: `RUST_LOG`,
+    /// or info].
+    #[arg(long, global = true, display_order = 901, value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Flags),
+    Token(token::Flags),
+    Publish(publish::Flags),
+    Receive(receive::Flags),
+}
+
+impl Cli {
+    /// Layers the settings and runs the command.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let common = given(&self.common)?;
+        let own = match &self.command {
+            Command::Serve(flags) => given(flags)?,
+            Command::Token(flags) => given(flags)?,
+            Command::Publish(flags) => given(flags)?,
+            Command::Receive(flags) => given(flags)?,
+        };
+        // Variables that are not Unicode cannot be ours.
+        let environment = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        let settings = Settings::load(self.common.config.as_deref(), environment, [common, own])?;
+        start_logging(settings.log.as_deref())?;
+        match self.command {
+            Command::Serve(_) => serve::run(&settings),
+            Command::Token(_) => token::run(&settings),
+            Command::Publish(flags) => publish::run(&settings, flags.files),
+            Command::Receive(_) => receive::run(&settings),
+        }
+    }
+}
+
+fn start_logging(filter: Option<&str>) -> anyhow::Result<()> {
+    let filter = match filter {
+        Some(filter) => EnvFilter::try_new(filter)?,
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // A line that cannot be written (a closed pipe) is else reported by `eprintln!`, which
+        // panics.
+        .log_internal_errors(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! `hooklog publish`: sends the events of files to a running server.
+//!
+//! **Invariant:** an event counts as published only after its 202; at most `concurrency` events are
+//! in flight and as many again are read ahead, however large the files are.
+//! **Next:** `publish/input.rs`, how a file becomes messages.
+
+mod input;
+mod progress;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Args;
+use hyper::Method;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use url::Url;
+
+use crate::cli::Usage;
+use crate::client::{CallError, Client};
+use crate::config::Settings;
+use crate::{output, token};
+
+use self::input::{Item, Place};
+use self::progress::Progress;
+
+/// Most in flight: as many connections as a server's default limit leaves room for others.
+const CONCURRENCY_MAX: usize = 1024;
+
+/// Publish JSON files or NDJSON to a running server.
+#[derive(Args, Serialize)]
+#[command(after_help = HELP)]
+pub(crate) struct Flags {
+    /// Application to publish in, by uid or id; created if there is none with that uid.
+    #[arg(long, value_name = "UID")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<String>,
+    /// Event type. With it, each document is a payload; without it, each document is
+    /// `{"eventType":…,"payload":…}`.
+    #[arg(long, value_name = "TYPE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_type: Option<String>,
+    /// URL of the server [default: `http://127.0.0.1:8071`].
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<Url>,
+    /// Bearer token [default: one is made with the secret of the data directory].
+    #[arg(long, value_name = "TOKEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    /// Data directory whose secret makes the token [default: ./hooklog-data].
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    /// Events in flight at once; 1 keeps their order [default: 16].
+    #[arg(long, value_name = "COUNT", value_parser = concurrency)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<usize>,
+    /// Files of JSON (one document) or NDJSON (one document in each line); `-` is stdin.
+    #[arg(required = true, value_name = "FILE")]
+    #[serde(skip)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+const HELP: &str = "\
+Payloads are sent byte for byte. A busy server (429, 503) is asked again for a while. The exit code
+is 1 if any event failed; each failure is named as file:line.
+
+Examples:
+  hooklog publish --app demo --event-type user.created user.json
+  hooklog publish --app demo data/events/github.ndjson
+  generate-events | hooklog publish --app demo -";
+
+fn concurrency(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=CONCURRENCY_MAX).contains(&count) => Ok(count),
+        _ => Err(format!("must be a number from 1 to {CONCURRENCY_MAX}")),
+    }
+}
+
+/// Publishes all files and says how many events arrived.
+pub(crate) fn run(settings: &Settings, files: Vec<PathBuf>) -> anyhow::Result<()> {
+    let app = settings
+        .app
+        .clone()
+        .ok_or(Usage("no application: name one with --app"))?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let result = runtime.block_on(publish(settings, app, files));
+    // A read of stdin cannot be cancelled; it must not hold the end up.
+    runtime.shutdown_background();
+    result
+}
+
+async fn publish(settings: &Settings, app: String, files: Vec<PathBuf>) -> anyhow::Result<()> {
+    let bearer = token::for_client(settings)?;
+    let client = Arc::new(Client::new(&settings.server, &bearer)?);
+    let app = application(&client, &app)
+        .await
+        .with_context(|| format!("application {app:?}"))?;
+    let concurrency = settings.concurrency.clamp(1, CONCURRENCY_MAX);
+    let progress = Progress::new(&files);
+    let event_type = settings.event_type.clone();
+    let (sender, mut items) = mpsc::channel(concurrency);
+    let reader = tokio::task::spawn_blocking(move || {
+        for file in &files {
+            if !input::read(file, event_type.as_deref(), &mut |item| {
+                sender.blocking_send(item).is_ok()
+            }) {
+                return;
+            }
+        }
+    });
+    let started = Instant::now();
+    let mut tally = Tally {
+        progress,
+        published: 0,
+        failed: 0,
+        given_up: None,
+    };
+    let mut in_flight = JoinSet::new();
+    while tally.given_up.is_none() {
+        tokio::select! {
+            Some(done) = in_flight.join_next() => tally.count(done?),
+            item = items.recv(), if in_flight.len() < concurrency => match item {
+                Some(Item { place, message: Ok(body) }) => {
+                    let (client, app) = (Arc::clone(&client), Arc::clone(&app));
+                    in_flight.spawn(async move {
+                        let path = ["app", &app, "msg"];
+                        let result = client.call(Method::POST, &path, QUERY, body).await;
+                        (place, result.map(|_| ()))
+                    });
+                }
+                Some(Item { place, message: Err(reason) }) => tally.fail(&place, &reason),
+                None => break,
+            },
+        }
+    }
+    // A closed channel ends the reader.
+    drop(items);
+    while let Some(done) = in_flight.join_next().await {
+        tally.count(done?);
+    }
+    if tally.given_up.is_none() {
+        reader.await?;
+    }
+    tally.finish(started)
+}
+
+/// The payload need not come back.
+const QUERY: Option<&str> = Some("with_content=false");
+
+/// Gets or creates the application, and returns what to call it by.
+async fn application(client: &Client, app: &str) -> Result<Arc<str>, CallError> {
+    if app.starts_with("app_") {
+        client
+            .call(Method::GET, &["app", app], None, Bytes::new())
+            .await?;
+    } else {
+        let body = serde_json::json!({ "name": app, "uid": app }).to_string();
+        client
+            .call(
+                Method::POST,
+                &["app"],
+                Some("get_if_exists=true"),
+                body.into(),
+            )
+            .await?;
+    }
+    Ok(app.into())
+}
+
+/// Counts outcomes and names failures.
+struct Tally {
+    progress: Progress,
+    published: u64,
+    failed: u64,
+    /// Why no further event is sent.
+    given_up: Option<CallError>,
+}
+
+impl Tally {
+    fn count(&mut self, (place, result): (Place, Result<(), CallError>)) {
+        match result {
+            Ok(()) => self.published += 1,
+            Err(error) => {
+                self.fail(&place, &error.to_string());
+                if error.is_final() {
+                    self.given_up.get_or_insert(error);
+                }
+            }
+        }
+        self.progress.advance(&place, self.published);
+    }
+
+    fn fail(&mut self, place: &Place, reason: &str) {
+        self.failed += 1;
+        self.progress.print(&format!("{place}: {reason}"));
+    }
+
+    fn finish(self, started: Instant) -> anyhow::Result<()> {
+        self.progress.finish();
+        let seconds = started.elapsed().as_secs_f64();
+        let plural = if self.published == 1 { "" } else { "s" };
+        output::line(format_args!(
+            "published {} event{plural} in {seconds:.2} s",
+            self.published
+        ))?;
+        if let Some(error) = self.given_up {
+            return Err(anyhow::Error::new(error).context("gave up before the end of the input"));
+        }
+        anyhow::ensure!(self.failed == 0, "{} failed", self.failed);
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! `hooklog serve`: opens the log, starts the dispatcher and the server, waits for a signal, and
+//! stops them in reverse order.
+//!
+//! **Invariant:** the line with the URL is printed once everything runs; after the first signal the
+//! program ends within a bounded time, after the second at once.
+//! **Next:** `service.rs` of the library, which holds the parts together.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use hooklog::Service;
+use hooklog::dispatcher::Schedule;
+use hooklog::server::token::Subject;
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::config::Settings;
+use crate::jwt_secret::JwtSecret;
+use crate::signals::Signals;
+use crate::units::{ByteSize, HumanDuration};
+use crate::{output, token};
+
+/// Run the server: take events over HTTP, keep them on disk, deliver them.
+#[derive(Args, Serialize)]
+#[command(after_help = HELP)]
+pub(crate) struct Flags {
+    /// Directory of all data; created on the first start [default: ./hooklog-data].
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    /// Address and port of the HTTP API; port 0 picks a free one [default: 127.0.0.1:8071].
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// Network that webhooks may be sent to although it is not public, as 127.0.0.0/8 or 10.0.0.0/8;
+    /// may be given several times [default: none].
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allow_network: Vec<IpNet>,
+    /// Delays before each attempt of a delivery, the first is 0s; when they are used up, the
+    /// delivery has failed [default: 0s,5s,5m,30m,2h,5h,10h,14h,20h,1d].
+    #[arg(long, value_name = "DELAYS", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    retry_schedule: Vec<HumanDuration>,
+    /// How much of itself a delay varies at random, both ways, 0 to 1 [default: 0.2].
+    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_jitter: Option<f64>,
+    /// Longest time of one attempt, at most 5m [default: 15s].
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt_timeout: Option<HumanDuration>,
+    /// Attempts that one endpoint gets at the same time [default: 16].
+    #[arg(long, value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_concurrency: Option<usize>,
+    /// Largest request body; a larger one is answered 413 [default: 2MiB].
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_limit: Option<ByteSize>,
+    /// Most connections to the API at once; more wait [default: 4096].
+    #[arg(long, value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection_limit: Option<usize>,
+    /// Longest time that running requests, and then running deliveries, get to finish after a
+    /// signal [default: 10s].
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_timeout: Option<HumanDuration>,
+    /// Size of one journal file, of which there are a few; must hold two of the largest bodies. A
+    /// directory keeps the size it was created with [default: 64MiB].
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal_segment: Option<ByteSize>,
+}
+
+const HELP: &str = "\
+The first start prints an admin token and a curl line that works; `hooklog token` makes more tokens.
+SIGTERM or SIGINT (Ctrl-C) finishes what runs and stops; a second one stops at once. Either way
+nothing that was acknowledged is lost.
+
+Examples:
+  hooklog serve
+  hooklog serve --data-dir /var/lib/hooklog --listen 0.0.0.0:8071
+  hooklog serve --allow-network 127.0.0.0/8      # deliver to this machine, for trying out
+  HOOKLOG_RETRY_SCHEDULE=0s,1s,10s hooklog serve";
+
+fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("must be a number from 0 to 1".to_owned()),
+    }
+}
+
+/// Serves until a signal.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+    let found = JwtSecret::find(settings)?;
+    let first = found.is_none() || is_absent_or_empty(&settings.data_dir);
+    let secret = match &found {
+        Some(secret) => secret.clone(),
+        None => JwtSecret::generate()?,
+    };
+    let config = service_config(settings, &secret)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let result = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let service = tokio::select! {
+            started = Service::start(config) => started?,
+            name = signals.next() => anyhow::bail!("stopped by {name} while starting"),
+        };
+        if found.is_none() {
+            // Kept only now: a start that failed showed no token, so the next one is the first.
+            secret.write(&settings.data_dir)?;
+        }
+        greet(settings, &service, first)?;
+        wait_and_stop(service, &mut signals).await
+    });
+    // Whatever a second signal or a deadline left behind ends with the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn wait_and_stop(mut service: Service, signals: &mut Signals) -> anyhow::Result<()> {
+    let end = tokio::select! {
+        name = signals.next() => {
+            tracing::info!("{name}: stopping; a second signal stops at once");
+            Ok(())
+        }
+        error = service.failed() => Err(anyhow::Error::new(error)),
+    };
+    tokio::select! {
+        stopped = service.stop() => end.and(stopped.context("the service stopped")),
+        name = signals.next() => anyhow::bail!("stopped at once by a second signal ({name})"),
+    }
+}
+
+/// What a person or a script wants to know.
+fn greet(settings: &Settings, service: &Service, first: bool) -> anyhow::Result<()> {
+    let address = service.local_addr();
+    output::line(format_args!("listening on http://{address}"))?;
+    let directory = std::path::absolute(&settings.data_dir)?;
+    output::line(format_args!("data in {}", directory.display()))?;
+    if !first {
+        return Ok(());
+    }
+    let subject = Subject::Organisation(token::organisation(settings)?);
+    let bearer = service.token(subject, settings.expires.0)?;
+    let url = format!("http://{}/api/v1/app", reachable(address));
+    output::line(format_args!(
+        "admin token, shown once, valid for {}: {bearer}\n\
+         try: curl -X POST {url} -H 'authorization: Bearer {bearer}' \
+         -H 'content-type: application/json' -d '{{\"name\":\"Demo\",\"uid\":\"demo\"}}'",
+        settings.expires
+    ))
+}
+
+/// An address to connect to: nobody can connect to 0.0.0.0 everywhere.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Whether there was no start before this one.
+fn is_absent_or_empty(directory: &Path) -> bool {
+    directory
+        .read_dir()
+        .map_or(true, |mut entries| entries.next().is_none())
+}
+
+fn service_config(settings: &Settings, secret: &JwtSecret) -> anyhow::Result<hooklog::Config> {
+    let counts = [
+        ("body_limit", settings.body_limit.0),
+        ("connection_limit", settings.connection_limit),
+        ("endpoint_concurrency", settings.endpoint_concurrency),
+    ];
+    for (name, count) in counts {
+        anyhow::ensure!(count > 0, "{name} must be above zero");
+    }
+    let mut config = hooklog::Config::new(&settings.data_dir, secret.key()?);
+    config.listen = settings.listen;
+    config.drain_timeout = settings.drain_timeout.0;
+    config.limits.body_bytes_max = settings.body_limit.0;
+    config.limits.connections_max = settings.connection_limit;
+    config.log.journal_segment_bytes = u64::try_from(settings.journal_segment.0)?;
+    // The body holds the payload, so this never refuses what the server took.
+    config.log.payload_bytes_max = config.log.payload_bytes_max.max(settings.body_limit.0);
+    let delays = settings
+        .retry_schedule
+        .iter()
+        .map(|delay| delay.0)
+        .collect();
+    config.dispatcher.schedule =
+        Schedule::try_new(delays, settings.retry_jitter).context("--retry-schedule")?;
+    config.dispatcher.attempt_timeout = settings.attempt_timeout.0;
+    config.dispatcher.lane_concurrency = settings.endpoint_concurrency;
+    config
+        .dispatcher
+        .allow_networks
+        .clone_from(&settings.allow_network);
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_become_the_configuration_of_the_service() {
+        let pairs = [
+            ("HOOKLOG_JWT_SECRET", "a secret of enough bytes"),
+            ("HOOKLOG_RETRY_SCHEDULE", "0s, 1s,2m"),
+            ("HOOKLOG_RETRY_JITTER", "0"),
+            ("HOOKLOG_BODY_LIMIT", "4MiB"),
+            ("HOOKLOG_ALLOW_NETWORK", "127.0.0.0/8,::1/128"),
+            ("HOOKLOG_LISTEN", "[::1]:0"),
+        ];
+        let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let settings = Settings::load(None, pairs, Default::default()).unwrap();
+        let secret = JwtSecret::find(&settings).unwrap().unwrap();
+        let config = service_config(&settings, &secret).unwrap();
+        let delays: Vec<_> = config
+            .dispatcher
+            .schedule
+            .delays()
+            .iter()
+            .map(std::time::Duration::as_secs)
+            .collect();
+        assert_eq!(delays, [0, 1, 120]);
+        assert_eq!(config.limits.body_bytes_max, 4 << 20);
+        assert_eq!(config.log.payload_bytes_max, 4 << 20);
+        assert_eq!(config.dispatcher.allow_networks.len(), 2);
+        assert_eq!(config.listen.to_string(), "[::1]:0");
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_crates() {
+        let settings = Settings::default();
+        let secret = JwtSecret::generate().unwrap();
+        let config = service_config(&settings, &secret).unwrap();
+        let plain = hooklog::Config::new(&settings.data_dir, secret.key().unwrap());
+        assert_eq!(format!("{config:?}"), format!("{plain:?}"));
+    }
+
+    #[test]
+    fn the_curl_line_names_an_address_that_can_be_reached() {
+        let cases = [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("10.1.2.3:1", "10.1.2.3:1"),
+        ];
+        for (address, expected) in cases {
+            assert_eq!(reachable(address.parse().unwrap()).to_string(), expected);
+        }
+    }
+}
