@@ -57,6 +57,15 @@ impl Dispatcher {
         Ok(Self { stop, tasks })
     }
 
+    /// Resolves when the dispatcher ended by itself: the log takes nothing more, or a task of it
+    /// panicked. It has logged why.
+    ///
+    /// # Cancel safety
+    /// It may be dropped and called again.
+    pub async fn ended(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+
     /// Stops: starts no attempt any more, waits at most `drain` for those in flight, and records
     /// all outcomes and cursors.
     pub async fn stop(mut self, drain: Duration) {

@@ -54,7 +54,9 @@ pub enum DirectoryError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// Another process has it open.
-    #[error("{path} is in use by another process; stop that one, or choose another directory")]
+    #[error(
+        "{path} is in use by another process (or by another open log of this one); stop that one, or choose another directory"
+    )]
     InUse {
         /// The lock file.
         path: PathBuf,

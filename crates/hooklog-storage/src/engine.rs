@@ -63,6 +63,13 @@ pub enum EngineError {
     },
 }
 
+impl EngineError {
+    /// Whether sled found its data file locked (the text is that of the pinned version).
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self, Self::Failed { reason, .. } if reason.contains("could not acquire lock"))
+    }
+}
+
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Op {

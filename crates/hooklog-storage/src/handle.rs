@@ -46,16 +46,17 @@ pub(crate) struct Shared {
     pub(crate) durable: Arc<Durable>,
     pub(crate) poison: Poison,
     queued_bytes: AtomicUsize,
+    /// Unlocked when the last reader lets go of the database, which is dropped before it.
+    _directory: Directory,
 }
 
-/// Owns the threads and the directory's lock.
+/// Owns the threads.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) shared: Arc<Shared>,
     /// `None` once closed.
     queue: RwLock<Option<Sender<Queued>>>,
     threads: Mutex<Vec<Running>>,
-    directory: Mutex<Option<Directory>>,
 }
 
 /// Starts the committer and the applier of a recovered log.
@@ -86,6 +87,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         durable: Arc::clone(&durable),
         poison: Poison::default(),
         queued_bytes: AtomicUsize::new(0),
+        _directory: directory,
     });
     let (to_applier, from_committer) = crossbeam_channel::bounded(APPLY_QUEUE);
     let uids = Arc::clone(&shared);
@@ -115,7 +117,6 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         shared,
         queue: RwLock::new(Some(queue)),
         threads: Mutex::new(threads),
-        directory: Mutex::new(Some(directory)),
     }
 }
 
@@ -200,7 +201,7 @@ impl Handle {
                 self.shared.poison.set("a storage thread panicked");
             }
         }
-        drop(self.directory.lock().take());
+
         self.shared.poison.check()
     }
 }

@@ -312,7 +312,8 @@ impl EventLog {
     }
 
     /// Stops taking writes, applies and syncs everything, and closes. Other clones then get
-    /// [`CommitError::Closed`], and reads go on from memory and sled. Blocks.
+    /// [`CommitError::Closed`], and reads go on from memory and sled; the directory can be opened
+    /// again once all clones and tails are dropped. Blocks.
     pub fn close(&self) -> Result<(), CommitError> {
         self.handle.close()
     }

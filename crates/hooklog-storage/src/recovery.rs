@@ -12,6 +12,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::apply::Applier;
 use crate::attempt::Cursor;
@@ -248,17 +249,27 @@ fn check(config: &Config) -> Result<(), OpenErrorKind> {
     Ok(())
 }
 
+/// Opens sled. Its I/O threads may hold the files of a log that was closed just now for a moment
+/// longer; nobody else can, since LOCK is ours.
 fn open_engine(directory: &Directory) -> Result<Engine, OpenErrorKind> {
     let open = || Engine::open(&directory.sled(), &directory.sled_file());
-    match open() {
-        Ok(engine) => Ok(engine),
-        Err(error) => {
-            tracing::warn!(%error, "the database did not open; trying without its snapshots, which are derived");
-            directory.set_snapshots_aside()?;
-            Ok(open()?)
+    let started = Instant::now();
+    let error = loop {
+        match open() {
+            Ok(engine) => return Ok(engine),
+            Err(error) if error.is_locked() && started.elapsed() < SLED_LOCK_PATIENCE => {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+            Err(error) => break error,
         }
-    }
+    };
+    tracing::warn!(%error, "the database did not open; trying without its snapshots, which are derived");
+    directory.set_snapshots_aside()?;
+    Ok(open()?)
 }
+
+/// How long sled's own lock is waited for.
+const SLED_LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Compares the rows of the summed families with their sum, and decodes each once.
 fn check_sum(applier: &Applier) -> Result<(), OpenErrorKind> {

@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod config;
 mod jwt_secret;
+mod open_files;
 mod output;
 mod publish;
 mod receive;

@@ -20,7 +20,7 @@ use crate::config::Settings;
 use crate::jwt_secret::JwtSecret;
 use crate::signals::Signals;
 use crate::units::{ByteSize, HumanDuration};
-use crate::{output, token};
+use crate::{open_files, output, token};
 
 /// Run the server: take events over HTTP, keep them on disk, deliver them.
 #[derive(Args, Serialize)]
@@ -96,6 +96,7 @@ fn fraction(text: &str) -> Result<f64, String> {
 
 /// Serves until a signal.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+    open_files::raise();
     let found = JwtSecret::find(settings)?;
     let first = found.is_none() || is_absent_or_empty(&settings.data_dir);
     let secret = match &found {

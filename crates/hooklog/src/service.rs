@@ -72,8 +72,11 @@ pub enum StartError {
 
 /// A part ended although nobody stopped it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server ended by itself")]
-pub struct FailedError;
+#[error("the {part} ended by itself")]
+pub struct FailedError {
+    /// Which.
+    pub part: &'static str,
+}
 
 /// What went wrong while stopping. All parts were stopped nevertheless, as far as they could be.
 #[derive(Debug, thiserror::Error)]
@@ -171,13 +174,26 @@ impl Service {
         mint(&self.token_key, subject, SystemTime::now().into(), expires)
     }
 
-    /// Resolves if the server ends although nobody stopped it.
+    /// Resolves if the server or the dispatcher ends although nobody stopped it: a service that
+    /// accepts events and delivers none must not look alive.
+    ///
+    /// A log that stopped after an I/O error ends the dispatcher, too, but not the service: it still
+    /// answers reads, refuses writes with 503, and says so in `/api/v1/health`.
     ///
     /// # Cancel safety
     /// It may be dropped and called again.
     pub async fn failed(&mut self) -> FailedError {
-        self.server.join_next().await;
-        FailedError
+        let (log, dispatcher) = (&self.log, &mut self.dispatcher);
+        let dispatcher_failed = async {
+            dispatcher.ended().await;
+            if log.poisoned().is_some() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            _ = self.server.join_next() => FailedError { part: "server" },
+            () = dispatcher_failed => FailedError { part: "dispatcher" },
+        }
     }
 
     /// Stops accepting requests and lets running ones finish, then deliveries, then closes the log.
