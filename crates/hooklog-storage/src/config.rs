@@ -49,7 +49,7 @@ impl Config {
     }
 
     /// The highest `payload_bytes_max` that these settings allow.
-    pub(crate) fn payload_bytes_limit(&self) -> usize {
+    pub fn payload_bytes_limit(&self) -> usize {
         self.append_bytes_max().saturating_sub(METADATA_BYTES)
     }
 

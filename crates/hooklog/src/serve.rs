@@ -190,7 +190,14 @@ fn service_config(settings: &Settings, secret: &JwtSecret) -> anyhow::Result<hoo
     config.limits.connections_max = settings.connection_limit;
     config.log.journal_segment_bytes = u64::try_from(settings.journal_segment.0)?;
     // The body holds the payload, so this never refuses what the server took.
-    config.log.payload_bytes_max = config.log.payload_bytes_max.max(settings.body_limit.0);
+    config.log.payload_bytes_max = settings.body_limit.0;
+    let largest = config.log.payload_bytes_limit();
+    anyhow::ensure!(
+        settings.body_limit.0 <= largest,
+        "body_limit is {}, but may be at most {largest} bytes with journal_segment = {}",
+        settings.body_limit,
+        settings.journal_segment,
+    );
     let delays = settings
         .retry_schedule
         .iter()
