@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use hooklog_storage::{
     ApplicationId, CommitError, DeliveryState, EventId, EventLog, Limit, Offset, OffsetRange,
-    Order, Progress, ReadError, Record, Subscription, SubscriptionId,
+    Order, Progress, ReadError, Record, Subscription, SubscriptionId, Unrecorded,
 };
 
 use crate::board::{Input, Page};
@@ -140,15 +140,17 @@ async fn until_read(
 }
 
 /// Records progress, however long the log is busy.
-pub(crate) async fn record(log: EventLog, progress: Vec<Progress>) -> Errand {
+pub(crate) async fn record(log: EventLog, mut progress: Vec<Progress>) -> Errand {
     loop {
-        match log.record(progress.clone()).await {
-            Ok(()) => return Errand::done(Input::Recorded),
-            Err(CommitError::Busy { .. }) => tokio::time::sleep(BUSY_AGAIN).await,
-            Err(error @ (CommitError::Poisoned { .. } | CommitError::Closed)) => {
-                return Errand::Refused(error);
-            }
+        let Err(Unrecorded { error, rest }) = log.record(progress).await else {
+            return Errand::done(Input::Recorded);
+        };
+        match error {
+            // What was recorded is not recorded again.
+            CommitError::Busy { .. } => progress = rest,
+            CommitError::Poisoned { .. } | CommitError::Closed => return Errand::Refused(error),
         }
+        tokio::time::sleep(BUSY_AGAIN).await;
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::attempt::{Attempt, DeliveryState};
 use crate::bytes::Reader;
 use crate::codec;
+use crate::commit::{APPLIER_PATIENCE, stuck};
 use crate::engine::Edge;
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::frame::{Batch, FrameError, Kind};
@@ -21,6 +22,7 @@ use crate::log::{AttemptPage, AttemptsOf, Limit, Order};
 use crate::offset::{AttemptSeq, Offset};
 use crate::read::{ReadError, corrupt};
 use crate::state::State;
+use crate::tail::Room;
 
 impl Shared {
     /// The attempt with this id.
@@ -155,7 +157,10 @@ impl Shared {
         &self,
         of: Option<SubscriptionId>,
     ) -> Result<DeliveryState, ReadError> {
-        self.ring.wait_applied(|| self.poison.reason().is_some());
+        let poisoned = || self.poison.reason().is_some();
+        if self.ring.wait_applied(APPLIER_PATIENCE, poisoned) == Room::None {
+            self.poison.set(&stuck());
+        }
         let mut result = DeliveryState::default();
         if let Some(state) = self.engine.get(Family::State, keys::STATE)? {
             result.mark = decode::<State>(&state)?.mark;

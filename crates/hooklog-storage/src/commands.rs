@@ -5,6 +5,7 @@
 //! **Next:** `commit.rs`.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::change::{Change, ChangeError};
@@ -26,7 +27,7 @@ pub(crate) struct Turn {
     pub now: Timestamp,
     /// The log's end at the commit.
     pub end: Offset,
-    /// Random bytes for one id.
+    /// The payload of one id: the commit's sequence, so that ids sort in order, and random bytes.
     pub entropy: [u8; 15],
 }
 
@@ -109,13 +110,31 @@ impl EventLog {
         .await
     }
 
-    /// Deletes an application with its subscriptions. Its events stay in the log, out of reach.
+    /// Deletes an application with its subscriptions, these first and a few at a time, so that no
+    /// commit grows with their number. Its events stay in the log, out of reach.
+    ///
+    /// # Cancel safety
+    /// A dropped call may leave the application with fewer subscriptions, or none.
     pub async fn delete_application(&self, id: ApplicationId) -> Result<(), ChangeError> {
-        self.change(move |registry, _| {
-            registry.application(id).ok_or(NO_APPLICATION)?;
-            Ok((vec![Change::DeleteApplication(id)], ()))
-        })
-        .await
+        loop {
+            let more = self
+                .change(move |registry, _| {
+                    registry.application(id).ok_or(NO_APPLICATION)?;
+                    let all = (Bound::Unbounded, Bound::Unbounded);
+                    let some = registry.subscriptions(id, all).take(DELETED_AT_A_TIME);
+                    let changes: Vec<_> = some
+                        .map(|value| Change::DeleteSubscription(value.id))
+                        .collect();
+                    if changes.is_empty() {
+                        return Ok((vec![Change::DeleteApplication(id)], Deleted::All));
+                    }
+                    Ok((changes, Deleted::Some))
+                })
+                .await?;
+            if more == Deleted::All {
+                return Ok(());
+            }
+        }
     }
 
     /// Creates an event type; takes an archived one of that name out of the archive.
@@ -244,6 +263,17 @@ impl EventLog {
         .await
     }
 }
+
+/// How far the deletion of an application has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deleted {
+    Some,
+    All,
+}
+
+/// Subscriptions deleted in one commit: with the parked deliveries that the dispatcher's tables
+/// hold at most (512 each, 28 bytes a key) they stay below half of what the engine takes at once.
+const DELETED_AT_A_TIME: usize = 32;
 
 /// Most bytes of one encoded value of the registry: below the engine's limit for one row.
 const VALUE_BYTES_MAX: usize = 64 << 10;

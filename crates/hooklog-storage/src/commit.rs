@@ -13,11 +13,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender};
-use tokio::sync::oneshot;
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
 use crate::attempt::Progress;
-use crate::change::Change;
 use crate::commands::Turn;
 use crate::engine::EngineError;
 use crate::entry::{Committed, Entry, StoredAttempt};
@@ -27,7 +25,7 @@ use crate::id::{AttemptId, EventId};
 use crate::journal::{Draft, Journal, Written};
 use crate::log::Appended;
 use crate::offset::{AttemptSeq, Offset, Sequence};
-use crate::registry::Registry;
+use crate::request::{Queued, Request, Waiter};
 use crate::tail::Room;
 use crate::time::Timestamp;
 
@@ -38,7 +36,7 @@ const GROUP_BYTES: usize = 1 << 20;
 const GROUP_REQUESTS: usize = 4096;
 /// The applier may take this long to make room before the database is taken for stuck (sled can
 /// wait for ever after an I/O error of its own).
-const APPLIER_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const APPLIER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why the log could not take a write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,53 +56,6 @@ pub enum CommitError {
     /// The log is closed.
     #[error("the log is closed")]
     Closed,
-}
-
-/// Tells the caller how its change went.
-pub(crate) type Finish = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
-/// Plans a change, or refuses it (and has told the caller so).
-pub(crate) type PlanFn = Box<dyn FnOnce(&Registry, &Turn) -> Option<(Vec<Change>, Finish)> + Send>;
-
-/// What waits for the committer.
-pub(crate) enum Request {
-    Append {
-        events: Vec<Event>,
-        ack: oneshot::Sender<Result<Vec<Appended>, CommitError>>,
-    },
-    Record {
-        progress: Vec<Progress>,
-        ack: oneshot::Sender<Result<(), CommitError>>,
-    },
-    Change {
-        plan: PlanFn,
-    },
-}
-
-/// A request with the bytes it holds in the queue.
-pub(crate) struct Queued {
-    pub(crate) request: Request,
-    pub(crate) bytes: usize,
-}
-
-/// Who hears about a commit.
-enum Waiter {
-    Append(
-        oneshot::Sender<Result<Vec<Appended>, CommitError>>,
-        Vec<Appended>,
-    ),
-    Record(oneshot::Sender<Result<(), CommitError>>),
-    Change(Finish),
-}
-
-impl Waiter {
-    /// The caller may be gone; then nobody needs to hear it.
-    fn tell(self, result: Result<(), CommitError>) {
-        match self {
-            Self::Append(ack, appended) => drop(ack.send(result.map(|()| appended))),
-            Self::Record(ack) => drop(ack.send(result)),
-            Self::Change(finish) => finish(result),
-        }
-    }
 }
 
 /// Whether a group must be on disk before it is acked.
@@ -165,6 +116,11 @@ impl Committer {
     /// Takes what is waiting, up to a group.
     fn gather(&mut self, first: Queued, group: &mut Group) -> Result<(), EngineError> {
         let now = self.now();
+        // A group and the request that ends it (at most half a segment) fit a segment together.
+        let quarter = self.shared.config.journal_segment_bytes / 4;
+        let group_bytes = usize::try_from(quarter)
+            .unwrap_or(GROUP_BYTES)
+            .min(GROUP_BYTES);
         let (mut bytes, mut requests) = (0, 0);
         let mut queued = Some(first);
         while let Some(Queued {
@@ -178,7 +134,7 @@ impl Committer {
             // A change ends its group: the next one is planned against a registry that has it.
             let ends = matches!(request, Request::Change { .. });
             self.add(request, now, group)?;
-            queued = if ends || bytes >= GROUP_BYTES || requests >= GROUP_REQUESTS {
+            queued = if ends || bytes >= group_bytes || requests >= GROUP_REQUESTS {
                 None
             } else {
                 self.input.try_recv().ok()
@@ -212,6 +168,10 @@ impl Committer {
             Request::Change { plan } => {
                 let mut entropy = [0; 15];
                 self.rng.fill(&mut entropy);
+                // Ids of the same four milliseconds sort as their commits do.
+                if let Some(head) = entropy.first_chunk_mut() {
+                    *head = self.next.sequence.get().to_be_bytes();
+                }
                 let turn = Turn {
                     now,
                     end: self.next.offset,
@@ -307,10 +267,7 @@ impl Committer {
             .ring
             .wait_room(unapplied_bytes_max, APPLIER_PATIENCE, stop);
         if room == Room::None {
-            return Err(format!(
-                "the database took no data for {} s",
-                APPLIER_PATIENCE.as_secs()
-            ));
+            return Err(stuck());
         }
         let sequence = self.next.sequence;
         let count = records.len() as u64;
@@ -350,9 +307,12 @@ impl Committer {
         self.shared
             .ring
             .push(Arc::clone(&commit), &self.shared.registry);
-        // The applier is gone only after an error of its own, which has poisoned the log; what is
-        // durable in the journal is acked all the same.
-        drop(self.applier.send(commit));
+        match self.applier.send_timeout(commit, APPLIER_PATIENCE) {
+            // It is gone only after an error of its own, which has poisoned the log; what is durable
+            // in the journal is acked all the same.
+            Ok(()) | Err(SendTimeoutError::Disconnected(_)) => {}
+            Err(SendTimeoutError::Timeout(_)) => self.shared.poison.set(&stuck()),
+        }
         Ok(())
     }
 
@@ -386,6 +346,14 @@ impl Committer {
         self.next.timestamp = self.next.timestamp.max(SystemTime::now().into());
         self.next.timestamp
     }
+}
+
+/// Why the log stops when the applier does not answer.
+pub(crate) fn stuck() -> String {
+    format!(
+        "the database took no data for {} s",
+        APPLIER_PATIENCE.as_secs()
+    )
 }
 
 /// Uids of events that sled does not show yet.

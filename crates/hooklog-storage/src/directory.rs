@@ -159,7 +159,8 @@ impl Directory {
         self.sled().join("db")
     }
 
-    /// Writes the MANIFEST of a fresh directory, last of all: until then the next open starts over.
+    /// Writes the MANIFEST of a fresh directory, last of all. A directory without one was never
+    /// handed out; what an interrupted creation left in it is used, or refused if it is broken.
     pub(crate) fn finish(&self) -> Result<(), DirectoryError> {
         // sled syncs none of these when it creates them.
         for file in [self.sled_file(), self.sled().join("conf")] {

@@ -23,9 +23,9 @@ use crate::keys::Family;
 pub(crate) const SEGMENT_BYTES: u64 = 8 << 20;
 /// Most bytes of one value: 18 of them fit a quarter of a segment (116 KiB), with a margin.
 pub(crate) const VALUE_BYTES_MAX: usize = 112 << 10;
-/// Most bytes of one commit: a quarter of a segment, so that sled never reuses a segment within
-/// the span of one barrier.
-pub(crate) const COMMIT_BYTES_MAX: usize = 2 << 20;
+/// Most bytes of one commit, and between two barriers (`apply.rs` says why): sled writes each byte
+/// about four times, so this is half a segment.
+pub(crate) const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// What sled is told; large values make it use more, see `pump`.
 const CACHE_BYTES: u64 = 64 << 20;
 /// sled accounts for an access only after 64 more in the same shard; this many extra accesses per
@@ -87,7 +87,6 @@ impl Op {
 }
 
 /// An open database.
-#[derive(Debug)]
 pub(crate) struct Engine {
     /// `None` once dropped; see `Drop`.
     database: Option<sled::Db>,
@@ -240,6 +239,15 @@ impl Engine {
                 let _ = tree.contains_key(key);
             }
         }
+    }
+}
+
+// sled's own `Debug` prints every row, secrets included.
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 

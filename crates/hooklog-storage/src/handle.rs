@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use parking_lot::{Mutex, RwLock};
 
 use crate::apply::{ApplyLoop, Durable};
-use crate::commit::{CommitError, Committer, HotUids, Next, Queued, Request};
+use crate::commit::{CommitError, Committer, HotUids, Next};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::engine::{Engine, EngineError};
@@ -25,6 +25,7 @@ use crate::offset::Sequence;
 use crate::poison::Poison;
 use crate::recovery::Recovered;
 use crate::registry::Registry;
+use crate::request::{Queued, Request};
 use crate::tail::Ring;
 
 /// Requests that may wait for the committer; together with `queue_bytes_max` the queue's bound.
@@ -57,6 +58,18 @@ pub(crate) struct Handle {
     /// `None` once closed.
     queue: RwLock<Option<Sender<Queued>>>,
     threads: Mutex<Vec<Running>>,
+}
+
+/// A request that the queue did not take.
+pub(crate) struct Refused {
+    pub(crate) error: CommitError,
+    pub(crate) request: Request,
+}
+
+impl From<Refused> for CommitError {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
 }
 
 /// Starts the committer and the applier of a recovered log.
@@ -150,26 +163,41 @@ impl Drop for PanicGuard {
 }
 
 impl Handle {
-    /// Hands a request to the committer, if there is room.
-    pub(crate) fn submit(&self, request: Request, bytes: usize) -> Result<(), CommitError> {
-        self.shared.poison.check()?;
+    /// Hands a request to the committer, if there is room; else gives it back.
+    pub(crate) fn submit(&self, request: Request, bytes: usize) -> Result<(), Refused> {
+        if let Err(error) = self.shared.poison.check() {
+            return Err(Refused { error, request });
+        }
         let queue = self.queue.read();
-        let queue = queue.as_ref().ok_or(CommitError::Closed)?;
+        let Some(queue) = queue.as_ref() else {
+            return Err(Refused {
+                error: CommitError::Closed,
+                request,
+            });
+        };
+        let busy = || CommitError::Busy {
+            what: "the commit queue",
+        };
         let held = self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         // One request always fits into an empty queue.
         if held > 0 && held + bytes > self.shared.config.queue_bytes_max {
             self.shared.release(bytes);
-            return Err(CommitError::Busy {
-                what: "the commit queue",
+            return Err(Refused {
+                error: busy(),
+                request,
             });
         }
         queue.try_send(Queued { request, bytes }).map_err(|error| {
             self.shared.release(bytes);
             match error {
-                TrySendError::Full(_) => CommitError::Busy {
-                    what: "the commit queue",
+                TrySendError::Full(queued) => Refused {
+                    error: busy(),
+                    request: queued.request,
                 },
-                TrySendError::Disconnected(_) => self.gone(),
+                TrySendError::Disconnected(queued) => Refused {
+                    error: self.gone(),
+                    request: queued.request,
+                },
             }
         })
     }

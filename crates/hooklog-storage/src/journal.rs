@@ -6,7 +6,7 @@
 //! ```text
 //! segment:  header 64 B (epoch, first sequence) · at 512: which epoch follows, 24 B · from 4,096:
 //!           frames · zeros or stale frames
-//! frame:    header 56 B · body (entry.rs) · CRC32C of both · zeros to a multiple of 8
+//! frame:    header 64 B · body (entry.rs) · CRC32C of both · zeros to a multiple of 8
 //! ```
 //!
 //! **Invariant:** a segment's header is durable before its first frame is written, the segment
@@ -54,6 +54,20 @@ pub(crate) struct Draft<'a> {
     pub(crate) entries: &'a [entry::Entry],
 }
 
+/// Where a journal goes on after recovery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) segment_bytes: u64,
+    /// The highest epoch that was ever started.
+    pub(crate) last_epoch: u64,
+    /// Random.
+    pub(crate) salt: u64,
+    /// CRC of the last frame.
+    pub(crate) chain: u32,
+    /// The sequence of the next frame.
+    pub(crate) next: Sequence,
+}
+
 /// What was written of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
@@ -76,6 +90,8 @@ pub(crate) struct Journal {
     /// Where the next frame goes in it.
     position: u64,
     next_epoch: u64,
+    /// Carried by every segment and frame of this run; see `layout.rs`.
+    salt: u64,
     /// CRC of the last frame.
     chain: u32,
     /// All frames up to this one are durable here.
@@ -98,16 +114,17 @@ struct Segment {
 impl Journal {
     /// Opens the journal for writing after a scan whose frames are all durable in sled: the next
     /// frame starts a new epoch, so nothing that was in the segments matters any more.
-    pub(crate) fn open(
-        directory: &Path,
-        segment_bytes: u64,
-        last_epoch: u64,
-        chain: u32,
-        next: Sequence,
-    ) -> Result<Self, JournalError> {
+    pub(crate) fn open(directory: &Path, start: Start) -> Result<Self, JournalError> {
+        let Start {
+            segment_bytes,
+            last_epoch,
+            salt,
+            chain,
+            next,
+        } = start;
         let mut segments = Vec::new();
         for path in scan::segment_paths(directory)? {
-            let file = open_segment(&path, false)?;
+            let file = open_segment(&path, &mut OpenOptions::new())?;
             zero_fill(&file, &path, segment_bytes)?;
             segments.push(Segment {
                 path,
@@ -123,6 +140,7 @@ impl Journal {
             active: usize::MAX,
             position: segment_bytes,
             next_epoch: last_epoch + 1,
+            salt,
             chain,
             synced: None,
             unsynced: None,
@@ -161,6 +179,7 @@ impl Journal {
         let segment = self.segments.get_mut(self.active).ok_or_else(no_segment)?;
         let header = FrameHeader {
             epoch: segment.epoch,
+            salt: self.salt,
             sequence: draft.sequence,
             synced: self.synced,
             base: draft.base,
@@ -217,6 +236,7 @@ impl Journal {
             epoch: self.next_epoch,
             first,
             segment_bytes: self.segment_bytes,
+            salt: self.salt,
         };
         let segment = self.segments.get_mut(next).ok_or_else(no_segment)?;
         let action = "start the segment";
@@ -284,9 +304,14 @@ impl Journal {
 
     /// Adds a zero-filled segment; a fallocated one would cost metadata at each sync.
     fn create_segment(&mut self) -> Result<usize, JournalError> {
-        let index = self.segments.len();
-        let path = self.directory.join(scan::segment_name(index));
-        let file = open_segment(&path, true)?;
+        // A number above all others: with a file lost in between, their count may name a live one.
+        let numbers = self
+            .segments
+            .iter()
+            .filter_map(|segment| scan::segment_number(&segment.path));
+        let number = numbers.max().map_or(0, |highest| highest + 1);
+        let path = self.directory.join(scan::segment_name(number));
+        let file = open_segment(&path, OpenOptions::new().create_new(true))?;
         zero_fill(&file, &path, self.segment_bytes)?;
         sync_directory(&self.directory)?;
         self.segments.push(Segment {
@@ -295,7 +320,7 @@ impl Journal {
             epoch: 0,
             last: None,
         });
-        Ok(index)
+        Ok(self.segments.len() - 1)
     }
 }
 
@@ -317,12 +342,10 @@ fn zero_fill(file: &File, path: &Path, bytes: u64) -> Result<(), IoError> {
     file.sync_all().map_err(io_error("fsync", path))
 }
 
-fn open_segment(path: &Path, create: bool) -> Result<File, IoError> {
-    OpenOptions::new()
+fn open_segment(path: &Path, options: &mut OpenOptions) -> Result<File, IoError> {
+    options
         .read(true)
         .write(true)
-        .create(create)
-        .truncate(create)
         .open(path)
         .map_err(io_error("open", path))
 }

@@ -62,6 +62,7 @@ mod handle;
 mod journal;
 mod log;
 mod poison;
+mod request;
 
 // Behind the acks.
 mod apply;
@@ -103,7 +104,9 @@ pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Event, Record};
 pub use id::{ApplicationId, AttemptId, EventId, IdError, Ksuid, OrganisationId, SubscriptionId};
-pub use log::{AppendError, Appended, AttemptPage, AttemptsOf, EventLog, EventPage, Limit, Order};
+pub use log::{
+    AppendError, Appended, AttemptPage, AttemptsOf, EventLog, EventPage, Limit, Order, Unrecorded,
+};
 pub use name::{Channel, EventTypeName, NameError, Uid};
 pub use offset::{AttemptSeq, Offset, OffsetRange, Sequence};
 pub use read::ReadError;

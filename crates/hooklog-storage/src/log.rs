@@ -12,16 +12,17 @@ use tokio::sync::oneshot;
 use crate::attempt::{Attempt, DeliveryState, Progress};
 use crate::change::ChangeError;
 use crate::commands::{self, Planned, Turn};
-use crate::commit::{CommitError, Finish, Request};
+use crate::commit::CommitError;
 use crate::config::Config;
 use crate::event::{Event, Record};
-use crate::handle::{Handle, start};
+use crate::handle::{Handle, Refused, start};
 use crate::id::{ApplicationId, AttemptId, EventId, SubscriptionId};
 use crate::offset::{AttemptSeq, Offset, OffsetRange};
 use crate::read::ReadError;
 use crate::record;
 use crate::recovery::{OpenError, recover};
 use crate::registry::Registry;
+use crate::request::{Finish, Request};
 use crate::tail::Tail;
 use crate::time::Timestamp;
 
@@ -67,6 +68,16 @@ pub enum AppendError {
     /// The log could not take it.
     #[error(transparent)]
     Commit(#[from] CommitError),
+}
+
+/// Why progress was not recorded, or not all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Unrecorded {
+    /// Why.
+    pub error: CommitError,
+    /// What is certainly not recorded.
+    pub rest: Vec<Progress>,
 }
 
 /// How a list runs.
@@ -164,13 +175,19 @@ impl EventLog {
             });
         }
         let (ack, answer) = oneshot::channel();
-        self.handle.submit(Request::Append { events, ack }, bytes)?;
+        let request = Request::Append { events, ack };
+        self.handle
+            .submit(request, bytes)
+            .map_err(CommitError::from)?;
         Ok(answer)
     }
 
     /// Records what the dispatcher did. Returns when it survives the death of the process; it rides
     /// on the next event's `fdatasync`, so a power cut may repeat a delivery but never lose one.
-    pub async fn record(&self, progress: Vec<Progress>) -> Result<(), CommitError> {
+    ///
+    /// It goes to the committer in pieces, in order. When the log is busy the error holds what was
+    /// not recorded, to be recorded a little later.
+    pub async fn record(&self, progress: Vec<Progress>) -> Result<(), Unrecorded> {
         let mut rest = progress.into_iter().peekable();
         while rest.peek().is_some() {
             let (mut piece, mut bytes) = (Vec::new(), 0);
@@ -179,14 +196,24 @@ impl EventLog {
                 piece.push(next);
             }
             let (ack, answer) = oneshot::channel();
-            self.handle.submit(
-                Request::Record {
-                    progress: piece,
-                    ack,
-                },
-                bytes,
-            )?;
-            answer.await.unwrap_or_else(|_| Err(self.handle.gone()))?;
+            let request = Request::Record {
+                progress: piece,
+                ack,
+            };
+            if let Err(Refused { error, request }) = self.handle.submit(request, bytes) {
+                let mut left = match request {
+                    Request::Record { progress, .. } => progress,
+                    Request::Append { .. } | Request::Change { .. } => Vec::new(),
+                };
+                left.extend(rest);
+                return Err(Unrecorded { error, rest: left });
+            }
+            if let Err(error) = answer.await.unwrap_or_else(|_| Err(self.handle.gone())) {
+                return Err(Unrecorded {
+                    error,
+                    rest: rest.collect(),
+                });
+            }
         }
         Ok(())
     }
@@ -211,7 +238,10 @@ impl EventLog {
                 }
             }
         });
-        self.handle.submit(Request::Change { plan }, CHANGE_BYTES)?;
+        let request = Request::Change { plan };
+        self.handle
+            .submit(request, CHANGE_BYTES)
+            .map_err(CommitError::from)?;
         answer
             .await
             .unwrap_or_else(|_| Err(self.handle.gone().into()))
@@ -326,7 +356,7 @@ const CHANGE_BYTES: usize = 4 << 10;
 
 fn weight(progress: &Progress) -> usize {
     match progress {
-        Progress::Attempt(attempt) => 160 + attempt.response.len() + attempt.url.len(),
+        Progress::Attempt(attempt) => 256 + attempt.response.len() + attempt.url.len(),
         Progress::Cursor(_, cursor) => 48 + cursor.settled.len() * 8,
         Progress::Mark(_) => 16,
     }

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use bytes::Bytes;
+
 use crate::attempt::{Outcome, Retry, Trigger};
 use crate::change::Change;
 use crate::codec::{self, CodecError};
@@ -264,9 +266,24 @@ impl<'a> Plan<'a> {
             // The first scheduled attempt of a delivery was never parked.
             Outcome::Delivered | Outcome::Exhausted
                 if attempt.number == 0 && attempt.trigger == Trigger::Scheduled => {}
+            // A resend that was asked for while this attempt was under way, and that it does not
+            // know of, stays parked.
+            Outcome::Delivered | Outcome::Exhausted
+                if attempt.trigger == Trigger::Scheduled && self.is_parked_by_hand(&key)? => {}
             Outcome::Delivered | Outcome::Exhausted => self.set(Family::Retry, key, None),
         }
         Ok(())
+    }
+
+    fn is_parked_by_hand(&self, key: &[u8]) -> Result<bool, PlanError> {
+        let row = match self.summed.get(&(Family::Retry, key.to_vec())) {
+            Some(row) => row.clone().map(Into::into),
+            None => self.engine.get(Family::Retry, key)?,
+        };
+        let retry = row
+            .map(|row: Bytes| codec::decode::<Retry>(&row))
+            .transpose()?;
+        Ok(retry.is_some_and(|retry| retry.trigger == Trigger::Manual))
     }
 
     fn park(&mut self, key: Vec<u8>, retry: Retry) -> Result<(), PlanError> {

@@ -55,6 +55,16 @@ pub(crate) fn corrupt(
     }
 }
 
+/// The error for an event that must be in sled and is not.
+fn hole(offset: Offset) -> ReadError {
+    let reason = "the batch that holds it is missing".to_owned();
+    ReadError::Corrupt {
+        what: "events",
+        position: offset.get(),
+        reason,
+    }
+}
+
 /// A batch of events, with the places of its records.
 pub(crate) struct EventBatch {
     batch: Batch,
@@ -124,14 +134,17 @@ impl Shared {
         let mut records = Vec::new();
         let mut next = from;
         while next < memory_starts {
-            let Some(batch) = self.event_batch(next)? else {
-                break;
-            };
             // Nothing is ever removed from the log, so a hole is damage.
-            let Some(_) = batch.record(next)? else {
-                let reason = FrameError::Short;
-                return Err(corrupt(Family::Log, next.get())(&reason));
+            let batch = match self
+                .event_batch(next)
+                .and_then(|b| b.ok_or_else(|| hole(next)))
+            {
+                Ok(batch) => batch,
+                // What lies before the damage is good, and the next read tells of it.
+                Err(_) if !records.is_empty() => return Ok(records),
+                Err(error) => return Err(error),
             };
+
             while let Some(record) = batch.record(next)? {
                 if !budget.take(record.event.payload.len()) {
                     return Ok(records);
@@ -154,9 +167,8 @@ impl Shared {
     pub(crate) fn get_at(&self, offset: Offset) -> Result<Option<Record>, ReadError> {
         let (memory_starts, hot) = self.ring.hot(offset);
         if offset < memory_starts {
-            return self
-                .event_batch(offset)?
-                .map_or(Ok(None), |batch| batch.record(offset));
+            let batch = self.event_batch(offset)?.ok_or_else(|| hole(offset))?;
+            return batch.record(offset);
         }
         let commit = hot.first().filter(|commit| commit.base <= offset);
         let position = commit.and_then(|commit| usize::try_from(offset.since(commit.base)).ok());

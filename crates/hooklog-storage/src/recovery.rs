@@ -22,7 +22,7 @@ use crate::directory::{Directory, DirectoryError, Manifest};
 use crate::engine::{self, Engine, EngineError};
 use crate::entry::Committed;
 use crate::journal::scan::ScanError;
-use crate::journal::{self, Journal, JournalError};
+use crate::journal::{self, Journal, JournalError, Start};
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::plan::PlanError;
@@ -165,11 +165,7 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
         Some(bytes) => codec::decode(&bytes)?,
         None => State::default(),
     };
-    let mut applier = Applier {
-        engine,
-        state,
-        compression: config.compression,
-    };
+    let mut applier = Applier::new(engine, state, config.compression);
     check_sum(&applier)?;
     let verified = verify::verify(&applier.engine, &applier.state)?;
     (applier.state.verified, applier.state.attempts_verified) = verified;
@@ -192,20 +188,25 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
         applier.apply(&waiting)?;
         scan
     };
-    applier.engine.barrier()?;
+    applier.barrier()?;
 
     let next = applier.state.applied.map_or(Sequence::ZERO, Sequence::next);
-    let journal = Journal::open(
-        &directory.journal(),
+    let mut salt = [0; 8];
+    getrandom::fill(&mut salt).map_err(|error| OpenErrorKind::JournalStart {
+        reason: format!("no random bytes: {error}"),
+    })?;
+    let start = Start {
         segment_bytes,
-        scan.last_epoch,
-        applier.state.journal_crc,
+        last_epoch: scan.last_epoch,
+        salt: u64::from_be_bytes(salt),
+        chain: applier.state.journal_crc,
         next,
-    )?;
+    };
+    let journal = Journal::open(&directory.journal(), start)?;
     // From here on the loss of the segment just started is noticed.
     applier.state.journal_epoch = journal.epoch();
     applier.apply(&[])?;
-    applier.engine.barrier()?;
+    applier.barrier()?;
     if directory.fresh {
         directory.finish()?;
     }

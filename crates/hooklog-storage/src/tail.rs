@@ -155,14 +155,24 @@ impl Ring {
         Room::Some
     }
 
-    /// Waits until everything pushed so far is applied, or `stop` says so.
-    pub(crate) fn wait_applied(&self, stop: impl Fn() -> bool) {
+    /// Waits until everything pushed so far is applied, or `stop` says so; `None` if nothing was
+    /// applied for longer than `patience`.
+    pub(crate) fn wait_applied(&self, patience: Duration, stop: impl Fn() -> bool) -> Room {
         let mut inner = self.inner.lock();
         let target = inner.next;
+        let (mut seen, mut waited) = (inner.next_applied, Duration::ZERO);
         while inner.next_applied < target && !stop() {
             inner.apply_asked = true;
+            if waited >= patience {
+                return Room::None;
+            }
             self.moved.wait_for(&mut inner, WAIT_STEP);
+            waited += WAIT_STEP;
+            if inner.next_applied > seen {
+                (seen, waited) = (inner.next_applied, Duration::ZERO);
+            }
         }
+        Room::Some
     }
 
     /// Whether someone waits for the applier.
@@ -218,7 +228,7 @@ impl Ring {
     }
 }
 
-/// Whether there was room for more unapplied bytes.
+/// Whether the applier made room in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
     Some,
@@ -313,6 +323,7 @@ impl Tail {
             if self.next < self.catch_up {
                 let mut records = self.shared.read(self.next, CATCH_UP)?;
                 records.retain(|record| record.offset < self.catch_up);
+                // `read` fails rather than to return nothing below the log's end.
                 self.next = records
                     .last()
                     .map_or(self.catch_up, |record| record.offset.next());
@@ -345,6 +356,11 @@ impl Tail {
         }
         let changes = commit.entries.iter().filter_map(as_change).cloned();
         self.ready.extend(changes.map(TailItem::Change));
+    }
+
+    /// Whether the next call of [`poll_next`](Self::poll_next) may read the disk.
+    pub fn reads_disk(&self) -> bool {
+        self.ready.is_empty() && self.next < self.catch_up
     }
 
     /// The offset of the next record that it will yield.

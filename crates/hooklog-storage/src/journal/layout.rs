@@ -6,14 +6,17 @@
 //!  4  version 1        1     4  version 1                 1
 //!  5  zeros            3     5  zeros                     3
 //!  8  epoch            8     8  epoch of the segment      8
-//! 16  first sequence   8    16  sequence                  8
-//! 24  segment bytes    8    24  1 + last synced sequence  8
-//! 32  zeros           28    32  base offset               8
-//! 60  CRC32C of 0..60  4    40  records                   4
-//!                           44  CRC of the frame before   4
-//!                           48  body bytes                4
-//!                           52  CRC32C of 0..52           4
+//! 16  first sequence   8    16  salt of the segment       8
+//! 24  segment bytes    8    24  sequence                  8
+//! 32  salt             8    32  1 + last synced sequence  8
+//! 40  zeros           20    40  base offset               8
+//! 60  CRC32C of 0..60  4    48  records                   4
+//!                           52  CRC of the frame before   4
+//!                           56  body bytes                4
+//!                           60  CRC32C of 0..60           4
 //! ```
+//! The salt is random and stays on disk: a publisher who knows this layout cannot make a payload that
+//! passes for a frame when recovery looks behind the last one.
 //!
 //! **Invariant:** a frame tells which frames before it were durable when it was written. A broken
 //! frame that a later one calls durable is damage; any other broken frame at the end is a torn
@@ -32,7 +35,7 @@ pub(crate) const FRAMES_START: u64 = 4096;
 /// Frames start at multiples of this, so a search for them looks at few places.
 pub(crate) const ALIGNMENT: usize = 8;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
-pub(crate) const FRAME_HEADER_BYTES: usize = 56;
+pub(crate) const FRAME_HEADER_BYTES: usize = 64;
 
 /// Start of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub(crate) struct SegmentHeader {
     /// Sequence of the first frame.
     pub(crate) first: Sequence,
     pub(crate) segment_bytes: u64,
+    /// What its frames must carry.
+    pub(crate) salt: u64,
 }
 
 impl SegmentHeader {
@@ -52,6 +57,7 @@ impl SegmentHeader {
         out.extend_from_slice(&self.epoch.to_be_bytes());
         out.extend_from_slice(&self.first.get().to_be_bytes());
         out.extend_from_slice(&self.segment_bytes.to_be_bytes());
+        out.extend_from_slice(&self.salt.to_be_bytes());
         out.resize(SEGMENT_HEADER_BYTES - CRC_BYTES, 0);
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_be_bytes());
@@ -70,10 +76,12 @@ impl SegmentHeader {
         let known = reader.array::<4>()? == *SEGMENT_MAGIC && reader.u8()? == VERSION;
         reader.take(3)?;
         let (epoch, first) = (reader.u64()?, Sequence::new(reader.u64()?));
+        let (segment_bytes, salt) = (reader.u64()?, reader.u64()?);
         known.then_some(Self {
             epoch,
             first,
-            segment_bytes: reader.u64()?,
+            segment_bytes,
+            salt,
         })
     }
 }
@@ -119,6 +127,7 @@ impl Successor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) epoch: u64,
+    pub(crate) salt: u64,
     pub(crate) sequence: Sequence,
     /// The last frame of this run of the process that was durable when this one was written.
     pub(crate) synced: Option<Sequence>,
@@ -141,6 +150,7 @@ pub(crate) fn seal(header: &FrameHeader, frame: &mut Vec<u8>) -> u32 {
     head.extend_from_slice(FRAME_MAGIC);
     head.extend_from_slice(&[VERSION, 0, 0, 0]);
     head.extend_from_slice(&header.epoch.to_be_bytes());
+    head.extend_from_slice(&header.salt.to_be_bytes());
     head.extend_from_slice(&header.sequence.get().to_be_bytes());
     let synced = header.synced.map_or(0, |sequence| sequence.next().get());
     head.extend_from_slice(&synced.to_be_bytes());
@@ -172,12 +182,13 @@ impl FrameHeader {
         reader.take(4)?;
         let version = reader.u8()?;
         reader.take(3)?;
-        let (epoch, sequence) = (reader.u64()?, Sequence::new(reader.u64()?));
+        let (epoch, salt, sequence) = (reader.u64()?, reader.u64()?, Sequence::new(reader.u64()?));
         let synced = reader.u64()?.checked_sub(1).map(Sequence::new);
         let (base, count) = (Offset::new(reader.u64()?), reader.u32()?);
         let (previous_crc, body_bytes) = (reader.u32()?, reader.u32()?);
         let header = Self {
             epoch,
+            salt,
             sequence,
             synced,
             base,

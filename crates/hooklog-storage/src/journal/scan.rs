@@ -58,6 +58,15 @@ pub(crate) fn segment_name(index: usize) -> String {
     format!("journal-{index:03}.segment")
 }
 
+/// The number in a segment's name.
+pub(crate) fn segment_number(path: &Path) -> Option<usize> {
+    path.file_stem()?
+        .to_str()?
+        .strip_prefix("journal-")?
+        .parse()
+        .ok()
+}
+
 /// All segment files of a directory, by name.
 pub(crate) fn segment_paths(directory: &Path) -> Result<Vec<PathBuf>, IoError> {
     let list = io_error("list", directory);
@@ -167,6 +176,7 @@ fn head(path: &Path) -> Result<Vec<u8>, IoError> {
 struct SegmentScan<'a> {
     path: &'a Path,
     epoch: u64,
+    salt: u64,
     bytes: Bytes,
     position: usize,
     expected: Sequence,
@@ -191,6 +201,7 @@ impl<'a> SegmentScan<'a> {
         Ok(Self {
             path,
             epoch,
+            salt: header.salt,
             bytes,
             position,
             expected,
@@ -202,7 +213,7 @@ impl<'a> SegmentScan<'a> {
     fn next(&mut self) -> Result<Option<Committed>, ScanError> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
         let intact = FrameHeader::decode(rest)
-            .filter(|header| header.epoch == self.epoch && header.sequence == self.expected)
+            .filter(|header| self.is_own(header) && header.sequence == self.expected)
             .filter(|header| self.chain.is_none_or(|chain| chain == header.previous_crc))
             .and_then(|header| header.body(rest).map(|(body, crc)| (header, body, crc)));
         let Some((header, body, crc)) = intact else {
@@ -231,6 +242,12 @@ impl<'a> SegmentScan<'a> {
         }))
     }
 
+    /// Whether a header was written into this use of the segment. What lies behind the last frame
+    /// may be anything, payloads of publishers included, so the salt decides.
+    fn is_own(&self, header: &FrameHeader) -> bool {
+        header.epoch == self.epoch && header.salt == self.salt
+    }
+
     /// The epoch that was begun after this segment.
     fn successor(&self) -> Option<u64> {
         let start = usize::try_from(SUCCESSOR_START).unwrap_or(usize::MAX);
@@ -254,9 +271,7 @@ impl<'a> SegmentScan<'a> {
         let proof = (ALIGNMENT..rest.len())
             .step_by(ALIGNMENT)
             .filter_map(|at| rest.get(at..).and_then(FrameHeader::decode))
-            .any(|later| {
-                later.epoch == self.epoch && later.synced.is_some_and(|synced| synced >= next)
-            });
+            .any(|later| self.is_own(&later) && later.synced.is_some_and(|synced| synced >= next));
         if proof {
             Err(damaged("a later frame proves that it was durable"))
         } else {

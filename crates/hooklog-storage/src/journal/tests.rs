@@ -13,6 +13,13 @@ use crate::testing::assert_golden;
 use crate::time::Timestamp;
 
 const SEGMENT: u64 = 1 << 20;
+const START: Start = Start {
+    segment_bytes: SEGMENT,
+    last_epoch: 0,
+    salt: 0x5a17_5a17_5a17_5a17,
+    chain: 0,
+    next: Sequence::ZERO,
+};
 
 fn record(offset: u64, payload: &[u8]) -> Record {
     let timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -40,7 +47,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let directory = TempDir::new().unwrap();
-        let journal = Journal::open(directory.path(), SEGMENT, 0, 0, Sequence::ZERO).unwrap();
+        let journal = Journal::open(directory.path(), START).unwrap();
         Self {
             directory,
             journal,
@@ -101,8 +108,8 @@ fn the_bytes_of_a_segment_are_golden() {
     bench.append(b"<paid again=\"1\"/>", None);
     let bytes = fs::read(bench.directory.path().join(segment_name(0))).unwrap();
     assert_golden("journal_segment_header.hex", &bytes[..64]);
-    assert_golden("journal_frames.hex", &bytes[4096..4096 + 640]);
-    assert!(bytes[4096 + 640..].iter().all(|byte| *byte == 0));
+    assert_golden("journal_frames.hex", &bytes[4096..4096 + 656]);
+    assert!(bytes[4096 + 656..].iter().all(|byte| *byte == 0));
 }
 
 #[test]
@@ -117,10 +124,10 @@ fn a_torn_tail_is_dropped_and_damage_is_told() {
     assert_eq!(bench.scan(None).unwrap(), [0, 1, 2, 3]);
     assert_eq!(bench.scan(Some(1)).unwrap(), [2, 3]);
     // The last frame has no proof that it was durable: it reads as torn.
-    bench.edit(0, |bytes| bytes[starts[3] + 60] ^= 1);
+    bench.edit(0, |bytes| bytes[starts[3] + 70] ^= 1);
     assert_eq!(bench.scan(None).unwrap(), [0, 1, 2]);
     // The one before has: the last frame's header says so.
-    bench.edit(0, |bytes| bytes[starts[2] + 60] ^= 1);
+    bench.edit(0, |bytes| bytes[starts[2] + 70] ^= 1);
     let error = bench.scan(None).unwrap_err();
     assert!(
         error.to_string().contains("frame 2 is damaged at byte"),
@@ -193,7 +200,14 @@ fn a_segment_that_was_not_filled_to_its_end_is_filled_on_open() {
         .unwrap()
         .set_len(12_345)
         .unwrap();
-    let journal = Journal::open(directory.path(), SEGMENT, 1, 0, Sequence::ZERO).unwrap();
+    let journal = Journal::open(
+        directory.path(),
+        Start {
+            last_epoch: 1,
+            ..START
+        },
+    )
+    .unwrap();
     let mut bench = Bench {
         directory,
         journal,
@@ -205,6 +219,83 @@ fn a_segment_that_was_not_filled_to_its_end_is_filled_on_open() {
     }
     assert_eq!(fs::metadata(&second).unwrap().len(), SEGMENT);
     assert_eq!(bench.scan(None).unwrap().len(), 15);
+}
+
+#[test]
+fn a_payload_cannot_pass_for_a_frame() {
+    // What a publisher who knows the layout could send: headers that call everything durable, for
+    // all epochs to come, at every alignment.
+    let mut forged = Vec::new();
+    for epoch in 0..20 {
+        let mut frame = vec![0; layout::FRAME_HEADER_BYTES];
+        let header = FrameHeader {
+            epoch,
+            salt: 0,
+            sequence: Sequence::new(7),
+            synced: Some(Sequence::new(1 << 40)),
+            base: Offset::ZERO,
+            count: 0,
+            previous_crc: 0,
+            body_bytes: 0,
+        };
+        layout::seal(&header, &mut frame);
+        for shift in 0..8 {
+            forged.resize(forged.len() + shift, 0);
+            forged.extend_from_slice(&frame);
+        }
+    }
+    let mut bench = Bench::new();
+    bench.append(b"{}", None);
+    bench.append(&forged, None);
+    bench.journal.sync().unwrap();
+    assert_eq!(bench.scan(None).unwrap(), [0, 1]);
+    // A restart writes over the front of the segment and leaves the payload behind it.
+    let journal = Journal::open(
+        bench.directory.path(),
+        Start {
+            last_epoch: 1,
+            ..START
+        },
+    )
+    .unwrap();
+    let mut bench = Bench {
+        journal,
+        next: 0,
+        ..bench
+    };
+    bench.append(b"{}", None);
+    bench.journal.sync().unwrap();
+    assert_eq!(bench.scan(None).unwrap(), [0]);
+    // Torn in the middle of the payload, too.
+    let mut bench = Bench::new();
+    bench.append(&forged, None);
+    bench.edit(0, |bytes| bytes[4096 + 70] ^= 1);
+    assert_eq!(bench.scan(None).unwrap(), [] as [u64; 0]);
+}
+
+#[test]
+fn a_new_segment_never_takes_the_name_of_a_live_one() {
+    let mut bench = Bench::new();
+    for _ in 0..25 {
+        bench.append(&vec![b'x'; 100_000], None);
+        bench.journal.sync().unwrap();
+    }
+    fs::remove_file(bench.directory.path().join(segment_name(1))).unwrap();
+    let start = Start {
+        last_epoch: 3,
+        next: Sequence::new(25),
+        ..START
+    };
+    let journal = Journal::open(bench.directory.path(), start).unwrap();
+    let mut bench = Bench { journal, ..bench };
+    for _ in 0..35 {
+        bench.append(&vec![b'x'; 100_000], None);
+        bench.journal.sync().unwrap();
+        assert_eq!(
+            bench.scan(Some(24)).unwrap().last(),
+            Some(&(bench.next - 1))
+        );
+    }
 }
 
 #[test]

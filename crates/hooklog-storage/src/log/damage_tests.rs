@@ -1,6 +1,7 @@
 //! Damaged directories: an open either serves everything that was acked or says what is wrong.
 
 use std::fs;
+use std::ops::Bound;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -8,6 +9,9 @@ use tempfile::TempDir;
 use super::tests::{config, event, payloads};
 use super::*;
 use crate::attempt::Progress;
+use crate::config::Compression;
+use crate::engine::{Edge, Engine, Op};
+use crate::keys::{self, Family};
 use crate::testing::{copy_directory, files};
 
 /// A directory as kill -9 leaves it, and what was acked in it.
@@ -192,7 +196,12 @@ async fn a_database_older_than_the_journal_is_told() {
     drop(log);
     let old = TempDir::new().unwrap();
     copy_directory(&live.path().join("log"), &old.path().join("log"));
-    let log = EventLog::open(config(&live)).unwrap();
+    // Uncompressed, so that the rows reach the next barrier.
+    let plain = Config {
+        compression: Compression::None,
+        ..config(&live)
+    };
+    let log = EventLog::open(plain).unwrap();
     // Enough to recycle every segment.
     for _ in 0..80 {
         log.append(vec![event(1, vec![b'x'; 100_000])])
@@ -205,4 +214,78 @@ async fn a_database_older_than_the_journal_is_told() {
     copy_directory(&old.path().join("log/sled"), &live.path().join("log/sled"));
     let error = EventLog::open(config(&live)).unwrap_err().to_string();
     assert!(error.contains("are missing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_batch_that_the_database_lost_is_told_and_never_skipped() {
+    let live = TempDir::new().unwrap();
+    // Memory keeps nothing that sled has.
+    let config = || Config {
+        tail_bytes_max: 0,
+        ..config(&live)
+    };
+    let log = EventLog::open(config()).unwrap();
+    for index in 0..40 {
+        log.append(vec![event(1, format!("{index}"))])
+            .await
+            .unwrap();
+        if index % 8 == 0 {
+            log.delivery_state().unwrap();
+        }
+    }
+    log.close().unwrap();
+    drop(log);
+    // The next open has verified the batches; what is lost after that no open looks at again.
+    drop(EventLog::open(config()).unwrap());
+    let engine = Engine::open(
+        &live.path().join("log/sled"),
+        &live.path().join("log/sled/db"),
+    );
+    let engine = engine.unwrap();
+    let (low, high) = (keys::batch(5, 0), keys::batch(20, 0));
+    let bounds = (
+        Bound::Included(low.as_slice()),
+        Bound::Included(high.as_slice()),
+    );
+    let (key, _) = engine
+        .edge(Family::Log, bounds, Edge::First)
+        .unwrap()
+        .unwrap();
+    engine
+        .commit(&[Op {
+            family: Family::Log,
+            key,
+            value: None,
+        }])
+        .unwrap();
+    engine.barrier().unwrap();
+    drop(engine);
+    let log = EventLog::open(config()).unwrap();
+    let limit = Limit {
+        items: 100,
+        bytes: 1 << 20,
+    };
+    let mut tail = log.tail(Offset::ZERO);
+    let mut next = 0;
+    let error = loop {
+        match tail.poll_next() {
+            Ok(Some(crate::tail::TailItem::Records(records))) => {
+                assert!(
+                    !records.is_empty(),
+                    "an empty page would be taken for the end"
+                );
+                next = records.last().unwrap().offset.get() + 1;
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the tail passed the hole at {next}"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(
+        error.contains(&format!("events are damaged at position {next}")),
+        "{error}"
+    );
+    assert!(log.read(Offset::new(next), limit).is_err());
+    assert!(log.get_at(Offset::new(next)).is_err());
+    assert!(log.get_at(log.end()).unwrap().is_none());
 }

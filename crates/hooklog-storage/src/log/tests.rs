@@ -373,7 +373,10 @@ async fn a_tail_sees_events_and_changes_in_order_from_disk_and_from_memory() {
         "the snapshot has them already"
     );
     log.delete_application(app).await.unwrap();
-    assert!(matches!(tail.next().await.unwrap(), TailItem::Change(_)));
+    // The subscription first, then the application.
+    for _ in 0..2 {
+        assert!(matches!(tail.next().await.unwrap(), TailItem::Change(_)));
+    }
     assert!(tail.poll_next().unwrap().is_none());
 }
 
@@ -455,4 +458,67 @@ async fn offsets_are_found_by_time() {
         log.offset_at(Timestamp::from_millis(0)).unwrap(),
         Offset::ZERO
     );
+}
+
+#[test]
+fn many_large_appends_at_once_fit_the_smallest_segments() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| {
+                log.append_blocking(vec![event(1, vec![b'x'; 250_000])])
+                    .unwrap();
+            });
+        }
+    });
+    assert_eq!(log.end().get(), 40);
+}
+
+#[tokio::test]
+async fn a_resend_asked_for_during_an_attempt_outlives_its_outcome() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    let app = application(&log, "shop").await;
+    let target = subscription(&log, app).await;
+    let appended = log.append(vec![event(1, "{}")]).await.unwrap();
+    let Appended::Committed { id, .. } = appended[0] else {
+        panic!()
+    };
+    let attempt = |number, trigger| {
+        Progress::Attempt(NewAttempt {
+            event: id,
+            subscription: target.id,
+            url: "https://example.com/hook".into(),
+            number,
+            started: Timestamp::default(),
+            duration: Duration::ZERO,
+            status_code: Some(200),
+            response: String::new(),
+            outcome: Outcome::Delivered,
+            trigger,
+        })
+    };
+    log.redeliver(target.id, id).await.unwrap();
+    log.record(vec![attempt(3, Trigger::Scheduled)])
+        .await
+        .unwrap();
+    assert_eq!(
+        log.delivery_state().unwrap().retries.len(),
+        1,
+        "it knew nothing of the resend"
+    );
+    log.record(vec![attempt(0, Trigger::Manual)]).await.unwrap();
+    assert!(log.delivery_state().unwrap().retries.is_empty());
+}
+
+#[tokio::test]
+async fn ids_sort_in_the_order_of_creation_even_within_milliseconds() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    let mut ids = Vec::new();
+    for index in 0..50 {
+        ids.push(application(&log, &format!("app-{index}")).await);
+    }
+    assert!(ids.is_sorted());
 }

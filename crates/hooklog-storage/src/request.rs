@@ -1,0 +1,61 @@
+//! What waits for the committer, and who hears how it went.
+//!
+//! **Invariant:** every request is answered once, or its answer's channel is dropped.
+//! **Next:** `commit.rs`.
+
+use tokio::sync::oneshot;
+
+use crate::attempt::Progress;
+use crate::change::Change;
+use crate::commands::Turn;
+use crate::commit::CommitError;
+use crate::event::Event;
+use crate::log::Appended;
+use crate::registry::Registry;
+
+/// Tells the caller how its change went.
+pub(crate) type Finish = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
+/// Plans a change, or refuses it (and has told the caller so).
+pub(crate) type PlanFn = Box<dyn FnOnce(&Registry, &Turn) -> Option<(Vec<Change>, Finish)> + Send>;
+
+/// What waits for the committer.
+pub(crate) enum Request {
+    Append {
+        events: Vec<Event>,
+        ack: oneshot::Sender<Result<Vec<Appended>, CommitError>>,
+    },
+    Record {
+        progress: Vec<Progress>,
+        ack: oneshot::Sender<Result<(), CommitError>>,
+    },
+    Change {
+        plan: PlanFn,
+    },
+}
+
+/// A request with the bytes it holds in the queue.
+pub(crate) struct Queued {
+    pub(crate) request: Request,
+    pub(crate) bytes: usize,
+}
+
+/// Who hears about a commit.
+pub(crate) enum Waiter {
+    Append(
+        oneshot::Sender<Result<Vec<Appended>, CommitError>>,
+        Vec<Appended>,
+    ),
+    Record(oneshot::Sender<Result<(), CommitError>>),
+    Change(Finish),
+}
+
+impl Waiter {
+    /// The caller may be gone; then nobody needs to hear it.
+    pub(crate) fn tell(self, result: Result<(), CommitError>) {
+        match self {
+            Self::Append(ack, appended) => drop(ack.send(result.map(|()| appended))),
+            Self::Record(ack) => drop(ack.send(result)),
+            Self::Change(finish) => finish(result),
+        }
+    }
+}
