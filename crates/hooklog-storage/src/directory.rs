@@ -14,6 +14,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// An I/O error with what was done to which file.
@@ -118,7 +119,12 @@ pub(crate) struct Directory {
 impl Directory {
     /// Creates or checks a directory and takes its lock. `manifest` says how to create it.
     pub(crate) fn open(path: &Path, manifest: Manifest) -> Result<Self, DirectoryError> {
-        fs::create_dir_all(path).map_err(io_error("create", path))?;
+        // What is in it is its owner's business alone: payloads, secrets, the key of the tokens.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(io_error("create", path))?;
         let lock = lock(path)?;
         let manifest_path = path.join("MANIFEST");
         let fresh = !manifest_path

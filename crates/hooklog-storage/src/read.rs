@@ -18,6 +18,7 @@ use crate::keys::{self, Family};
 use crate::log::Limit;
 use crate::offset::Offset;
 use crate::record::{self, Span};
+use crate::tail::At;
 use crate::time::Timestamp;
 
 /// Why a read failed.
@@ -165,17 +166,17 @@ impl Shared {
 
     /// The event at an offset.
     pub(crate) fn get_at(&self, offset: Offset) -> Result<Option<Record>, ReadError> {
-        let (memory_starts, hot) = self.ring.hot(offset);
-        if offset < memory_starts {
-            let batch = self.event_batch(offset)?.ok_or_else(|| hole(offset))?;
-            return batch.record(offset);
+        match self.ring.at(offset) {
+            At::Memory(commit) => {
+                let position = usize::try_from(offset.since(commit.base)).ok();
+                Ok(position.and_then(|at| commit.records.get(at)).cloned())
+            }
+            At::Sled => {
+                let batch = self.event_batch(offset)?.ok_or_else(|| hole(offset))?;
+                batch.record(offset)
+            }
+            At::BeyondEnd => Ok(None),
         }
-        let commit = hot.first().filter(|commit| commit.base <= offset);
-        let position = commit.and_then(|commit| usize::try_from(offset.since(commit.base)).ok());
-        Ok(commit
-            .zip(position)
-            .and_then(|(commit, at)| commit.records.get(at))
-            .cloned())
     }
 
     /// The event of an application by id or uid.

@@ -196,6 +196,25 @@ impl Ring {
         (first, inner.commits.range(start..).cloned().collect())
     }
 
+    /// Where the event at an offset is to be found.
+    pub(crate) fn at(&self, offset: Offset) -> At {
+        let inner = self.inner.lock();
+        if offset >= inner.end {
+            return At::BeyondEnd;
+        }
+        let index = inner
+            .commits
+            .partition_point(|commit| commit.end() <= offset);
+        match inner
+            .commits
+            .get(index)
+            .filter(|commit| commit.base <= offset)
+        {
+            Some(commit) => At::Memory(Arc::clone(commit)),
+            None => At::Sled,
+        }
+    }
+
     /// All commits in memory.
     pub(crate) fn all(&self) -> Vec<Arc<Committed>> {
         self.inner.lock().commits.iter().cloned().collect()
@@ -226,6 +245,17 @@ impl Ring {
         let last = inner.next.get().checked_sub(1).map(Sequence::new);
         (subscriptions, last, inner.end)
     }
+}
+
+/// Where an event is.
+#[derive(Debug)]
+pub(crate) enum At {
+    /// In this commit, which is in memory.
+    Memory(Arc<Committed>),
+    /// Memory has given it up, so sled shows it.
+    Sled,
+    /// Nowhere: it does not exist yet.
+    BeyondEnd,
 }
 
 /// Whether the applier made room in time.
