@@ -3,7 +3,7 @@
 //!
 //! **Invariant:** the only writer to sled. `durable` moves only after a barrier that covers it.
 //! Memory gives an event up only after sled shows it.
-//! **Next:** `tail.rs`, which serves what is not applied yet; on open, `recovery.rs`.
+//! **Next:** `ring.rs`, which serves what is not applied yet; on open, `recovery.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,8 @@ use crate::entry::Committed;
 use crate::offset::Sequence;
 use crate::plan::{Plan, PlanError};
 use crate::poison::Poison;
+use crate::ring::Ring;
 use crate::state::State;
-use crate::tail::Ring;
 
 /// Frames are applied together up to this many bytes: eight full batches, and with their indexes
 /// still below `COMMIT_BYTES_MAX`, so that one transaction holds them all.

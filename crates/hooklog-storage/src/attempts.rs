@@ -21,8 +21,8 @@ use crate::keys::{self, ATTEMPT_BLOCK, Family};
 use crate::log::{AttemptPage, AttemptsOf, Limit, Order};
 use crate::offset::{AttemptSeq, Offset};
 use crate::read::{ReadError, corrupt};
+use crate::ring::Room;
 use crate::state::State;
-use crate::tail::Room;
 
 impl Shared {
     /// The attempt with this id.

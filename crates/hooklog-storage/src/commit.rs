@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** offsets, sequences and attempt numbers are assigned here alone, without gaps. A
 //! publisher hears of success only after `fdatasync` returned. After an error nobody does.
-//! **Next:** `journal.rs`, then `tail.rs` and `apply.rs`.
+//! **Next:** `journal.rs`, then `ring.rs` and `apply.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::journal::{Draft, Journal, Written};
 use crate::log::Appended;
 use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::request::{Queued, Request, Waiter};
-use crate::tail::Room;
+use crate::ring::Room;
 use crate::time::Timestamp;
 
 /// A group is closed at this many bytes. An fdatasync of 1 MiB takes about as long as eight of

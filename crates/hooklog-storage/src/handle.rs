@@ -26,7 +26,7 @@ use crate::poison::Poison;
 use crate::recovery::Recovered;
 use crate::registry::Registry;
 use crate::request::{Queued, Request};
-use crate::tail::Ring;
+use crate::ring::Ring;
 
 /// Requests that may wait for the committer; together with `queue_bytes_max` the queue's bound.
 const QUEUE_REQUESTS: usize = 16_384;

@@ -75,6 +75,7 @@ mod attempts;
 mod read;
 mod read_application;
 mod registry;
+mod ring;
 mod tail;
 
 // Opening.

@@ -18,7 +18,7 @@ use crate::keys::{self, Family};
 use crate::log::Limit;
 use crate::offset::Offset;
 use crate::record::{self, Span};
-use crate::tail::At;
+use crate::ring::At;
 use crate::time::Timestamp;
 
 /// Why a read failed.
