@@ -15,13 +15,13 @@ use crate::commit::{APPLIER_PATIENCE, stuck};
 use crate::engine::Edge;
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::frame::{Batch, FrameError, Kind};
-use crate::handle::Shared;
 use crate::id::{AttemptId, SubscriptionId};
 use crate::keys::{self, ATTEMPT_BLOCK, Family};
-use crate::log::{AttemptPage, AttemptsOf, Limit, Order};
 use crate::offset::{AttemptSeq, Offset};
+use crate::page::{AttemptPage, AttemptsOf, Limit, Order};
 use crate::read::{ReadError, corrupt};
 use crate::ring::Room;
+use crate::shared::Shared;
 use crate::state::State;
 
 impl Shared {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::commit::CommitError;
+use crate::commit_error::CommitError;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
 use crate::name::EventTypeName;
 use crate::offset::Offset;
@@ -71,3 +71,17 @@ pub enum ChangeError {
     #[error(transparent)]
     Commit(#[from] CommitError),
 }
+
+/// What a plan may look at besides the registry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    /// The time of the commit.
+    pub now: Timestamp,
+    /// The log's end at the commit.
+    pub end: Offset,
+    /// The payload of one id: the commit's sequence, so that ids sort in order, and random bytes.
+    pub entropy: [u8; 15],
+}
+
+/// What a plan returns: the changes, and the value for the caller once they are durable.
+pub(crate) type Planned<T> = Result<(Vec<Change>, T), ChangeError>;

@@ -9,27 +9,16 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::change::{Change, ChangeError};
+use crate::change::{Planned, Turn};
 use crate::codec;
 use crate::id::{ApplicationId, EventId, OrganisationId, SubscriptionId};
 use crate::log::EventLog;
 use crate::name::{EventTypeName, Uid};
-use crate::offset::Offset;
 use crate::registry::Registry;
 use crate::subscription::{
     Application, Endpoint, EventType, Filter, Organisation, Subscription, SubscriptionState,
 };
 use crate::time::Timestamp;
-
-/// What a plan may look at besides the registry.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
-    /// The time of the commit.
-    pub now: Timestamp,
-    /// The log's end at the commit.
-    pub end: Offset,
-    /// The payload of one id: the commit's sequence, so that ids sort in order, and random bytes.
-    pub entropy: [u8; 15],
-}
 
 /// An application to create.
 #[derive(Clone, Debug)]
@@ -62,9 +51,6 @@ pub struct NewSubscription {
     /// Free key-value pairs.
     pub metadata: BTreeMap<String, String>,
 }
-
-/// What a plan returns: the changes, and the value for the caller once they are durable.
-pub(crate) type Planned<T> = Result<(Vec<Change>, T), ChangeError>;
 
 impl EventLog {
     /// Creates an application (and its organisation, if it is the first of it).

@@ -9,24 +9,24 @@
 //! publisher hears of success only after `fdatasync` returned. After an error nobody does.
 //! **Next:** `journal.rs`, then `ring.rs` and `apply.rs`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
 use crate::attempt::Progress;
-use crate::commands::Turn;
+use crate::change::Turn;
+use crate::commit_error::CommitError;
 use crate::engine::EngineError;
 use crate::entry::{Committed, Entry, StoredAttempt};
+use crate::event::Appended;
 use crate::event::{Event, Record};
-use crate::handle::Shared;
 use crate::id::{AttemptId, EventId};
 use crate::journal::{Draft, Journal, Written};
-use crate::log::Appended;
 use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::request::{Queued, Request, Waiter};
 use crate::ring::Room;
+use crate::shared::Shared;
 use crate::time::Timestamp;
 
 /// A group is closed at this many bytes. An fdatasync of 1 MiB takes about as long as eight of
@@ -37,26 +37,6 @@ const GROUP_REQUESTS: usize = 4096;
 /// The applier may take this long to make room before the database is taken for stuck (sled can
 /// wait for ever after an I/O error of its own).
 pub(crate) const APPLIER_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Why the log could not take a write.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommitError {
-    /// A bound is reached; nothing was written. Try again a little later.
-    #[error("the log is busy: {what} is full")]
-    Busy {
-        /// The bound that is reached.
-        what: &'static str,
-    },
-    /// An earlier I/O error stopped the log. Nothing was acked since; reopening recovers.
-    #[error("the log is stopped after an error and must be reopened: {reason}")]
-    Poisoned {
-        /// The first error.
-        reason: Arc<str>,
-    },
-    /// The log is closed.
-    #[error("the log is closed")]
-    Closed,
-}
 
 /// Whether a group must be on disk before it is acked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -355,6 +335,3 @@ pub(crate) fn stuck() -> String {
         APPLIER_PATIENCE.as_secs()
     )
 }
-
-/// Uids of events that sled does not show yet.
-pub(crate) type HotUids = HashMap<(crate::id::ApplicationId, crate::name::Uid), EventId>;

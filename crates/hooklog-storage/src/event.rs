@@ -39,3 +39,20 @@ pub struct Record {
     /// What was published.
     pub event: Event,
 }
+
+/// What became of one event of an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is on disk and survives power loss.
+    Committed {
+        /// Its id (carries the offset).
+        id: EventId,
+        /// Its time.
+        timestamp: Timestamp,
+    },
+    /// Its uid belongs to an earlier event of the application; nothing was written for it.
+    UidTaken {
+        /// The earlier event.
+        existing: EventId,
+    },
+}

@@ -13,20 +13,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use parking_lot::{Mutex, RwLock};
 
 use crate::apply::{ApplyLoop, Durable};
-use crate::commit::{CommitError, Committer, HotUids, Next};
+use crate::commit::{Committer, Next};
+use crate::commit_error::CommitError;
 use crate::config::Config;
-use crate::directory::Directory;
-use crate::engine::{Engine, EngineError};
-use crate::entry::Committed;
-use crate::id::{ApplicationId, EventId};
-use crate::keys::{self, Family};
-use crate::name::Uid;
 use crate::offset::Sequence;
 use crate::poison::Poison;
 use crate::recovery::Recovered;
-use crate::registry::Registry;
 use crate::request::{Queued, Request};
 use crate::ring::Ring;
+use crate::shared::Shared;
 
 /// Requests that may wait for the committer; together with `queue_bytes_max` the queue's bound.
 const QUEUE_REQUESTS: usize = 16_384;
@@ -34,22 +29,6 @@ const QUEUE_REQUESTS: usize = 16_384;
 const APPLY_QUEUE: usize = 65_536;
 /// How long `close` waits for each thread.
 const CLOSE_PATIENCE: Duration = Duration::from_mins(1);
-
-/// What the façade, the committer, the applier and tails share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) ring: Arc<Ring>,
-    pub(crate) registry: RwLock<Registry>,
-    /// Uids of events that sled does not show yet.
-    pub(crate) uids: Mutex<HotUids>,
-    pub(crate) durable: Arc<Durable>,
-    pub(crate) poison: Poison,
-    queued_bytes: AtomicUsize,
-    /// Unlocked when the last reader lets go of the database, which is dropped before it.
-    _directory: Directory,
-}
 
 /// Owns the threads.
 #[derive(Debug)]
@@ -238,38 +217,5 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // Poison has been logged where it was set; a drop has nobody to tell.
         drop(self.close());
-    }
-}
-
-impl Shared {
-    /// Gives back room in the queue.
-    pub(crate) fn release(&self, bytes: usize) {
-        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// The event of an application that has this uid.
-    pub(crate) fn event_by_uid(
-        &self,
-        application: ApplicationId,
-        uid: &Uid,
-    ) -> Result<Option<EventId>, EngineError> {
-        // Memory first: what it gives up in between is in sled by then.
-        if let Some(id) = self.uids.lock().get(&(application, uid.clone())) {
-            return Ok(Some(*id));
-        }
-        let row = self
-            .engine
-            .get(Family::EventUid, &keys::event_uid(application, uid))?;
-        Ok(row.and_then(|row| row.first_chunk().map(|id| EventId::from_bytes(*id))))
-    }
-
-    fn forget_uids(&self, commits: &[Arc<Committed>]) {
-        let records = commits.iter().flat_map(|commit| commit.records.iter());
-        let with_uid =
-            records.filter_map(|record| Some((&record.event, record.event.uid.as_ref()?)));
-        let mut uids = self.uids.lock();
-        for (event, uid) in with_uid {
-            uids.remove(&(event.application, uid.clone()));
-        }
     }
 }

@@ -57,12 +57,14 @@ mod time;
 // The way of a write.
 mod commands;
 mod commit;
+mod commit_error;
 mod config;
 mod handle;
 mod journal;
 mod log;
 mod poison;
 mod request;
+mod shared;
 
 // Behind the acks.
 mod apply;
@@ -72,6 +74,7 @@ mod state;
 
 // Reading and following.
 mod attempts;
+mod page;
 mod read;
 mod read_application;
 mod registry;
@@ -99,17 +102,16 @@ pub use attempt::{
 };
 pub use change::{Change, ChangeError};
 pub use commands::{NewApplication, NewSubscription};
-pub use commit::CommitError;
+pub use commit_error::CommitError;
 pub use config::{Compression, Config};
 pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
-pub use event::{Event, Record};
+pub use event::{Appended, Event, Record};
 pub use id::{ApplicationId, AttemptId, EventId, IdError, Ksuid, OrganisationId, SubscriptionId};
-pub use log::{
-    AppendError, Appended, AttemptPage, AttemptsOf, EventLog, EventPage, Limit, Order, Unrecorded,
-};
+pub use log::{AppendError, EventLog, Unrecorded};
 pub use name::{Channel, EventTypeName, NameError, Uid};
 pub use offset::{AttemptSeq, Offset, OffsetRange, Sequence};
+pub use page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;

@@ -11,13 +11,16 @@ use tokio::sync::oneshot;
 
 use crate::attempt::{Attempt, DeliveryState, Progress};
 use crate::change::ChangeError;
-use crate::commands::{self, Planned, Turn};
-use crate::commit::CommitError;
+use crate::change::{Planned, Turn};
+use crate::commands::{self};
+use crate::commit_error::CommitError;
 use crate::config::Config;
+use crate::event::Appended;
 use crate::event::{Event, Record};
 use crate::handle::{Handle, Refused, start};
 use crate::id::{ApplicationId, AttemptId, EventId, SubscriptionId};
 use crate::offset::{AttemptSeq, Offset, OffsetRange};
+use crate::page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 use crate::read::ReadError;
 use crate::record;
 use crate::recovery::{OpenError, recover};
@@ -28,23 +31,6 @@ use crate::time::Timestamp;
 
 /// What the dispatcher records goes to the committer in pieces of about this many bytes.
 const RECORD_BYTES: usize = 512 << 10;
-
-/// What became of one event of an append.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Appended {
-    /// It is on disk and survives power loss.
-    Committed {
-        /// Its id (carries the offset).
-        id: EventId,
-        /// Its time.
-        timestamp: Timestamp,
-    },
-    /// Its uid belongs to an earlier event of the application; nothing was written for it.
-    UidTaken {
-        /// The earlier event.
-        existing: EventId,
-    },
-}
 
 /// Why an append failed as a whole. Nothing of it is acked.
 #[derive(Debug, thiserror::Error)]
@@ -78,51 +64,6 @@ pub struct Unrecorded {
     pub error: CommitError,
     /// What is certainly not recorded.
     pub rest: Vec<Progress>,
-}
-
-/// How a list runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Oldest first.
-    Ascending,
-    /// Newest first.
-    Descending,
-}
-
-/// How much one read returns at most; at least one item is returned if there is one.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// Items.
-    pub items: usize,
-    /// Payload bytes.
-    pub bytes: usize,
-}
-
-/// A page of events of one application.
-#[derive(Clone, Debug)]
-pub struct EventPage {
-    /// In the order asked for.
-    pub records: Vec<Record>,
-    /// What is left of the range that was asked for; empty when all was read.
-    pub rest: OffsetRange,
-}
-
-/// A page of attempts.
-#[derive(Clone, Debug)]
-pub struct AttemptPage {
-    /// In the order asked for.
-    pub attempts: Vec<Attempt>,
-    /// What is left of the range that was asked for; empty when all was read.
-    pub rest: Range<AttemptSeq>,
-}
-
-/// Whose attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptsOf {
-    /// Of one event, to all subscriptions.
-    Event(Offset),
-    /// Of one subscription, for all events.
-    Subscription(SubscriptionId),
 }
 
 /// An open log. Clones share it; the last one dropped closes it.

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::OnceLock;
 
-use crate::commit::CommitError;
+use crate::commit_error::CommitError;
 
 /// Set once, seen by all threads of a log.
 #[derive(Clone, Debug, Default)]

@@ -12,13 +12,13 @@ use crate::codec::CodecError;
 use crate::engine::{Edge, EngineError};
 use crate::event::Record;
 use crate::frame::{self, Batch, FrameError, Kind};
-use crate::handle::Shared;
 use crate::id::{ApplicationId, EventId};
 use crate::keys::{self, Family};
-use crate::log::Limit;
 use crate::offset::Offset;
+use crate::page::Limit;
 use crate::record::{self, Span};
 use crate::ring::At;
+use crate::shared::Shared;
 use crate::time::Timestamp;
 
 /// Why a read failed.

@@ -13,12 +13,12 @@ use bytes::Bytes;
 use crate::engine::Edge;
 use crate::event::Record;
 use crate::frame::FrameError;
-use crate::handle::Shared;
 use crate::id::ApplicationId;
 use crate::keys::{self, Family};
-use crate::log::{EventPage, Limit, Order};
 use crate::offset::{Offset, OffsetRange};
+use crate::page::{EventPage, Limit, Order};
 use crate::read::{Budget, ReadError, corrupt};
+use crate::shared::Shared;
 
 impl Shared {
     /// Events of one application within a range.

@@ -24,7 +24,7 @@ use crate::entry::Committed;
 use crate::journal::scan::ScanError;
 use crate::journal::{self, Journal, JournalError, Start};
 use crate::keys::{self, Family};
-use crate::offset::{AttemptSeq, Offset, Sequence};
+use crate::offset::Sequence;
 use crate::plan::PlanError;
 use crate::registry::Registry;
 use crate::state::{RowSum, State};
@@ -316,6 +316,3 @@ fn load_registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
     })?;
     Ok(registry)
 }
-
-/// Up to where an open has verified events and attempts, with the CRCs of the last batches.
-pub(crate) type Verified = ((Offset, u32), (AttemptSeq, u32));

@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 use crate::attempt::Progress;
 use crate::change::Change;
-use crate::commands::Turn;
-use crate::commit::CommitError;
+use crate::change::Turn;
+use crate::commit_error::CommitError;
+use crate::event::Appended;
 use crate::event::Event;
-use crate::log::Appended;
 use crate::registry::Registry;
 
 /// Tells the caller how its change went.

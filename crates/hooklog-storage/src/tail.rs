@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use crate::change::Change;
 use crate::entry::Committed;
 use crate::event::Record;
-use crate::handle::Shared;
-use crate::log::Limit;
 use crate::offset::{Offset, Sequence};
+use crate::page::Limit;
 use crate::read::ReadError;
 use crate::ring::{Following, as_change};
+use crate::shared::Shared;
 use crate::subscription::Subscription;
 
 /// What a tail reads from the disk at a time while it catches up.

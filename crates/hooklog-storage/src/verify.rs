@@ -17,8 +17,10 @@ use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::read::{ReadError, corrupt};
 use crate::record;
-use crate::recovery::Verified;
 use crate::state::State;
+
+/// Up to where an open has verified events and attempts, with the CRCs of the last batches.
+pub(crate) type Verified = ((Offset, u32), (AttemptSeq, u32));
 
 /// What does not fit.
 #[derive(Debug, thiserror::Error)]
