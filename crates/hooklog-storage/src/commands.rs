@@ -59,7 +59,13 @@ impl EventLog {
         &self,
         new: NewApplication,
     ) -> Result<Arc<Application>, ChangeError> {
+        let limit = self.config().applications_max;
         self.change(move |registry, turn| {
+            below(
+                "applications",
+                registry.application_count(new.organisation),
+                limit,
+            )?;
             free_application_uid(registry, new.organisation, new.uid.as_ref(), None)?;
             let mut changes = organisation_if_new(registry, new.organisation, turn);
             let value = Arc::new(Application {
@@ -126,8 +132,16 @@ impl EventLog {
     /// Creates an event type; takes an archived one of that name out of the archive.
     /// `Conflict` if it exists and is not archived.
     pub async fn create_event_type(&self, new: EventType) -> Result<Arc<EventType>, ChangeError> {
+        let limit = self.config().event_types_max;
         self.change(move |registry, turn| {
             let old = registry.event_type(new.organisation, &new.name);
+            if old.is_none() {
+                below(
+                    "event types",
+                    registry.event_type_count(new.organisation),
+                    limit,
+                )?;
+            }
             if old.is_some_and(|old| !old.archived) {
                 let key = new.name.to_string();
                 return Err(ChangeError::Conflict {
@@ -175,10 +189,16 @@ impl EventLog {
         &self,
         new: NewSubscription,
     ) -> Result<Arc<Subscription>, ChangeError> {
+        let limit = self.config().subscriptions_max;
         self.change(move |registry, turn| {
             registry
                 .application(new.application)
                 .ok_or(NO_APPLICATION)?;
+            below(
+                "endpoints",
+                registry.subscription_count(new.application),
+                limit,
+            )?;
             free_subscription_uid(registry, new.application, new.uid.as_ref(), None)?;
             let value = Arc::new(Subscription {
                 id: SubscriptionId::new(turn.now, turn.entropy),
@@ -262,7 +282,7 @@ enum Deleted {
 const DELETED_AT_A_TIME: usize = 32;
 
 /// Most bytes of one encoded value of the registry: below the engine's limit for one row.
-const VALUE_BYTES_MAX: usize = 64 << 10;
+const VALUE_BYTES_MAX: usize = 96 << 10;
 
 /// Refuses a plan whose values the engine could not hold.
 pub(crate) fn within_limits<T>(planned: (Vec<Change>, T)) -> Planned<T> {
@@ -277,6 +297,15 @@ pub(crate) fn within_limits<T>(planned: (Vec<Change>, T)) -> Planned<T> {
         }
     }
     Ok(planned)
+}
+
+/// Refuses one more than `limit`.
+fn below(what: &'static str, count: usize, limit: usize) -> Result<(), ChangeError> {
+    if count < limit {
+        Ok(())
+    } else {
+        Err(ChangeError::Limit { what, limit })
+    }
 }
 
 const NO_APPLICATION: ChangeError = ChangeError::NotFound {

@@ -34,6 +34,12 @@ pub struct Config {
     pub barrier_interval: Duration,
     /// How record batches are stored.
     pub compression: Compression,
+    /// Most applications of an organisation.
+    pub applications_max: usize,
+    /// Most event types of an organisation.
+    pub event_types_max: usize,
+    /// Most subscriptions of an application.
+    pub subscriptions_max: usize,
 }
 
 /// Most bytes of one append, whatever the segments: an fdatasync of it stays within milliseconds.
@@ -67,6 +73,12 @@ impl Config {
             tail_bytes_max: 32 << 20,
             barrier_interval: Duration::from_secs(1),
             compression: Compression::Lz4,
+            // The registry lives in memory. A small value takes about 1 KiB there, a subscription
+            // with all its texts at their limits about 12: these keep one tenant, and one customer
+            // of a tenant, from filling it, and are far above what either uses.
+            applications_max: 100_000,
+            event_types_max: 10_000,
+            subscriptions_max: 10_000,
         }
     }
 }

@@ -188,6 +188,11 @@ impl EventLog {
             .unwrap_or_else(|_| Err(self.handle.gone().into()))
     }
 
+    /// The settings that it was opened with.
+    pub fn config(&self) -> &Config {
+        &self.handle.shared.config
+    }
+
     /// The registry, locked for reading: do not hold it across an await or a write.
     pub fn registry(&self) -> RwLockReadGuard<'_, Registry> {
         self.handle.shared.registry.read()

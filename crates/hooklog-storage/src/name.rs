@@ -25,6 +25,9 @@ pub enum NameError {
         /// The limit of this kind of name.
         limit: usize,
     },
+    /// `.` or `..`: clients and proxies resolve them as steps in a path, away from what was meant.
+    #[error("must not be `.` or `..`")]
+    Dots,
     /// A character outside the pattern.
     #[error("may hold only letters, digits, `-`, `_` and `.`, but holds {found:?}")]
     Character {
@@ -95,6 +98,9 @@ fn check(text: &str, limit: usize) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
+    if matches!(text, "." | "..") {
+        return Err(NameError::Dots);
+    }
     // Allowed characters are ASCII, so bytes are characters unless the text is refused anyway.
     if let Some(found) = text
         .chars()
@@ -122,6 +128,9 @@ mod tests {
             ("user.created", Ok(())),
             ("A-b_9.", Ok(())),
             ("", Err(NameError::Empty)),
+            (".", Err(NameError::Dots)),
+            ("..", Err(NameError::Dots)),
+            ("...", Ok(())),
             ("a b", Err(NameError::Character { found: ' ' })),
             ("ä", Err(NameError::Character { found: 'ä' })),
             (

@@ -6,6 +6,7 @@
 //! **Next:** `commands.rs`, which plans changes; `commit.rs`, which makes them durable.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -21,10 +22,12 @@ pub struct Registry {
     applications: BTreeMap<(OrganisationId, ApplicationId), Arc<Application>>,
     application_owners: HashMap<ApplicationId, OrganisationId>,
     application_uids: HashMap<(OrganisationId, Uid), ApplicationId>,
+    application_counts: HashMap<OrganisationId, usize>,
     event_types: BTreeMap<OrganisationId, BTreeMap<EventTypeName, Arc<EventType>>>,
     subscriptions: BTreeMap<(ApplicationId, SubscriptionId), Arc<Subscription>>,
     subscription_owners: HashMap<SubscriptionId, ApplicationId>,
     subscription_uids: HashMap<(ApplicationId, Uid), SubscriptionId>,
+    subscription_counts: HashMap<ApplicationId, usize>,
 }
 
 impl Registry {
@@ -65,6 +68,27 @@ impl Registry {
         self.applications
             .range(within(organisation, range, low, high))
             .map(|(_, value)| value)
+    }
+
+    /// How many applications an organisation has.
+    pub fn application_count(&self, organisation: OrganisationId) -> usize {
+        self.application_counts
+            .get(&organisation)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// How many event types an organisation has, archived ones included.
+    pub fn event_type_count(&self, organisation: OrganisationId) -> usize {
+        self.event_types.get(&organisation).map_or(0, BTreeMap::len)
+    }
+
+    /// How many subscriptions an application has.
+    pub fn subscription_count(&self, application: ApplicationId) -> usize {
+        self.subscription_counts
+            .get(&application)
+            .copied()
+            .unwrap_or(0)
     }
 
     /// The event type of an organisation, archived or not.
@@ -155,6 +179,9 @@ impl Registry {
         let old = self
             .applications
             .insert((owner, value.id), Arc::clone(value));
+        if old.is_none() {
+            *self.application_counts.entry(owner).or_default() += 1;
+        }
         if let Some(uid) = old.and_then(|old| old.uid.clone()) {
             self.application_uids.remove(&(owner, uid));
         }
@@ -174,6 +201,8 @@ impl Registry {
             self.delete_subscription(subscription);
         }
         let old = self.applications.remove(&(owner, id));
+        uncount(&mut self.application_counts, &owner);
+        self.subscription_counts.remove(&id);
         if let Some(uid) = old.and_then(|old| old.uid.clone()) {
             self.application_uids.remove(&(owner, uid));
         }
@@ -184,6 +213,9 @@ impl Registry {
         let old = self
             .subscriptions
             .insert((owner, value.id), Arc::clone(value));
+        if old.is_none() {
+            *self.subscription_counts.entry(owner).or_default() += 1;
+        }
         if let Some(uid) = old.and_then(|old| old.uid.clone()) {
             self.subscription_uids.remove(&(owner, uid));
         }
@@ -198,9 +230,17 @@ impl Registry {
             return;
         };
         let old = self.subscriptions.remove(&(owner, id));
+        uncount(&mut self.subscription_counts, &owner);
         if let Some(uid) = old.and_then(|old| old.uid.clone()) {
             self.subscription_uids.remove(&(owner, uid));
         }
+    }
+}
+
+/// One less of an owner's.
+fn uncount<K: Eq + Hash>(counts: &mut HashMap<K, usize>, owner: &K) {
+    if let Some(count) = counts.get_mut(owner) {
+        *count = count.saturating_sub(1);
     }
 }
 

@@ -522,3 +522,48 @@ async fn ids_sort_in_the_order_of_creation_even_within_milliseconds() {
     }
     assert!(ids.is_sorted());
 }
+
+#[tokio::test]
+async fn numbers_in_the_registry_are_limited() {
+    let directory = TempDir::new().unwrap();
+    let limited = || Config {
+        applications_max: 2,
+        event_types_max: 1,
+        subscriptions_max: 2,
+        ..config(&directory)
+    };
+    let log = EventLog::open(limited()).unwrap();
+    let app = application(&log, "a").await;
+    application(&log, "b").await;
+    let new = |uid: &str| NewApplication {
+        organisation: ORGANISATION,
+        uid: Some(uid.parse().unwrap()),
+        name: String::new(),
+        metadata: BTreeMap::new(),
+    };
+    let refused = log.create_application(new("c")).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the number of applications is limited to 2"
+    );
+    let first = subscription(&log, app).await;
+    let second = subscription(&log, app).await;
+    let third = NewSubscription {
+        application: app,
+        uid: None,
+        description: String::new(),
+        endpoint: first.endpoint.clone(),
+        filter: Filter::default(),
+        state: SubscriptionState::Enabled,
+        metadata: BTreeMap::new(),
+    };
+    // Counted the same after a restart, and a deleted one makes room.
+    drop(log);
+    let log = EventLog::open(limited()).unwrap();
+    let refused = log.create_subscription(third.clone()).await.unwrap_err();
+    assert!(matches!(refused, ChangeError::Limit { limit: 2, .. }));
+    log.delete_subscription(second.id).await.unwrap();
+    log.create_subscription(third).await.unwrap();
+    log.delete_application(app).await.unwrap();
+    log.create_application(new("c")).await.unwrap();
+}
