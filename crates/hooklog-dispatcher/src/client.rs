@@ -8,6 +8,7 @@
 //! pool is bounded.
 //! **Next:** `deliver.rs`, which makes the requests.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,8 +18,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Uri;
+use hooklog_storage::ApplicationId;
+use http::{Request, Response, Uri};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -27,7 +30,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
-use crate::ssrf::{Blocked, Guard};
+use crate::resolve::Resolve;
+use crate::ssrf::Guard;
 
 /// The pooled client.
 pub(crate) type Client =
@@ -50,23 +54,25 @@ const HEADERS_MAX: usize = 100;
 /// Most bytes of an answer's head, as common servers and proxies have it.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// Turns a name into addresses. Replaced in tests.
-pub(crate) trait Resolve: Send + Sync + 'static {
-    /// The addresses of a name.
-    fn resolve(&self, host: String, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>>;
+tokio::task_local! {
+    /// For whom a connection is made. The pool's interface has no place to pass it on: it calls the
+    /// connector with a URL alone, but within the poll of the request that wants the connection.
+    static APPLICATION: ApplicationId;
 }
 
-/// The resolver of the operating system.
-#[derive(Debug)]
-pub(crate) struct SystemResolver;
-
-impl Resolve for SystemResolver {
-    fn resolve(&self, host: String, port: u16) -> BoxFuture<io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
-    }
+/// Makes a request for an application.
+pub(crate) async fn request(
+    client: &Client,
+    application: ApplicationId,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
+    APPLICATION
+        .scope(application, client.request(request))
+        .await
 }
 
-/// Why there is no connection.
+/// Why there is no connection. Tenants read it, so it names what they wrote, never an address that
+/// an inner name stands for; that is in the log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error("the URL has no host")]
@@ -77,15 +83,15 @@ pub(crate) enum ConnectError {
     ResolveTimeout { host: String },
     #[error("{host} has no address")]
     NoAddress { host: String },
-    #[error("refused to connect to {host}")]
-    Blocked { host: String, source: Blocked },
-    #[error("cannot connect to {address}")]
-    Connect {
-        address: SocketAddr,
-        source: io::Error,
-    },
-    #[error("connecting to {address} took longer than {CONNECT_TIMEOUT:?}")]
-    ConnectTimeout { address: SocketAddr },
+    #[error(
+        "refused to connect to {host}: its address is not public; \
+         the server must run with --allow-network and that address to send there"
+    )]
+    Blocked { host: String },
+    #[error("cannot connect to {host}")]
+    Connect { host: String, source: io::Error },
+    #[error("connecting to {host} took longer than {CONNECT_TIMEOUT:?}")]
+    ConnectTimeout { host: String },
 }
 
 /// Builds the client. `idle_max` bounds what is kept per host, `timeout` one connection's making.
@@ -128,7 +134,11 @@ pub(crate) struct GuardedConnector {
 }
 
 impl GuardedConnector {
-    async fn connect(self, uri: Uri) -> Result<Socket, ConnectError> {
+    async fn connect(
+        self,
+        application: Option<ApplicationId>,
+        uri: Uri,
+    ) -> Result<Socket, ConnectError> {
         let host = uri.host().ok_or(ConnectError::NoHost)?;
         let host = host
             .trim_start_matches('[')
@@ -140,63 +150,86 @@ impl GuardedConnector {
             80
         };
         let port = uri.port_u16().unwrap_or(default);
-        let addresses = self.addresses(&host, port).await?;
-        let blocked = |source| ConnectError::Blocked {
-            host: host.clone(),
-            source,
-        };
+        let addresses = self.addresses(application, &host, port).await?;
         for address in &addresses {
-            self.guard.check_address(address.ip()).map_err(blocked)?;
+            self.check(&host, *address)?;
         }
         let mut last = ConnectError::NoAddress { host: host.clone() };
         for address in addresses {
-            match connect(address).await {
-                Ok(stream) => {
-                    let peer = stream
-                        .peer_addr()
-                        .map_err(|source| ConnectError::Connect { address, source })?;
-                    self.guard.check_address(peer.ip()).map_err(blocked)?;
+            match connect(&host, address).await {
+                Ok((stream, peer)) => {
+                    self.check(&host, peer)?;
                     let permit = Arc::clone(&self.pooled).try_acquire_owned().ok();
                     return Ok(Socket {
                         stream: TokioIo::new(stream),
                         permit,
                     });
                 }
-                Err(error) => last = error,
+                Err(error) => {
+                    tracing::debug!(host, %address, error = &error as &dyn Error, "no connection");
+                    last = error;
+                }
             }
         }
         Err(last)
     }
 
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+    fn check(&self, host: &str, address: SocketAddr) -> Result<(), ConnectError> {
+        self.guard.check_address(address.ip()).map_err(|blocked| {
+            tracing::debug!(host, %blocked, "refused to connect");
+            ConnectError::Blocked {
+                host: host.to_owned(),
+            }
+        })
+    }
+
+    async fn addresses(
+        &self,
+        application: Option<ApplicationId>,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, ConnectError> {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(literal, port)]);
         }
-        let resolving = self.resolver.resolve(host.to_owned(), port);
+        let host = || host.to_owned();
+        let Some(application) = application else {
+            let source = io::Error::other("asked for by nobody");
+            return Err(ConnectError::Resolve {
+                host: host(),
+                source,
+            });
+        };
+        let resolving = self.resolver.resolve(application, host(), port);
         match tokio::time::timeout(RESOLVE_TIMEOUT, resolving).await {
             Ok(Ok(addresses)) => Ok(addresses),
             Ok(Err(source)) => Err(ConnectError::Resolve {
-                host: host.to_owned(),
+                host: host(),
                 source,
             }),
-            Err(_) => Err(ConnectError::ResolveTimeout {
-                host: host.to_owned(),
-            }),
+            Err(_) => Err(ConnectError::ResolveTimeout { host: host() }),
         }
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+/// Connects, and says whom to.
+async fn connect(host: &str, address: SocketAddr) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let failed = |source| ConnectError::Connect {
+        host: host.to_owned(),
+        source,
+    };
     let stream = match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(source)) => return Err(ConnectError::Connect { address, source }),
-        Err(_) => return Err(ConnectError::ConnectTimeout { address }),
+        Ok(stream) => stream.map_err(failed)?,
+        Err(_) => {
+            return Err(ConnectError::ConnectTimeout {
+                host: host.to_owned(),
+            });
+        }
     };
     // A request is written as a whole; waiting for more to send would only delay it.
-    stream
-        .set_nodelay(true)
-        .map_err(|source| ConnectError::Connect { address, source })?;
-    Ok(stream)
+    stream.set_nodelay(true).map_err(failed)?;
+    let peer = stream.peer_addr().map_err(failed)?;
+    Ok((stream, peer))
 }
 
 impl Service<Uri> for GuardedConnector {
@@ -209,7 +242,9 @@ impl Service<Uri> for GuardedConnector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
+        // Read here and not in the future: the pool may go on with that in a task of its own.
+        let application = APPLICATION.try_with(|application| *application).ok();
+        Box::pin(self.clone().connect(application, uri))
     }
 }
 

@@ -21,8 +21,9 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 use url::Url;
 
-use crate::client::{self, Client, Resolve};
+use crate::client::{self, Client};
 use crate::config::Config;
+use crate::resolve::Resolve;
 use crate::ssrf::{Blocked, Guard};
 
 /// How an attempt went.
@@ -134,8 +135,9 @@ impl Deliver {
         deadline: Pin<&mut Sleep>,
     ) -> Result<Response<Incoming>, AttemptError> {
         let request = self.request(endpoint, record, now)?;
+        let requesting = client::request(&self.client, record.event.application, request);
         tokio::select! {
-            response = self.client.request(request) => response.map_err(AttemptError::Request),
+            response = requesting => response.map_err(AttemptError::Request),
             () = deadline => Err(AttemptError::Timeout { limit: self.timeout }),
         }
     }

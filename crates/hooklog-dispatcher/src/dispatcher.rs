@@ -11,10 +11,10 @@ use hooklog_storage::{EventLog, ReadError};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::client::SystemResolver;
 use crate::config::{Config, ConfigError};
 use crate::deliver::Deliver;
 use crate::driver::{self, Driver};
+use crate::resolve::SystemResolver;
 
 /// A running dispatcher: it pushes the events of a log to the endpoints of its subscriptions.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Dispatcher {
         let state = tokio::task::spawn_blocking(move || reading.delivery_state())
             .await
             .map_err(|_| StartError::Runtime)??;
-        let deliver = Deliver::new(&config, Arc::new(SystemResolver));
+        let deliver = Deliver::new(&config, Arc::new(SystemResolver::new()));
         let from = state.mark;
         let driver = Driver::new(log, deliver, &config, state, read_at);
         let (stop, stopped) = oneshot::channel();

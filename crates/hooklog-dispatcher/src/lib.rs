@@ -26,6 +26,7 @@ mod driver;
 mod errand;
 mod lane;
 mod reader;
+mod resolve;
 mod retries;
 mod route;
 mod ssrf;

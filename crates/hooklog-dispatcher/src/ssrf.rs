@@ -7,7 +7,7 @@
 //! **Invariant:** an address passes only if it is public or inside a network that the operator
 //! named. Addresses that hand out a cloud machine's credentials pass only if a network names
 //! exactly them (`/32`, `/128`): opening a private range never opens them by accident.
-//! **Next:** `client.rs`, which connects to checked addresses alone.
+//! **Next:** `resolve.rs`, where addresses come from.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -65,13 +65,13 @@ const fn v6(head: [u16; 3], prefix: u8, name: &'static str) -> (Ipv6Net, &'stati
     )
 }
 
-/// The IANA registry of special-purpose IPv4 addresses, and multicast and class E.
-const FORBIDDEN_V4: [(Ipv4Net, &str); 15] = [
+/// The IANA registry of special-purpose IPv4 addresses, and multicast and class E; link-local is
+/// in [`METADATA`].
+const FORBIDDEN_V4: [(Ipv4Net, &str); 14] = [
     v4(0, 0, 0, 0, 8, "this network"),
     v4(10, 0, 0, 0, 8, "private"),
     v4(100, 64, 0, 0, 10, "shared by carriers"),
     v4(127, 0, 0, 0, 8, "loopback"),
-    v4(169, 254, 0, 0, 16, "link-local"),
     v4(172, 16, 0, 0, 12, "private"),
     v4(192, 0, 0, 0, 24, "protocol assignments"),
     v4(192, 0, 2, 0, 24, "documentation"),
@@ -102,16 +102,24 @@ const FORBIDDEN_V6: [(Ipv6Net, &str); 4] = [
 /// The well-known prefix of NAT64 (RFC 6052): the last four bytes are an IPv4 address.
 const NAT64: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// Where clouds hand out credentials and settings to whoever asks: AWS and most others, AWS ECS,
-/// Oracle, Azure (a public address), Alibaba; AWS and Google over IPv6.
-const METADATA: [IpAddr; 7] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+/// Where clouds hand out credentials and settings to whoever asks. IPv4 link-local holds most of
+/// them (169.254.169.254 nearly everywhere, 169.254.170.2 of AWS ECS, 169.254.170.23 of EKS) and
+/// nothing that a webhook is meant for, so it is closed as a whole; so is the IPv6 block that AWS
+/// takes for the same (`::254`, `::23` of EKS). The others: Oracle, Azure (a public address),
+/// Alibaba; Google over IPv6.
+const METADATA: [IpNet; 6] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16)),
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 0, 192), 32)),
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(168, 63, 129, 16), 32)),
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(100, 100, 100, 200), 32)),
+    IpNet::V6(Ipv6Net::new_assert(
+        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0),
+        32,
+    )),
+    IpNet::V6(Ipv6Net::new_assert(
+        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+        128,
+    )),
 ];
 
 impl Guard {
@@ -156,10 +164,10 @@ impl Guard {
             let [.., a, b, c, d] = v6.octets();
             return self.check_address(Ipv4Addr::new(a, b, c, d).into());
         }
-        if METADATA.contains(&address) {
+        if METADATA.iter().any(|network| network.contains(&address)) {
             let network = IpNet::from(address);
             let named = self.allow.contains(&network);
-            let range = "metadata of a cloud";
+            let range = "link-local or metadata of a cloud";
             return if named {
                 Ok(())
             } else {

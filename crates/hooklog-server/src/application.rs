@@ -26,7 +26,9 @@ pub(crate) async fn list(call: Call) -> Answer {
     let organisation = call.organisation()?;
     let scan = {
         let registry = call.state.log.registry();
-        page.take(registry.applications(organisation, page.range()).cloned())
+        let items = registry.applications(organisation, page.range()).cloned();
+        // Names and metadata are small: 250 of them are within any bound.
+        page.take(items, |_| 0)
     };
     let list = page.list(scan, |value| value.id.to_string());
     reply::json(
@@ -102,29 +104,35 @@ pub(crate) async fn get(call: Call) -> Answer {
     reply::json(StatusCode::OK, &ApplicationOut::from(&*call.application()?))
 }
 
-/// Replaces, or creates an application of that uid.
+/// Replaces (all but a uid that the body lacks), or creates an application of that uid.
 pub(crate) async fn put(call: Call) -> Answer {
-    let mut new = ApplicationIn::parse(&Fields::parse(call.bytes())?)?;
-    let (status, value) = match call.application() {
-        Ok(old) => {
-            let patch = ApplicationPatch::from(new);
-            let edit = move |value: &mut Application| patch.apply(value);
-            (
-                StatusCode::OK,
-                call.state.log.update_application(old.id, edit).await?,
-            )
-        }
+    let fields = Fields::parse(call.bytes())?;
+    let new = ApplicationIn::parse(&fields)?;
+    match call.application() {
+        Ok(old) => replace(&call, old.id, new).await,
         Err(ApiError::NotFound) => {
+            let mut new = new;
             adopt_uid(&mut new, call.part("app")?)?;
             let organisation = call.organisation()?;
-            (
-                StatusCode::CREATED,
-                insert(&call.state, organisation, new).await?,
-            )
+            match insert(&call.state, organisation, new).await {
+                Ok(value) => reply::json(StatusCode::CREATED, &ApplicationOut::from(&*value)),
+                Err(error @ ChangeError::Conflict { .. }) => match call.application() {
+                    // Someone else was quicker, and this one comes second.
+                    Ok(old) => replace(&call, old.id, ApplicationIn::parse(&fields)?).await,
+                    Err(_) => Err(error.into()),
+                },
+                Err(error) => Err(error.into()),
+            }
         }
-        Err(error) => return Err(error),
-    };
-    reply::json(status, &ApplicationOut::from(&*value))
+        Err(error) => Err(error),
+    }
+}
+
+async fn replace(call: &Call, id: ApplicationId, new: ApplicationIn) -> Answer {
+    let patch = ApplicationPatch::from(new);
+    let edit = move |value: &mut Application| patch.apply(value);
+    let value = call.state.log.update_application(id, edit).await?;
+    reply::json(StatusCode::OK, &ApplicationOut::from(&*value))
 }
 
 /// Makes the uid in the path that of the application to create.

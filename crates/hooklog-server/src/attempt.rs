@@ -1,22 +1,29 @@
 //! Attempts: by message, by endpoint, one.
 //!
-//! **Invariant:** as `message.rs`; newest first.
+//! **Invariant:** as `message.rs`; newest first, and with `after` alone the oldest of them, newest
+//! first.
 //! **Next:** `health.rs`.
 
 use std::ops::{Bound, Range};
+use std::time::Duration;
 
 use hooklog_storage::{
     Attempt, AttemptId, AttemptSeq, AttemptsOf, EventLog, Limit, Order, ReadError, SubscriptionId,
+    Timestamp,
 };
 use http::StatusCode;
 
 use crate::error::ApiError;
 use crate::message::{EventFilter, Window};
-use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan};
+use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan, Wanted};
 use crate::query::Query;
 use crate::reply::{self, Answer};
 use crate::request::Call;
 use crate::wire::{AttemptOut, Issue, status};
+
+/// Longest time from an attempt's start to its record: far above its timeout and what the log may
+/// keep it waiting for.
+const RECORDED_WITHIN: Duration = Duration::from_hours(1);
 
 pub(crate) async fn get(call: Call) -> Answer {
     let event = call.event().await?.id;
@@ -49,7 +56,9 @@ pub(crate) async fn list_by_event(call: Call) -> Answer {
             reached: None,
             more: false,
         };
-        let page = PageRequest::parse(&call.query, Order::Descending)?;
+        let page = filter
+            .window
+            .first_page(PageRequest::parse(&call.query, Order::Descending)?);
         return answer(&call, page, none);
     }
     list(call, AttemptsOf::Event(record.offset), filter, None).await
@@ -70,6 +79,7 @@ async fn list(
     events: Option<EventFilter>,
 ) -> Answer {
     let page = PageRequest::<AttemptId>::parse(&call.query, Order::Descending)?;
+    let page = filter.window.first_page(page);
     let find = move |log: &EventLog| find(log, of, &page, &filter, events.as_ref());
     let scan = call.state.read(find).await?;
     answer(&call, page, scan)
@@ -110,7 +120,57 @@ fn find(
             .get(value.attempt.event)?
             .is_some_and(|record| events.matches(&record)))
     };
-    page::scan(request.limit, numbers(request.range()), read, keep)
+    let range = within(log, of, numbers(request.range()), filter.window)?;
+    let wanted = if filter.takes_all() && events.is_none() {
+        Wanted::All
+    } else {
+        Wanted::Some
+    };
+    page::scan(request.limit, wanted, range, read, keep)
+}
+
+/// The part of `range` that attempts of `window` can be in. Numbers are given when an attempt is
+/// recorded, at most `RECORDED_WITHIN` after it started, so what lies outside can be told from few.
+fn within(
+    log: &EventLog,
+    of: AttemptsOf,
+    mut range: Range<AttemptSeq>,
+    window: Window,
+) -> Result<Range<AttemptSeq>, ReadError> {
+    if window.after.is_none() && window.before.is_none() {
+        return Ok(range);
+    }
+    let one = |range, order| -> Result<Option<Attempt>, ReadError> {
+        let limit = Limit {
+            items: 1,
+            bytes: PAGE_BYTES_MAX,
+        };
+        let page = log.attempts(of, range, order, limit)?;
+        Ok(page.attempts.into_iter().next())
+    };
+    let Some(last) = one(range.clone(), Order::Descending)? else {
+        return Ok(range.start..range.start);
+    };
+    range.end = range.end.min(last.id.seq().next());
+    // The first number not below which all are `early`.
+    let search = |mut range: Range<AttemptSeq>, early: &dyn Fn(Timestamp) -> bool| {
+        while range.start < range.end {
+            let middle = range.start.plus(range.end.since(range.start) / 2);
+            match one(middle..range.end, Order::Ascending)? {
+                Some(value) if early(value.attempt.started) => range.start = value.id.seq().next(),
+                Some(_) | None => range.end = middle,
+            }
+        }
+        Ok::<_, ReadError>(range.start)
+    };
+    if let Some(after) = window.after {
+        range.start = search(range.clone(), &|start| start.plus(RECORDED_WITHIN) < after)?;
+    }
+    if let Some(before) = window.before {
+        let end = before.plus(RECORDED_WITHIN);
+        range.end = search(range.clone(), &|start| start < end)?;
+    }
+    Ok(range)
 }
 
 /// Ids of attempts carry their numbers.
@@ -158,6 +218,14 @@ impl AttemptFilter {
             subscription,
             window: Window::parse(query)?,
         })
+    }
+
+    fn takes_all(&self) -> bool {
+        self.status.is_none()
+            && self.status_code_class.is_none()
+            && self.subscription.is_none()
+            && self.window.after.is_none()
+            && self.window.before.is_none()
     }
 
     fn matches(&self, value: &Attempt) -> bool {

@@ -1,24 +1,29 @@
 //! Takes in a request body within bounds of size, time and memory.
 //!
-//! **Invariant:** never more than `body_bytes_max` bytes of one body and `body_bytes_in_flight_max`
-//! of all; a body announced as too large is refused before any of it is read.
+//! **Invariant:** never more bytes of one body than its route takes and `body_bytes_in_flight_max`
+//! of all; a body counts for what came of it, not for what was announced, so announcing costs us
+//! nothing. A body announced as too large is refused before any of it is read.
 //! **Next:** `wire/fields.rs`, which parses it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 
 use crate::error::ApiError;
 use crate::state::State;
 
 /// How much and how long an unwanted body is read on, so that a client that sends before it reads
-/// gets to see the 413 instead of a reset connection.
+/// gets to see the 413 (or 401, 404, 503) instead of a reset connection.
 const LINGER_BYTES_MAX: usize = 16 << 20;
 const LINGER: Duration = Duration::from_secs(2);
+/// First memory for a body: larger than most, and doubled as more comes.
+const CAPACITY_BYTES: usize = 64 << 10;
 
 /// A body, and its share of the memory for bodies.
 #[derive(Debug, Default)]
@@ -28,87 +33,134 @@ pub(crate) struct Body {
     _share: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads `body` to its end.
-///
-/// The bytes are copied once, out of the connection's read buffer: slices of that buffer would keep
-/// all of it in memory for as long as the log keeps a payload for its readers.
-pub(crate) async fn read(state: &State, body: &mut Incoming) -> Result<Body, ApiError> {
-    let limit = state.limits.body_bytes_max;
-    let announced = body.size_hint().exact().map(usize::try_from);
-    let announced = match announced {
-        Some(Ok(length)) if length <= limit => length,
-        Some(_) => return Err(ApiError::BodyTooLarge { limit }),
-        None => 0,
-    };
-    let mut share = Share {
-        pool: &state.body_bytes,
-        held: None,
-        bytes: 0,
-    };
-    share.grow(announced)?;
-    let whole = async {
-        let mut bytes = BytesMut::with_capacity(announced);
-        while let Some(frame) = body.frame().await {
-            // Trailers are of no use to us.
-            let Ok(data) = frame.map_err(ApiError::BodyBroken)?.into_data() else {
-                continue;
+/// A body that is still with the client.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    incoming: Incoming,
+    /// Whether the client sends only once we begin to read.
+    waits: bool,
+}
+
+impl Upload {
+    pub(crate) fn new(incoming: Incoming, headers: &HeaderMap) -> Self {
+        Self {
+            incoming,
+            waits: headers.contains_key(header::EXPECT),
+        }
+    }
+
+    /// Reads to the end, at most `limit` bytes.
+    ///
+    /// The bytes are copied once, out of the connection's read buffer: slices of that buffer would
+    /// keep all of it in memory for as long as the log keeps a payload for its readers.
+    pub(crate) async fn read(&mut self, state: &State, limit: usize) -> Result<Body, ApiError> {
+        let announced = self.incoming.size_hint().exact().map(usize::try_from);
+        let announced = match announced {
+            Some(Ok(length)) if length <= limit => Some(length),
+            Some(_) => return Err(ApiError::BodyTooLarge { limit }),
+            None => None,
+        };
+        self.waits = false;
+        let mut taken = Taken {
+            pool: &state.body_bytes,
+            share: None,
+            bytes: Vec::new(),
+            bytes_max: limit,
+            announced: announced.unwrap_or(limit),
+        };
+        let (start, whole) = (
+            state.limits.body_start_timeout,
+            state.limits.body_read_timeout,
+        );
+        let incoming = &mut self.incoming;
+        let read = async {
+            let first = tokio::time::timeout(start, incoming.frame())
+                .await
+                .map_err(|_| ApiError::BodySilent { limit: start })?;
+            let mut next = first;
+            while let Some(frame) = next {
+                taken.add(frame.map_err(ApiError::BodyBroken)?)?;
+                next = incoming.frame().await;
+            }
+            Ok::<(), ApiError>(())
+        };
+        tokio::time::timeout(whole, read)
+            .await
+            .map_err(|_| ApiError::BodyTimeout { limit: whole })??;
+        taken.bytes.shrink_to_fit();
+        Ok(Body {
+            bytes: taken.bytes.into(),
+            _share: taken.share,
+        })
+    }
+
+    /// Reads on for a while and throws away what was not read, if anything.
+    pub(crate) fn linger(self, tasks: &TaskTracker) {
+        // To one that waits for leave to send, the answer says that it need not.
+        if self.waits || self.incoming.is_end_stream() {
+            return;
+        }
+        let mut incoming = self.incoming;
+        tasks.spawn(async move {
+            let drain = async {
+                let mut left = LINGER_BYTES_MAX;
+                while let Some(Ok(frame)) = incoming.frame().await {
+                    left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+                    if left == 0 {
+                        return;
+                    }
+                }
             };
-            if data.len() > limit - bytes.len() {
-                return Err(ApiError::BodyTooLarge { limit });
-            }
-            share.grow(bytes.len() + data.len())?;
-            bytes.extend_from_slice(&data);
-        }
-        Ok(bytes.freeze())
-    };
-    let time = state.limits.body_read_timeout;
-    let bytes = tokio::time::timeout(time, whole)
-        .await
-        .map_err(|_| ApiError::BodyTimeout { limit: time })??;
-    Ok(Body {
-        bytes,
-        _share: share.held,
-    })
+            // Either way the body is dropped now, and the connection with it if something is left.
+            let _outcome = tokio::time::timeout(LINGER, drain).await;
+        });
+    }
 }
 
-/// Reads on for a while and throws away.
-pub(crate) async fn linger(mut body: Incoming) {
-    let drain = async {
-        let mut left = LINGER_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    // Either way the body is dropped now, and the connection with it if something is left.
-    let _outcome = tokio::time::timeout(LINGER, drain).await;
-}
-
-struct Share<'a> {
+/// What came of a body so far.
+struct Taken<'a> {
     pool: &'a Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
-    bytes: usize,
+    share: Option<OwnedSemaphorePermit>,
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    /// How long the body will be; at most, if the client did not say.
+    announced: usize,
 }
 
-impl Share<'_> {
-    /// Holds at least `bytes`, or says that the server is busy.
-    fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
-        let more = bytes.saturating_sub(self.bytes);
-        if more == 0 {
+impl Taken<'_> {
+    /// Adds a frame, if there is room for it.
+    fn add(&mut self, frame: Frame<Bytes>) -> Result<(), ApiError> {
+        // Trailers are of no use to us.
+        let Ok(data) = frame.into_data() else {
             return Ok(());
+        };
+        let length = self.bytes.len() + data.len();
+        if length > self.bytes_max {
+            return Err(ApiError::BodyTooLarge {
+                limit: self.bytes_max,
+            });
         }
+        self.count(data.len())?;
+        if length > self.bytes.capacity() {
+            let doubled = (self.bytes.capacity() * 2).max(CAPACITY_BYTES);
+            let capacity = doubled.min(self.announced).max(length);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(&data);
+        Ok(())
+    }
+
+    /// Takes `more` bytes of the pool, or says that the server is busy.
+    fn count(&mut self, more: usize) -> Result<(), ApiError> {
         let busy = || ApiError::Busy("too many request bodies at once".to_owned());
-        let more_permits = u32::try_from(more).map_err(|_| busy())?;
+        let permits = u32::try_from(more).map_err(|_| busy())?;
         let permit = Arc::clone(self.pool)
-            .try_acquire_many_owned(more_permits)
+            .try_acquire_many_owned(permits)
             .map_err(|_| busy())?;
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
+        match &mut self.share {
+            Some(share) => share.merge(permit),
+            None => self.share = Some(permit),
         }
-        self.bytes = bytes;
         Ok(())
     }
 }

@@ -28,10 +28,14 @@ pub struct Config {
 /// Bounds and deadlines. `Default` is what `hooklog serve` uses.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most bytes of one request body; above it the answer is 413.
+    /// Most bytes of the body of a publish; above it the answer is 413.
     pub body_bytes_max: usize,
+    /// The same for every other route (where `body_bytes_max` is not smaller still).
+    pub small_body_bytes_max: usize,
     /// Most bytes of all request bodies held at once; above it the answer is 503.
     pub body_bytes_in_flight_max: usize,
+    /// Longest time for the first bytes of a body; after it the answer is 408.
+    pub body_start_timeout: Duration,
     /// Longest time for a whole body; after it the answer is 408.
     pub body_read_timeout: Duration,
     /// Longest time for the first bytes of a connection, and for the head of a request; on HTTP/1
@@ -43,12 +47,19 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Longest time a client may not take a single byte of an answer.
     pub write_stall_timeout: Duration,
+    /// Most bytes of all answers to reads held at once, and as many of answers to writes; above it
+    /// the answer is 503.
+    pub answer_bytes_in_flight_max: usize,
+    /// Longest time for a client to take an answer whole; after it the connection is closed.
+    pub answer_timeout: Duration,
     /// Most connections at once; further ones wait in the kernel's backlog.
     pub connections_max: usize,
     /// Most requests at once on one HTTP/2 connection.
     pub streams_max: u32,
     /// Most reads of the log at once (each holds a thread); further ones wait.
     pub reads_max: usize,
+    /// Longest wait for one of those reads to end; after it the answer is 503.
+    pub read_wait_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -56,8 +67,13 @@ impl Default for Limits {
         Self {
             // Twice the 1 MiB of other webhook servers; 70 times the largest payload of our corpus.
             body_bytes_max: 2 << 20,
+            // The largest of them are an event type's schemas (64 KiB) and an endpoint's 256 event
+            // types of 256 bytes, with their descriptions and metadata.
+            small_body_bytes_max: 256 << 10,
             // 128 bodies of the largest size; bounds memory against many slow uploads.
             body_bytes_in_flight_max: 256 << 20,
+            // A client that announces a body has it; far above any round trip.
+            body_start_timeout: Duration::from_secs(10),
             // 2 MiB in 30 s is 70 kB/s: a poor mobile line.
             body_read_timeout: Duration::from_secs(30),
             // Far above any round trip; SDKs' pools keep idle connections for 4 to 5 s.
@@ -67,12 +83,18 @@ impl Default for Limits {
             idle_timeout: Duration::from_mins(1),
             // As the body: no progress at all for so long is a dead client.
             write_stall_timeout: Duration::from_secs(30),
+            // As for bodies: 32 of the largest pages.
+            answer_bytes_in_flight_max: 256 << 20,
+            // The largest page, 8 MiB and its envelopes, at 140 kB/s.
+            answer_timeout: Duration::from_mins(1),
             // Four times the usual soft limit of 1,024 descriptors; EMFILE is survived anyway.
             connections_max: 4096,
             // RFC 9113 advises at least 100.
             streams_max: 128,
             // Reads of sled are CPU-bound on cached pages: some per core suffice.
             reads_max: 16,
+            // Ten of the longest reads one after the other; SDKs give up after 15 s or more.
+            read_wait_timeout: Duration::from_secs(10),
         }
     }
 }

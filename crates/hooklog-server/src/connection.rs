@@ -1,9 +1,9 @@
 //! One connection: HTTP/1.1 or HTTP/2 with prior knowledge, told apart by the first bytes.
 //!
 //! **Invariant:** at every moment of its life a connection has a deadline: for its first bytes (and
-//! the whole HTTP/2 preface), for each request's head, for its body, for taking the answer, for
-//! being idle. hyper's own switch between the versions has none for the preface, hence this one.
-//! **Next:** `socket.rs`.
+//! the whole HTTP/2 preface), for each request's head, for its body, for taking the answer (some of
+//! it at once, and all of it), for being idle. hyper's own switch between the versions has none for the preface, hence this one.
+//! **Next:** `answers.rs`.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::answers::Answers;
 use crate::config::Limits;
 use crate::dispatch;
 use crate::socket::Socket;
@@ -52,9 +53,19 @@ pub(crate) async fn serve(state: Arc<State>, mut stream: TcpStream, shutdown: Ca
         return;
     };
     let socket = TokioIo::new(Socket::new(stream, ahead, limits.write_stall_timeout));
-    let outcome = match version {
-        Version::Http1 => serve_http1(state, socket, &limits, shutdown).await,
-        Version::Http2 => serve_http2(state, socket, &limits, shutdown).await,
+    let answers = Answers::new(limits.answer_timeout);
+    let served = async {
+        match version {
+            Version::Http1 => serve_http1(state, &answers, socket, &limits, shutdown).await,
+            Version::Http2 => serve_http2(state, &answers, socket, &limits, shutdown).await,
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = served => outcome,
+        () = answers.overdue() => {
+            tracing::debug!("a client did not take an answer in time");
+            return;
+        }
     };
     if let Err(error) = outcome {
         // A client's doing, and clients do such things all the time.
@@ -84,13 +95,14 @@ async fn sniff(stream: &mut TcpStream) -> Option<(Version, Bytes)> {
 
 async fn serve_http1(
     state: Arc<State>,
+    answers: &Answers,
     socket: TokioIo<Socket>,
     limits: &Limits,
     shutdown: CancellationToken,
 ) -> hyper::Result<()> {
     let service = service_fn(move |request| {
-        let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(dispatch::handle(state, request).await) }
+        let (state, answers) = (Arc::clone(&state), answers.clone());
+        async move { Ok::<_, Infallible>(dispatch::handle(state, answers, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -112,6 +124,7 @@ async fn serve_http1(
 
 async fn serve_http2(
     state: Arc<State>,
+    answers: &Answers,
     socket: TokioIo<Socket>,
     limits: &Limits,
     shutdown: CancellationToken,
@@ -121,8 +134,9 @@ async fn serve_http2(
     let in_flight = Arc::new(in_flight);
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (state, flight) = (Arc::clone(&state), Flight::new(&in_flight));
+        let answers = answers.clone();
         async move {
-            let response = dispatch::handle(state, request).await;
+            let response = dispatch::handle(state, answers, request).await;
             // A request is in flight until its answer's body is handed over.
             Ok::<_, Infallible>(response.map(|body| {
                 body.map_frame(move |frame| {

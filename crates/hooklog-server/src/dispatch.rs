@@ -2,48 +2,63 @@
 //!
 //! **Invariant:** a request that reaches a handler had a route, a method of it, a token with enough
 //! access and a body within limits. Requests that write run in tasks of their own, so a client that
-//! hangs up does not stop them half way.
+//! hangs up does not stop them half way; there is room for the answer to a write before it begins.
 //! **Next:** `request.rs`, then the handlers.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, header};
+use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::body::{self, Body};
+use crate::answers::{Answers, Room};
+use crate::body::{Body, Upload};
 use crate::error::ApiError;
 use crate::query::Query;
-use crate::reply::{self, Answer, Response};
+use crate::reply::{self, Response};
 use crate::request::Call;
 use crate::routes::{self, Access};
 use crate::state::{self, State};
 use crate::token::{self, Subject, TokenError};
 
+/// What an answer to a write has around what came in: ids, times, names of fields.
+const ENVELOPE_BYTES: usize = 1 << 10;
+
 /// Answers a request.
-pub(crate) async fn handle(state: Arc<State>, request: Request<Incoming>) -> Response {
-    let is_head = request.method() == Method::HEAD;
-    let mut response = if request.method() == Method::OPTIONS {
-        reply::preflight(request.headers())
+pub(crate) async fn handle(
+    state: Arc<State>,
+    answers: Answers,
+    request: Request<Incoming>,
+) -> http::Response<Full<Bytes>> {
+    let (head, incoming) = request.into_parts();
+    let mut upload = Upload::new(incoming, &head.headers);
+    let answer = if head.method == Method::OPTIONS {
+        Ok((reply::preflight(&head.headers), Room::default()))
     } else {
-        answer(state, request)
-            .await
-            .unwrap_or_else(ApiError::into_response)
+        answer(&state, &head, &mut upload).await
     };
+    upload.linger(&state.tasks);
+    let (mut response, room) =
+        answer.unwrap_or_else(|error| (error.into_response(), Room::default()));
     reply::allow_any_origin(&mut response);
-    if is_head {
-        reply::without_body(response)
-    } else {
-        response
+    if head.method == Method::HEAD {
+        response = reply::without_body(response);
     }
+    answers.send(response, room)
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answer {
-    let (head, mut incoming) = request.into_parts();
+async fn answer(
+    state: &Arc<State>,
+    head: &Parts,
+    upload: &mut Upload,
+) -> Result<(Response, Room), ApiError> {
     let path = head.uri.path().trim_end_matches('/');
     let (pattern, route, parts) = routes::find(path, &head.method)?;
     let subject = match route.access {
         Access::Public => None,
-        Access::Any | Access::Org => Some(authenticate(&state, &head.headers)?),
+        Access::Any | Access::Org => Some(authenticate(state, &head.headers)?),
     };
     if let (Access::Org, Some(Subject::Application { .. })) = (route.access, subject) {
         return Err(ApiError::Forbidden);
@@ -52,30 +67,29 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answer {
         .into_iter()
         .map(|(name, part)| (name, decode(part)))
         .collect();
-    let query = Query::parse(head.uri.query().unwrap_or_default())?;
-    let writes = !matches!(head.method, Method::GET | Method::HEAD);
-    let body = if writes {
-        body::read(&state, &mut incoming).await
-    } else {
-        Ok(Body::default())
-    };
-    if let Err(ApiError::BodyTooLarge { .. }) = body {
-        state.tasks.spawn(body::linger(incoming));
-    }
-    let handler = route.handler;
-    let call = Call {
-        state: Arc::clone(&state),
+    let mut call = Call {
+        state: Arc::clone(state),
         subject,
         route: pattern,
         path,
-        query,
-        body: body?,
+        query: Query::parse(head.uri.query().unwrap_or_default())?,
+        body: Body::default(),
     };
-    if writes {
-        state.tasks.spawn(handler(call)).await?
-    } else {
-        handler(call).await
+    let handler = route.handler;
+    if matches!(head.method, Method::GET | Method::HEAD) {
+        let response = handler(call).await?;
+        let room = state.read_answers.take(response.body().len())?;
+        return Ok((response, room));
     }
+    let limit = routes::body_bytes_max(pattern, &state.limits);
+    call.body = upload.read(state, limit).await?;
+    // Room for an answer like the body, before the write: once it is done, a 503 would be a lie.
+    let mut room = state
+        .write_answers
+        .take(call.bytes().len() + ENVELOPE_BYTES)?;
+    let response = state.tasks.spawn(handler(call)).await??;
+    state.write_answers.widen(&mut room, response.body().len());
+    Ok((response, room))
 }
 
 fn authenticate(state: &State, headers: &HeaderMap) -> Result<Subject, TokenError> {

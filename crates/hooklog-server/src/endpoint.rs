@@ -6,7 +6,8 @@
 
 use hooklog_signature::Secret;
 use hooklog_storage::{
-    ApplicationId, Endpoint, EventTypeName, NewSubscription, Order, SecretKey, SubscriptionId,
+    ApplicationId, Endpoint, EventTypeName, NewSubscription, Order, SecretKey, Subscription,
+    SubscriptionId,
 };
 use http::StatusCode;
 use url::Url;
@@ -22,7 +23,8 @@ pub(crate) async fn list(call: Call) -> Answer {
     let application = call.application()?.id;
     let scan = {
         let registry = call.state.log.registry();
-        page.take(registry.subscriptions(application, page.range()).cloned())
+        let items = registry.subscriptions(application, page.range()).cloned();
+        page.take(items, |value| weight(value))
     };
     let list = page.list(scan, |value| value.id.to_string());
     reply::json(
@@ -66,10 +68,11 @@ pub(crate) async fn get(call: Call) -> Answer {
     reply::json(StatusCode::OK, &EndpointOut::from(&*call.subscription()?))
 }
 
-/// Replaces (all but the secret), or creates an endpoint of that uid.
+/// Replaces (all but the secret, and a uid that the body lacks), or creates an endpoint of that uid.
 pub(crate) async fn put(call: Call) -> Answer {
     let application = call.application()?.id;
-    let mut new = EndpointIn::parse(&Fields::parse(call.bytes())?)?;
+    let fields = Fields::parse(call.bytes())?;
+    let mut new = EndpointIn::parse(&fields)?;
     match call.subscription() {
         Ok(old) => change(&call, old.id, new.into()).await,
         Err(ApiError::NotFound) => {
@@ -83,7 +86,13 @@ pub(crate) async fn put(call: Call) -> Answer {
                 return Err(Issue::body("uid", "differs from the uid in the path").into());
             }
             new.uid = Some(uid);
-            insert(&call, application, new).await
+            match (insert(&call, application, new).await, call.subscription()) {
+                // Someone else was quicker, and this one comes second.
+                (Err(ApiError::Conflict(_)), Ok(old)) => {
+                    change(&call, old.id, EndpointIn::parse(&fields)?.into()).await
+                }
+                (inserted, _) => inserted,
+            }
         }
         Err(error) => Err(error),
     }
@@ -116,6 +125,13 @@ pub(crate) async fn delete(call: Call) -> Answer {
         .delete_subscription(call.subscription()?.id)
         .await?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// About what an endpoint has in an answer, where its event types come twice.
+fn weight(value: &Subscription) -> usize {
+    let types = value.filter.event_types.iter().flatten();
+    let types: usize = types.map(|name| name.as_str().len() + 3).sum();
+    value.endpoint.url.len() + value.description.len() + 2 * types
 }
 
 fn check_url(call: &Call, url: &Url) -> Result<(), ApiError> {

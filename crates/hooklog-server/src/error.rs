@@ -35,6 +35,8 @@ pub(crate) enum ApiError {
     Conflict(String),
     #[error("body over {limit} bytes")]
     BodyTooLarge { limit: usize },
+    #[error("no byte of the body after {limit:?}")]
+    BodySilent { limit: Duration },
     #[error("body not complete after {limit:?}")]
     BodyTimeout { limit: Duration },
     #[error("the body broke off: {0}")]
@@ -120,6 +122,10 @@ impl ApiError {
             Self::BodyTooLarge { limit } => {
                 let detail = format!("The body is over the limit of {limit} bytes");
                 return (S::PAYLOAD_TOO_LARGE, "payload_too_large", detail);
+            }
+            Self::BodySilent { limit } => {
+                let detail = format!("No byte of the body came in {limit:?}");
+                return (S::REQUEST_TIMEOUT, "request_timeout", detail);
             }
             Self::BodyTimeout { limit } => {
                 let detail = format!("The body was not complete after {limit:?}");

@@ -29,7 +29,11 @@ pub(crate) async fn list(call: Call) -> Answer {
     };
     let scan = {
         let registry = call.state.log.registry();
-        page.take(registry.event_types(organisation).filter(wanted).cloned())
+        let items = registry.event_types(organisation).filter(wanted).cloned();
+        page.take(items, |value| match content {
+            Content::Full => value.schemas.as_ref().map_or(0, String::len),
+            Content::Omitted => 0,
+        })
     };
     let list = page.list(scan, |value| value.name.to_string());
     reply::json(

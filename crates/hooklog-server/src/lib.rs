@@ -21,6 +21,7 @@
 //!
 //! Events are kept for good for now: `payloadRetentionPeriod` takes only its default of 90.
 
+mod answers;
 mod application;
 mod attempt;
 mod body;

@@ -4,6 +4,7 @@
 //! **Next:** `attempt.rs`.
 
 use std::ops::{Bound, Range};
+use std::str::FromStr;
 
 use hooklog_storage::{
     ApplicationId, Channel, EventId, EventLog, EventTypeName, Limit, Offset, Order, ReadError,
@@ -12,7 +13,7 @@ use hooklog_storage::{
 use http::StatusCode;
 
 use crate::error::ApiError;
-use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan};
+use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan, Wanted};
 use crate::query::Query;
 use crate::reply::{self, Answer};
 use crate::request::Call;
@@ -24,7 +25,7 @@ pub(crate) async fn get(call: Call) -> Answer {
     reply::json(StatusCode::OK, &MessageOut::new(&record, content))
 }
 
-/// Newest first.
+/// Newest first; with `after` alone the oldest of them, newest first.
 pub(crate) async fn list(call: Call) -> Answer {
     call.query.refuse(&["tag"])?;
     let page = PageRequest::<EventId>::parse(&call.query, Order::Descending)?;
@@ -32,6 +33,7 @@ pub(crate) async fn list(call: Call) -> Answer {
         Window::parse(&call.query)?,
         EventFilter::parse(&call.query)?,
     );
+    let page = window.first_page(page);
     let (content, application) = (call.content()?, call.application()?.id);
     let request = page;
     let scan = call
@@ -74,7 +76,12 @@ fn find(
         let page = log.read_application(application, range, request.order(), limit)?;
         Ok((page.records, page.rest))
     };
-    page::scan(request.limit, range, read, |record| {
+    let wanted = if filter.takes_all() {
+        Wanted::All
+    } else {
+        Wanted::Some
+    };
+    page::scan(request.limit, wanted, range, read, |record| {
         Ok(filter.matches(record))
     })
 }
@@ -107,6 +114,14 @@ impl Window {
             after: query.time("after")?,
             before: query.time("before")?,
         })
+    }
+
+    /// A window with no upper end is looked at from its lower end on.
+    pub(crate) fn first_page<K: FromStr + Clone>(self, page: PageRequest<K>) -> PageRequest<K> {
+        match (self.after, self.before) {
+            (Some(_), None) => page.at_oldest(),
+            (None, _) | (Some(_), Some(_)) => page,
+        }
     }
 }
 

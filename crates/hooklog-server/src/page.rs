@@ -18,7 +18,11 @@ const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: u16 = 250;
 /// Items one request looks at: about 1 s of decompressing when none is cached.
 const SCAN_ITEMS_MAX: usize = 5_000;
-/// Bytes of payloads in one answer, after which the page ends: four of the largest events.
+/// Fewest items to read at a time when a filter drops some: finding a block of them costs as much as
+/// unpacking it, so one by one would cost a hundred times as much.
+const ROUND_ITEMS: usize = 128;
+/// Most bytes of payloads in one answer (a single larger item comes alone): four of the largest
+/// events. The page ends before it.
 pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// Where a page starts.
@@ -30,6 +34,8 @@ enum Start<K> {
     After(K),
     /// In front of the item (`iterator=-id`): the page that ends before it.
     Before(K),
+    /// At the lower end of the range: the page of the oldest items.
+    Oldest,
 }
 
 /// Which page of a list is asked for.
@@ -80,19 +86,37 @@ impl<K: FromStr + Clone> PageRequest<K> {
         Self::parse(query, order)
     }
 
+    /// The first page of a list, newest first, that has a lower end and no upper one: it has the
+    /// oldest items, and `prevIterator` leads to the newer ones. So one that asks for what came since
+    /// a time, again and again, misses nothing however much came.
+    pub(crate) fn at_oldest(self) -> Self {
+        match self.start {
+            Start::First => Self {
+                start: Start::Oldest,
+                ..self
+            },
+            Start::After(_) | Start::Before(_) | Start::Oldest => self,
+        }
+    }
+
     /// In which order to look for items: against the list's order when going back.
     pub(crate) fn order(&self) -> Order {
         match (self.order, &self.start) {
+            (_, Start::Oldest) | (Order::Descending, Start::Before(_)) => Order::Ascending,
             (order, Start::First | Start::After(_)) => order,
             (Order::Ascending, Start::Before(_)) => Order::Descending,
-            (Order::Descending, Start::Before(_)) => Order::Ascending,
         }
+    }
+
+    /// Whether the items are found in the order opposite to the list's.
+    fn is_back(&self) -> bool {
+        self.order() != self.order
     }
 
     /// Between which keys the items are.
     pub(crate) fn range(&self) -> (Bound<K>, Bound<K>) {
         let id = match &self.start {
-            Start::First => return (Bound::Unbounded, Bound::Unbounded),
+            Start::First | Start::Oldest => return (Bound::Unbounded, Bound::Unbounded),
             Start::After(id) | Start::Before(id) => id.clone(),
         };
         match self.order() {
@@ -101,15 +125,26 @@ impl<K: FromStr + Clone> PageRequest<K> {
         }
     }
 
-    /// The items of a list that is all in memory, given ascending between [`range`](Self::range).
-    pub(crate) fn take<T>(&self, items: impl DoubleEndedIterator<Item = T>) -> Scan<T, K> {
+    /// The items of a list that is all in memory, given ascending between [`range`](Self::range);
+    /// `weigh` says how many bytes one has in the answer.
+    pub(crate) fn take<T>(
+        &self,
+        items: impl DoubleEndedIterator<Item = T>,
+        weigh: impl Fn(&T) -> usize,
+    ) -> Scan<T, K> {
         let count = self.limit + 1;
         let mut found: Vec<T> = match self.order() {
             Order::Ascending => items.take(count).collect(),
             Order::Descending => items.rev().take(count).collect(),
         };
-        let more = found.len() > self.limit;
-        found.truncate(self.limit);
+        let mut bytes = 0;
+        let fits = found.iter().take_while(|item| {
+            bytes += weigh(item);
+            bytes <= PAGE_BYTES_MAX
+        });
+        let fits = fits.count().clamp(1, self.limit);
+        let more = found.len() > fits;
+        found.truncate(fits);
         Scan {
             found,
             reached: None,
@@ -129,7 +164,7 @@ impl<K: FromStr + Clone> PageRequest<K> {
         } = scan;
         // Where a scan that was cut short goes on.
         let reached = reached.filter(|_| more).map(|key| key.to_string());
-        let back = matches!(self.start, Start::Before(_));
+        let back = self.is_back();
         if back {
             items.reverse();
         }
@@ -193,19 +228,32 @@ impl Item for Attempt {
     }
 }
 
+/// Whether a list wants all items or some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    All,
+    Some,
+}
+
 /// Looks through `range` for `limit` items that `keep` keeps. `read` returns some items of a range,
 /// at most as many as it is told, and what is left of the range.
 pub(crate) fn scan<T: Item, P: PartialOrd + Clone, E>(
     limit: usize,
+    wanted: Wanted,
     mut range: Range<P>,
     mut read: impl FnMut(Range<P>, usize) -> Result<(Vec<T>, Range<P>), E>,
     mut keep: impl FnMut(&T) -> Result<bool, E>,
 ) -> Result<Scan<T, T::Key>, E> {
     let mut found: Vec<T> = Vec::new();
     let (mut looked, mut bytes, mut reached) = (0, 0, None);
-    while !range.is_empty() && looked < SCAN_ITEMS_MAX && bytes < PAGE_BYTES_MAX {
+    while !range.is_empty() && looked < SCAN_ITEMS_MAX {
         // One more than fits tells whether this page is the last.
-        let (items, rest) = read(range, limit + 1 - found.len())?;
+        let room = limit + 1 - found.len();
+        let round = match wanted {
+            Wanted::All => room,
+            Wanted::Some => room.max(ROUND_ITEMS).min(SCAN_ITEMS_MAX - looked),
+        };
+        let (items, rest) = read(range, round)?;
         range = rest;
         if items.is_empty() {
             return Ok(Scan {
@@ -218,7 +266,8 @@ pub(crate) fn scan<T: Item, P: PartialOrd + Clone, E>(
             looked += 1;
             let key = item.key();
             if keep(&item)? {
-                if found.len() == limit {
+                let is_over = !found.is_empty() && bytes + item.bytes() > PAGE_BYTES_MAX;
+                if found.len() == limit || is_over {
                     return Ok(Scan {
                         found,
                         reached,

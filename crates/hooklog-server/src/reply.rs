@@ -5,14 +5,12 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Body as _;
 use serde::Serialize;
 
 use crate::error::ApiError;
 
 /// An answer.
-pub(crate) type Response = http::Response<Full<Bytes>>;
+pub(crate) type Response = http::Response<Bytes>;
 
 /// What a handler returns.
 pub(crate) type Answer = Result<Response, ApiError>;
@@ -22,7 +20,7 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 
 /// `value` as JSON.
 pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Answer {
-    let mut response = http::Response::new(Full::new(serde_json::to_vec(value)?.into()));
+    let mut response = http::Response::new(Bytes::from(serde_json::to_vec(value)?));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     Ok(response)
@@ -66,15 +64,11 @@ pub(crate) fn allow_any_origin(response: &mut Response) {
 
 /// The same answer without its body, for HEAD; the length stays that of the body.
 pub(crate) fn without_body(mut response: Response) -> Response {
-    if let Some(length) = response
-        .body()
-        .size_hint()
-        .exact()
-        .filter(|length| *length > 0)
-    {
+    let length = response.body().len();
+    if length > 0 {
         response
             .headers_mut()
             .insert(header::CONTENT_LENGTH, length.into());
     }
-    response.map(|_| Full::default())
+    response.map(|_| Bytes::new())
 }

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use http::Method;
 use matchit::Router;
 
+use crate::config::Limits;
 use crate::error::ApiError;
 use crate::reply::Answer;
 use crate::request::Call;
@@ -141,6 +142,14 @@ fn patterns() -> impl Iterator<Item = (String, (&'static str, &'static [Route]))
             .iter()
             .map(|&(path, routes)| (path.to_owned(), (path, routes))),
     )
+}
+
+/// Most bytes of a body on the route of `pattern`: only messages are large.
+pub(crate) fn body_bytes_max(pattern: &str, limits: &Limits) -> usize {
+    match pattern {
+        "/app/{app}/msg" => limits.body_bytes_max,
+        _ => limits.small_body_bytes_max.min(limits.body_bytes_max),
+    }
 }
 
 /// What a path and a method lead to: the pattern, the route, the named parts of the path.

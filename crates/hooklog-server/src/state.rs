@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** reads of the log that may touch the disk run on blocking threads, at most
 //! `reads_max` at once; the slot is held by the read itself, not by the request that asked, so
-//! clients that hang up cannot pile up reads. Tasks are tracked, so shutdown waits.
+//! clients that hang up cannot pile up reads. A request waits for a slot for `read_wait_timeout` at
+//! most. Tasks are tracked, so shutdown waits.
 //! **Next:** `dispatch.rs`.
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use hooklog_storage::{EventLog, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use crate::answers::Pool;
 use crate::config::{Config, Limits, UrlPolicy};
 use crate::error::ApiError;
 use crate::token::TokenKey;
@@ -25,6 +27,11 @@ pub(crate) struct State {
     pub(crate) url_policy: UrlPolicy,
     /// Bytes of request bodies that may still be taken in.
     pub(crate) body_bytes: Arc<Semaphore>,
+    /// Bytes of answers to reads that may still be held.
+    pub(crate) read_answers: Pool,
+    /// The same for answers to writes, apart from them: readers who do not take their answers must
+    /// not stop those who publish.
+    pub(crate) write_answers: Pool,
     /// Requests that run in tasks of their own.
     pub(crate) tasks: TaskTracker,
     reads: Arc<Semaphore>,
@@ -39,6 +46,8 @@ impl State {
             limits,
             url_policy: config.url_policy,
             body_bytes: permits(limits.body_bytes_in_flight_max),
+            read_answers: Pool::new(limits.answer_bytes_in_flight_max),
+            write_answers: Pool::new(limits.answer_bytes_in_flight_max),
             tasks: TaskTracker::new(),
             reads: permits(limits.reads_max),
         }
@@ -53,7 +62,10 @@ impl State {
         T: Send + 'static,
         E: Into<ApiError> + Send + 'static,
     {
-        let slot = Arc::clone(&self.reads).acquire_owned().await;
+        let slot = Arc::clone(&self.reads).acquire_owned();
+        let slot = tokio::time::timeout(self.limits.read_wait_timeout, slot)
+            .await
+            .map_err(|_| ApiError::Busy("too many reads at once".to_owned()))?;
         let log = self.log.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _slot = slot;
@@ -74,4 +86,47 @@ fn permits(count: usize) -> Arc<Semaphore> {
 )]
 pub(crate) fn now() -> Timestamp {
     SystemTime::now().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_waits_for_its_turn_but_not_for_ever() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut settings = hooklog_storage::Config::new(directory.path().join("data"));
+        settings.journal_segment_bytes = 8 << 20;
+        let config = Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            token_key: TokenKey::new("the secret of the tests").expect("long enough"),
+            limits: Limits {
+                reads_max: 1,
+                read_wait_timeout: Duration::from_millis(50),
+                ..Limits::default()
+            },
+            url_policy: UrlPolicy::allow_all(),
+        };
+        let log = EventLog::open(settings).expect("opens");
+        let state = State::new(log, config);
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = tokio::sync::oneshot::channel::<()>();
+        let first = state.read(move |_| {
+            begun.send(()).expect("is awaited");
+            ends.blocking_recv().expect("is told");
+            Ok::<_, ApiError>(())
+        });
+        let second = async {
+            begins.await.expect("begins");
+            let refused = state.read(|_| Ok::<_, ApiError>(())).await;
+            assert!(matches!(refused, Err(ApiError::Busy(_))));
+            end.send(()).expect("still reads");
+        };
+        let (first, ()) = tokio::join!(first, second);
+        first.expect("is read");
+        state.read(|_| Ok::<_, ApiError>(())).await.expect("free");
+    }
 }

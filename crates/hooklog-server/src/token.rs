@@ -1,7 +1,7 @@
 //! Bearer tokens: who a request speaks for.
 //!
-//! **Invariant:** only HS256 is accepted, whatever a token's header says; a token without an expiry
-//! or with claims that do not parse is refused. No clock is read here.
+//! **Invariant:** only HS256 is accepted, whatever a token's header says; a token without an expiry,
+//! with critical extensions or with claims that do not parse is refused. No clock is read here.
 //! **Next:** `token/hs256.rs`, the signature; `request.rs`, which asks.
 
 use std::fmt;
@@ -167,9 +167,13 @@ pub fn verify(key: &TokenKey, token: &str, now: Timestamp) -> Result<Subject, To
     let mut validation = Validation::new(Algorithm::HS256);
     (validation.validate_exp, validation.validate_aud) = (false, false);
     let key = DecodingKey::from_secret(&key.0);
-    let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
-        .map_err(|_| TokenError::Signature)?
-        .claims;
+    let decoded = jsonwebtoken::decode::<Claims>(token, &key, &validation)
+        .map_err(|_| TokenError::Signature)?;
+    // Its extensions must be understood (RFC 7515 §4.1.11), and we know of none.
+    if decoded.header.crit.is_some() {
+        return Err(TokenError::Signature);
+    }
+    let claims = decoded.claims;
     if claims.exp.saturating_add(LEEWAY_SECS) <= now.as_secs() {
         return Err(TokenError::Expired);
     }

@@ -168,6 +168,12 @@ impl<T> Patch<T> {
     }
 }
 
+/// What a PUT does to the uid: it may be the name it came by, so one that the body lacks is kept, or
+/// the same PUT again would create again. PATCH can take it away.
+fn kept_unless_given<T>(uid: Option<T>) -> Patch<Option<T>> {
+    uid.map_or(Patch::Keep, |uid| Patch::Set(Some(uid)))
+}
+
 /// Serializes as text.
 fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)

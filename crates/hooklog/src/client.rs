@@ -1,8 +1,9 @@
 //! A small client of the HTTP API, for the commands that talk to a running server.
 //!
 //! **Invariant:** every call ends: by an answer, a deadline, or after a bounded number of tries;
-//! what is read of an answer is bounded. Only answers that say "later" (429, 503) are tried again,
-//! so a retry never publishes twice.
+//! what is read of an answer is bounded. Only answers by which the server says that it did nothing
+//! and will later (429, and 503 if it is marked as busy) are tried again, so a retry never publishes
+//! twice: any other 503 may come after the event was taken.
 //! **Next:** `token.rs`, the smallest command that uses it.
 
 use std::time::Duration;
@@ -43,9 +44,13 @@ pub(crate) enum CallError {
     /// The connection broke or the deadline passed; the call may have taken effect.
     #[error("no answer from the server: {reason}")]
     NoAnswer { reason: String },
-    /// The server refused.
+    /// The server refused; `later` if it asked to be asked again.
     #[error("{status}: {detail}")]
-    Refused { status: StatusCode, detail: String },
+    Refused {
+        status: StatusCode,
+        detail: String,
+        later: bool,
+    },
 }
 
 impl CallError {
@@ -54,12 +59,16 @@ impl CallError {
         match self {
             Self::Unreachable { .. } => true,
             Self::NoAnswer { .. } => false,
-            Self::Refused { status, .. } => [
-                StatusCode::UNAUTHORIZED,
-                StatusCode::FORBIDDEN,
-                StatusCode::NOT_FOUND,
-            ]
-            .contains(status),
+            Self::Refused { status, later, .. } => {
+                let finals = [
+                    StatusCode::UNAUTHORIZED,
+                    StatusCode::FORBIDDEN,
+                    StatusCode::NOT_FOUND,
+                    // A server that has stopped taking events.
+                    StatusCode::SERVICE_UNAVAILABLE,
+                ];
+                !later && finals.contains(status)
+            }
         }
     }
 }
@@ -132,14 +141,12 @@ impl Client {
             if status.is_success() {
                 return Ok(answer);
             }
-            let later = [
-                StatusCode::SERVICE_UNAVAILABLE,
-                StatusCode::TOO_MANY_REQUESTS,
-            ];
-            if !later.contains(&status) || tries == TRIES_MAX {
+            let later = is_later(status, &headers, &answer);
+            if !later || tries == TRIES_MAX {
                 return Err(CallError::Refused {
                     status,
                     detail: detail(&answer),
+                    later,
                 });
             }
             tries += 1;
@@ -192,6 +199,22 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Whether an answer says that nothing was done and the same call will do later.
+fn is_later(status: StatusCode, headers: &HeaderMap, answer: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Coded {
+        code: String,
+    }
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.contains_key(RETRY_AFTER)
+                || serde_json::from_slice(answer).is_ok_and(|Coded { code }| code == "busy")
+        }
+        _ => false,
+    }
+}
+
 fn retry_after(headers: &HeaderMap) -> Duration {
     headers
         .get(RETRY_AFTER)
@@ -236,48 +259,4 @@ fn detail(answer: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_detail_of_every_error_shape_is_one_line() {
-        let cases = [
-            (
-                r#"{"code":"not_found","detail":"Entity not found"}"#,
-                "Entity not found",
-            ),
-            (
-                r#"{"detail":[{"loc":["body","eventType"],"msg":"is missing","type":"value_error"},
-                    {"loc":["body","channels",0],"msg":"is empty","type":"value_error"}]}"#,
-                "body.eventType: is missing; body.channels.0: is empty",
-            ),
-            ("<h1>\nBad Gateway</h1>", "<h1> Bad Gateway</h1>"),
-            ("", ""),
-        ];
-        for (answer, expected) in cases {
-            assert_eq!(detail(answer.as_bytes()), expected);
-        }
-    }
-
-    #[test]
-    fn waits_are_obeyed_within_a_bound() {
-        let cases = [
-            (None, 1),
-            (Some("0"), 0),
-            (Some("7"), 7),
-            (Some("86400"), 30),
-            (Some("x"), 1),
-        ];
-        for (value, seconds) in cases {
-            let mut headers = HeaderMap::new();
-            if let Some(value) = value {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
-            }
-            assert_eq!(
-                retry_after(&headers),
-                Duration::from_secs(seconds),
-                "{value:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -3,25 +3,32 @@
 //!
 //! **Invariant:** one option is one key with one name everywhere: flag `--data-dir`, variable
 //! `HOOKLOG_DATA_DIR`, TOML key `data_dir` (the options of `receive` carry its name, because
-//! `listen` is the server's). A key that nobody knows is an error, not a silence.
+//! `listen` is the server's). A key that nobody knows is an error, not a silence. No error shows the
+//! value of a secret, or a line of the file, which may hold one.
 //! **Next:** `units.rs`, durations and sizes as text.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
+use figment::error::{Actual, Kind};
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
 use crate::units::{ByteSize, HumanDuration};
 
 /// What environment variables start with.
 const PREFIX: &str = "HOOKLOG_";
+/// Keys whose values are not for terminals and logs.
+const SECRETS: [&str; 3] = ["jwt_secret", "token", "receive_secret"];
 
 /// All settings of all commands. No `Debug`: some are secrets.
 #[derive(Clone, Serialize, Deserialize)]
@@ -56,6 +63,7 @@ pub(crate) struct Settings {
 
     // receive
     pub(crate) receive_listen: SocketAddr,
+    #[serde(deserialize_with = "one_or_more")]
     pub(crate) receive_secret: Vec<String>,
     pub(crate) receive_status: u16,
     pub(crate) receive_output: Option<PathBuf>,
@@ -117,24 +125,65 @@ impl Settings {
             .unwrap_or_default();
         let mut figment = Figment::from(Serialized::defaults(&defaults));
         if let Some(path) = file {
-            figment = figment.merge(Toml::file_exact(path));
+            figment = figment.merge(Layer::file(path)?);
         }
         figment = figment.merge(Layer::environment(&defaults, environment));
         for values in flags {
             figment = figment.merge(Layer {
-                name: "the command line",
+                origin: Origin::CommandLine,
                 values,
             });
         }
-        // The error of figment names key and source; it may have several lines.
-        figment.extract().map_err(|error| {
-            // Keys of the file come with the name of figment's profile, which users never see.
-            let text = error
-                .to_string()
-                .replace("for key \"default.", "for key \"");
-            anyhow::anyhow!("invalid configuration: {text}")
+        figment.extract().map_err(|errors| {
+            // Each names key and source.
+            let texts: Vec<_> = errors
+                .into_iter()
+                .map(|error| hide_secret(error).to_string())
+                .collect();
+            anyhow::anyhow!("invalid configuration: {}", texts.join("\n"))
         })
     }
+}
+
+/// The error without the value, if that is a secret or part of one.
+fn hide_secret(mut error: figment::Error) -> figment::Error {
+    let key = error.path.first().map(String::as_str);
+    if key.is_some_and(|key| SECRETS.contains(&key)) {
+        error.kind = match error.kind {
+            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
+                Kind::InvalidType(Actual::Other("what is not shown".to_owned()), expected)
+            }
+            _ => Kind::Message("invalid value, not shown".to_owned()),
+        };
+    }
+    error
+}
+
+/// A list of texts, or one text alone.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Texts;
+
+    impl<'de> Visitor<'de> for Texts {
+        type Value = Vec<String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a string or a list of strings")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(vec![text.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(text) = texts.next_element()? {
+                all.push(text);
+            }
+            Ok(all)
+        }
+    }
+
+    deserializer.deserialize_any(Texts)
 }
 
 /// The flags that were given, as a layer over the others.
@@ -144,11 +193,39 @@ pub(crate) fn given(flags: &impl Serialize) -> anyhow::Result<Dict> {
 
 /// A layer whose errors name where it comes from.
 struct Layer {
-    name: &'static str,
+    origin: Origin,
     values: Dict,
 }
 
+#[derive(Clone)]
+enum Origin {
+    File(PathBuf),
+    Environment,
+    CommandLine,
+}
+
 impl Layer {
+    /// What the TOML file holds. Read once: it may be a pipe.
+    fn file(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        // The parser's own text shows the line, and with it perhaps a secret.
+        let values = Toml::from_str(&text).map_err(|error| {
+            let place = error.span().map_or_else(String::new, |span| {
+                let (line, column) = place(&text, span.start);
+                format!(" at line {line}, column {column}")
+            });
+            anyhow::anyhow!(
+                "invalid configuration: no TOML{place} of {}",
+                path.display()
+            )
+        })?;
+        Ok(Self {
+            origin: Origin::File(path.to_owned()),
+            values,
+        })
+    }
+
     /// The variables that name a known key. Others are left alone: orchestrators set variables
     /// with the name of a service in front (`HOOKLOG_PORT`, `HOOKLOG_SERVICE_HOST`).
     fn environment(defaults: &Dict, variables: impl IntoIterator<Item = (String, String)>) -> Self {
@@ -161,10 +238,18 @@ impl Layer {
             })
             .collect();
         Self {
-            name: "the environment",
+            origin: Origin::Environment,
             values,
         }
     }
+}
+
+/// Line and column of a byte, both from 1.
+fn place(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let last = before.rsplit('\n').next().unwrap_or_default();
+    (line, last.chars().count() + 1)
 }
 
 /// The variable of a key.
@@ -194,13 +279,18 @@ fn typed(text: &str, default: &Value) -> Value {
 
 impl Provider for Layer {
     fn metadata(&self) -> Metadata {
-        let environment = self.name == "the environment";
-        Metadata::named(self.name).interpolater(move |_, keys| {
+        let metadata = match &self.origin {
+            Origin::File(path) => Metadata::from("TOML file", path.as_path()),
+            Origin::Environment => Metadata::named("the environment"),
+            Origin::CommandLine => Metadata::named("the command line"),
+        };
+        let origin = self.origin.clone();
+        metadata.interpolater(move |_, keys| {
             let key = keys.join(".");
-            if environment {
-                variable(&key)
-            } else {
-                format!("--{}", key.replace('_', "-"))
+            match origin {
+                Origin::File(_) => key,
+                Origin::Environment => variable(&key),
+                Origin::CommandLine => format!("--{}", key.replace('_', "-")),
             }
         })
     }

@@ -28,7 +28,7 @@ use crate::config::Settings;
 use crate::output;
 use crate::signals::Signals;
 
-use self::webhook::Receiver;
+use self::webhook::{BUFFERED_BYTES_MAX, Receiver};
 use self::writer::Writer;
 
 /// Most connections at once: a dispatcher keeps a few dozen to one host.
@@ -63,8 +63,8 @@ pub(crate) struct Flags {
 }
 
 const HELP: &str = "\
-Verified webhooks are answered 204, others 401. A line reads: time, verified or UNVERIFIED and why,
-id, bytes, the start of the body.
+Verified webhooks are answered 204, others 401, bodies above 16 MiB 413. A line reads: time, verified
+or UNVERIFIED and why, id, bytes, the start of the body.
 
 Examples:
   hooklog receive --secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
@@ -98,6 +98,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             secrets,
             status,
             lines,
+            room: Arc::new(Semaphore::new(BUFFERED_BYTES_MAX)),
         });
         tokio::select! {
             _ = signals.next() => {}

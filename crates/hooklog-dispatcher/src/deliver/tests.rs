@@ -7,15 +7,16 @@ use std::net::SocketAddr;
 use names::Names;
 
 use super::*;
-use crate::client::SystemResolver;
+use crate::resolve::{Resolving, SystemResolver};
 use crate::testing::sink::{Reply, Sink};
 use crate::testing::{record_of, subscription};
 
 /// A resolver whose answers are listed; each name's answers are given in turn.
 mod names {
     use std::future::ready;
-    use std::pin::Pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hooklog_storage::ApplicationId;
 
     use super::*;
 
@@ -26,11 +27,9 @@ mod names {
     }
 
     impl Resolve for Names {
-        fn resolve(
-            &self,
-            host: String,
-            _: u16,
-        ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> {
+        fn resolve(&self, application: ApplicationId, host: String, _: u16) -> Resolving {
+            // That of the record: whose places among the lookups are taken.
+            assert_eq!(application, crate::testing::application(0));
             let turn = self.asked.fetch_add(1, Ordering::Relaxed);
             let answers = self.answers.get(host.as_str());
             let answer = answers
@@ -53,7 +52,7 @@ fn config() -> Config {
 }
 
 fn deliver(config: &Config) -> Deliver {
-    Deliver::new(config, Arc::new(SystemResolver))
+    Deliver::new(config, Arc::new(SystemResolver::new()))
 }
 
 fn endpoint(url: impl Into<String>) -> Endpoint {
@@ -200,7 +199,7 @@ async fn what_cannot_be_reached_says_why() {
     let cases = [
         (
             format!("http://{address}/"),
-            format!("no answer: cannot connect to {address}: "),
+            "no answer: cannot connect to 127.0.0.1: ".to_owned(),
         ),
         (
             "https://[::1]/".to_owned(),
@@ -239,6 +238,12 @@ async fn names_are_checked_by_every_address_at_every_connection() {
     let sink = Sink::start(|_, _| Reply::Status(200, "")).await;
     let (good, bad) = (sink.address, "10.0.0.1:80".parse().unwrap());
     let port = good.port();
+    // Allowed, but nobody listens there.
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let names = Names {
         answers: BTreeMap::from([
             ("good.test", vec![vec![good]]),
@@ -248,6 +253,7 @@ async fn names_are_checked_by_every_address_at_every_connection() {
                 vec![vec!["[::ffff:169.254.169.254]:80".parse().unwrap()]],
             ),
             ("none.test", vec![vec![]]),
+            ("closed.test", vec![vec![closed]]),
         ]),
         ..Names::default()
     };
@@ -257,14 +263,20 @@ async fn names_are_checked_by_every_address_at_every_connection() {
         (
             "mixed.test",
             None,
-            "refused to connect to mixed.test: the address 10.0.0.1 is not public",
+            "refused to connect to mixed.test: its address is not public; the server must run with \
+             --allow-network",
         ),
         (
             "mapped.test",
             None,
-            "the address 169.254.169.254 is not public (metadata of a cloud)",
+            "refused to connect to mapped.test: its address is not public",
         ),
         ("none.test", None, "none.test has no address"),
+        (
+            "closed.test",
+            None,
+            "no answer: cannot connect to closed.test: ",
+        ),
         (
             "unknown.test",
             None,
@@ -279,7 +291,17 @@ async fn names_are_checked_by_every_address_at_every_connection() {
             "{host}: {}",
             answer.response
         );
+        // Where inner names point to is not for tenants to learn.
+        for secret in ["10.0.0", "169.254", "127.0.0", "private", "metadata"] {
+            assert!(!answer.response.contains(secret), "{}", answer.response);
+        }
     }
+    // The resolver is told for whom it works behind TLS as well.
+    let answer = attempt(&deliver, "https://unknown.test/").await;
+    assert_eq!(
+        answer.response,
+        "no answer: cannot resolve unknown.test: no such name"
+    );
     assert_eq!(sink.received().len(), 1);
 }
 
@@ -305,7 +327,9 @@ async fn a_name_that_is_bound_anew_is_checked_anew() {
     );
     let answer = attempt(&deliver, url).await;
     assert!(
-        answer.response.contains("192.168.0.1 is not public"),
+        answer
+            .response
+            .contains("turns.test: its address is not public"),
         "{}",
         answer.response
     );

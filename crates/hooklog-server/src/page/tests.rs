@@ -35,6 +35,11 @@ fn page(request: &PageRequest<u32>, count: u32, divisor: u32) -> List<u32> {
         _ => {}
     }
     let order = request.order();
+    let wanted = if divisor == 1 {
+        Wanted::All
+    } else {
+        Wanted::Some
+    };
     let read = |range: Range<u32>, items: usize| {
         let mut items = u32::try_from(items).expect("small");
         items = items.min(range.end - range.start);
@@ -55,7 +60,7 @@ fn page(request: &PageRequest<u32>, count: u32, divisor: u32) -> List<u32> {
             }
         })
     };
-    let Ok(scan) = scan(request.limit, range, read, |number| {
+    let Ok(scan) = scan(request.limit, wanted, range, read, |number| {
         Ok(number.0 % divisor == 0)
     });
     request
@@ -155,4 +160,56 @@ fn limits_are_checked() {
     }
     assert_eq!(request("limit=250", Order::Ascending).limit, 250);
     assert_eq!(request("", Order::Ascending).limit, 50);
+}
+
+#[test]
+fn a_rare_match_is_looked_for_in_large_rounds() {
+    let (mut rounds, mut read_items) = (0, 0);
+    let read = |range: Range<u32>, items: usize| {
+        rounds += 1;
+        let end = range
+            .end
+            .min(range.start + u32::try_from(items).expect("small"));
+        read_items += end - range.start;
+        let found: Vec<_> = (range.start..end).map(Number).collect();
+        Ok::<_, Infallible>((found, end..range.end))
+    };
+    let Ok(scan) = scan(1, Wanted::Some, 0..1_000_000, read, |number| {
+        Ok(number.0 == 4_000)
+    });
+    assert_eq!(scan.found, [Number(4_000)]);
+    assert_eq!(usize::try_from(read_items), Ok(SCAN_ITEMS_MAX));
+    assert_eq!(rounds, SCAN_ITEMS_MAX.div_ceil(ROUND_ITEMS));
+    assert_eq!(scan.reached, Some(4_999));
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Heavy(u32);
+
+impl Item for Heavy {
+    type Key = u32;
+
+    fn key(&self) -> u32 {
+        self.0
+    }
+
+    fn bytes(&self) -> usize {
+        PAGE_BYTES_MAX / 2 - 1
+    }
+}
+
+#[test]
+fn a_page_ends_before_it_is_too_large() {
+    let read = |range: Range<u32>, _: usize| {
+        let found: Vec<_> = range.clone().map(Heavy).collect();
+        Ok::<_, Infallible>((found, range.end..range.end))
+    };
+    let Ok(scan) = scan(50, Wanted::All, 0..9, read, |_| Ok(true));
+    assert_eq!(scan.found, [Heavy(0), Heavy(1)]);
+    assert_eq!((scan.reached, scan.more), (Some(1), true));
+    let all = request("", Order::Ascending);
+    let scan = all.take(0..9, |_| PAGE_BYTES_MAX / 3);
+    assert_eq!((scan.found, scan.more), (vec![0, 1, 2], true));
+    let scan = all.take(0..2, |_| PAGE_BYTES_MAX + 1);
+    assert_eq!((scan.found, scan.more), (vec![0], true));
 }

@@ -9,7 +9,9 @@ mod access;
 mod attempts;
 mod end_to_end;
 mod harness;
+mod since;
 mod slow_clients;
+mod slow_readers;
 mod stopping;
 
 #[test]

@@ -106,6 +106,15 @@ fn forged_tokens_do_not_verify() {
             Err(TokenError::Signature),
         ),
         (
+            "a critical extension",
+            forge(
+                SECRET,
+                r#"{"alg":"HS256","crit":["b64"],"b64":true}"#,
+                &claims,
+            ),
+            Err(TokenError::Signature),
+        ),
+        (
             "wrong key",
             forge("wrong", HS256, &claims),
             Err(TokenError::Signature),

@@ -9,7 +9,7 @@ use hooklog_storage::{Application, ApplicationId, Timestamp, Uid};
 use serde::Serialize;
 
 use super::fields::{Fields, required};
-use super::{Issue, Patch, text, time};
+use super::{Issue, Patch, kept_unless_given, text, time};
 
 /// Longest name, as of other servers' database columns.
 const NAME_BYTES_MAX: usize = 1024;
@@ -68,7 +68,7 @@ impl From<ApplicationIn> for ApplicationPatch {
     fn from(new: ApplicationIn) -> Self {
         Self {
             name: Patch::Set(new.name),
-            uid: Patch::Set(new.uid),
+            uid: kept_unless_given(new.uid),
             metadata: Patch::Set(new.metadata),
         }
     }

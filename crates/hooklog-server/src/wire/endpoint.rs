@@ -14,7 +14,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::fields::{Fields, required};
-use super::{Issue, Patch, text, time};
+use super::{Issue, Patch, kept_unless_given, text, time};
 
 /// Longest URL: twice what browsers and proxies commonly take.
 const URL_BYTES_MAX: usize = 4096;
@@ -116,7 +116,7 @@ impl From<EndpointIn> for EndpointPatch {
             url: Patch::Set(new.url),
             event_types: Patch::Set(new.filter.event_types),
             description: Patch::Set(new.description),
-            uid: Patch::Set(new.uid),
+            uid: kept_unless_given(new.uid),
             state: Patch::Set(new.state),
             channels: Patch::Set(new.filter.channels),
             metadata: Patch::Set(new.metadata),

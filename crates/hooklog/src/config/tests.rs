@@ -125,3 +125,50 @@ fn mistakes_are_errors_that_name_the_key_and_where_it_is() {
     let absent = format!("{:#}", absent.map(|_| ()).unwrap_err());
     assert!(absent.contains("no/such.toml"), "{absent}");
 }
+
+#[test]
+fn no_error_shows_a_secret() {
+    const DIGITS: &str = "1234567890123456789";
+    let cases = [
+        (format!("jwt_secret = {DIGITS}"), "for key \"jwt_secret\""),
+        (format!("token = {DIGITS}"), "for key \"token\""),
+        (format!("token = ['{DIGITS}']"), "for key \"token\""),
+        (
+            format!("receive_secret = {DIGITS}"),
+            "expected a string or a list of strings for key \"receive_secret\"",
+        ),
+        (
+            format!("receive_secret = ['a', {DIGITS}]"),
+            "expected a string for key \"receive_secret.1\"",
+        ),
+        (
+            format!("log = 'info'\njwt_secret = \"{DIGITS}\nlisten = '127.0.0.1:1'"),
+            "no TOML at line 2, column ",
+        ),
+        (
+            format!("jwt_secret = {DIGITS}x"),
+            "no TOML at line 1, column ",
+        ),
+        (
+            format!("jwt_secret = '{DIGITS}'\njwt_secret = '{DIGITS}'"),
+            "no TOML at line 2, column 1 of ",
+        ),
+    ];
+    for (toml, expected) in cases {
+        let error = error(&toml, &[]);
+        assert!(error.starts_with("invalid configuration: "), "{error}");
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains(".toml"), "{error}");
+        assert!(!error.contains("12345"), "{error}");
+    }
+    assert_eq!(place("ä = 1\nöö x", 11), (2, 3));
+}
+
+#[test]
+fn one_secret_needs_no_list() {
+    let file = "receive_secret = 'whsec_1'";
+    let settings = load(file, &[], &json!({})).unwrap();
+    assert_eq!(settings.receive_secret, ["whsec_1"]);
+    let settings = load(file, &[], &json!({ "receive_secret": ["a", "b"] })).unwrap();
+    assert_eq!(settings.receive_secret, ["a", "b"]);
+}

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
 /// Most lines that wait for a slow terminal; beyond it the answers to senders wait.
@@ -23,6 +23,8 @@ pub(super) struct Line {
     pub(super) id: String,
     pub(super) verified: bool,
     pub(super) body: Bytes,
+    /// The room that the body takes, until the line is written.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 /// The output file's line.
@@ -75,6 +77,7 @@ fn write(mut lines: mpsc::Receiver<Line>, file: Option<File>) -> io::Result<()> 
                 serde_json::to_writer(&mut *file, &received)?;
                 file.write_all(b"\n")?;
             }
+            drop((line.body, line.room));
             next = lines.try_recv().ok();
         }
         stdout.flush()?;

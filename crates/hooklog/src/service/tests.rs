@@ -10,8 +10,9 @@ fn config(directory: &std::path::Path) -> Config {
     config
 }
 
-/// Starts as soon as the directory is free: a clone of the log in a task that is just being dropped
-/// holds sled's own lock a moment longer than the stop of the service takes.
+/// Starts as soon as the directory is free. A stop closes the log, but its `LOCK` is held until the
+/// last clone of the log is dropped, and one in a connection's task that is just being dropped may
+/// outlive the stop by a moment; until then a start is refused.
 async fn restart(directory: &std::path::Path) -> Service {
     let starting = async {
         loop {

@@ -118,3 +118,52 @@ async fn one_attempt_and_one_more() {
     assert_eq!(server.call("POST", &resend, "").await.is(202).text, "{}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attempts_in_a_window() {
+    let server = Harness::start().await;
+    application(&server, "a").await;
+    let body = r#"{"url":"http://a/"}"#;
+    let all = format!("{APPS}/a/endpoint");
+    let endpoint = server.call("POST", &all, body).await.is(201).id();
+    let event = publish(&server, "a", json!({ "eventType": "x", "payload": {} })).await;
+    // One a minute and hour from 12:00 on, each recorded out of turn by a little.
+    let start: jiff::Timestamp = "2026-01-01T12:00:00Z".parse().expect("a time");
+    let mut made = Vec::new();
+    for hour in [1, 0, 2, 4, 3, 5, 7, 6] {
+        let mut one = three_attempts(&event, &endpoint).remove(0);
+        if let Progress::Attempt(attempt) = &mut one {
+            attempt.started = Timestamp::from_millis(start.as_millisecond() + hour * 3_000_000);
+        }
+        made.push(one);
+    }
+    server.log.record(made).await.expect("is recorded");
+    let list = format!("{APPS}/a/attempt/endpoint/{endpoint}");
+    for (query, expected) in [
+        ("after=2026-01-01T12:00:00Z", 8),
+        ("after=2026-01-01T13:40:00Z", 6),
+        ("after=2026-01-01T17:50:00Z", 1),
+        ("after=2026-01-01T17:51:00Z", 0),
+        ("before=2026-01-01T12:00:00Z", 0),
+        ("before=2026-01-01T12:01:00Z", 1),
+        ("before=2026-01-01T13:40:00Z", 2),
+        ("before=2027-01-01T00:00:00Z", 8),
+        ("after=2026-01-01T13:40:00Z&before=2026-01-01T15:20:00Z", 2),
+    ] {
+        let found = count(&server, &format!("{list}?{query}")).await;
+        assert_eq!(found, expected, "{query}");
+    }
+    let since = format!("{list}?limit=3&after=2020-01-01T00:00:00Z");
+    let (mut seen, mut query) = (Vec::new(), since.clone());
+    loop {
+        let page = server.get(&query).await.is(200).body;
+        seen.splice(0..0, ids(&page));
+        if page["done"] == true {
+            break;
+        }
+        let newer = page["prevIterator"].as_str().expect("a way on");
+        query = format!("{since}&iterator={newer}");
+    }
+    assert_eq!(seen, ids(&server.get(&list).await.is(200).body));
+    server.stop().await;
+}

@@ -334,3 +334,41 @@ async fn messages() {
     }
     server.stop().await;
 }
+
+/// The second PUT by uid took the uid away, and the third created another endpoint.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_put_again_changes_nothing() {
+    let server = Harness::start().await;
+    let cases = [
+        (format!("{APPS}/shop"), r#"{"name":"Shop"}"#),
+        (
+            format!("{APPS}/shop/endpoint/books"),
+            r#"{"url":"https://example.com"}"#,
+        ),
+        (
+            format!("{APPS}/shop/endpoint/null"),
+            r#"{"url":"https://example.com","uid":null}"#,
+        ),
+    ];
+    for (path, body) in cases {
+        let made = server.call("PUT", &path, body).await.is(201);
+        assert_eq!(path.rsplit('/').next(), made.body["uid"].as_str());
+        for _ in 0..2 {
+            let again = server.call("PUT", &path, body).await.is(200);
+            assert_eq!(
+                (again.id(), &again.body["uid"]),
+                (made.id(), &made.body["uid"])
+            );
+        }
+        let other = format!("{path}-2");
+        let (one, two) = tokio::join!(
+            server.call("PUT", &other, body),
+            server.call("PUT", &other, body)
+        );
+        assert_eq!(one.id(), two.id(), "{one:?} {two:?}");
+        assert_eq!(one.status.min(two.status), 200);
+        assert_eq!(one.status.max(two.status), 201);
+    }
+    assert_eq!(count(&server, &format!("{APPS}/shop/endpoint")).await, 4);
+    server.stop().await;
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::harness::{Harness, PATIENCE};
+use super::harness::{Harness, PATIENCE, read_reply};
 use crate::Limits;
 
 fn short() -> Limits {
@@ -190,5 +190,84 @@ async fn bodies_beyond_the_memory_for_them_are_busy() {
         .call("POST", "/api/v1/app", r#"{"name":"x"}"#)
         .await
         .is(201);
+    server.stop().await;
+}
+
+/// Announcing a body took its share of the memory, so a few silent uploads stopped everyone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn announced_bodies_cost_nothing() {
+    let limits = Limits {
+        body_bytes_in_flight_max: 100_000,
+        ..Limits::default()
+    };
+    let server = Harness::start_with(limits).await;
+    let announced = format!(
+        "{}expect: 100-continue\r\ncontent-length: 90000\r\n\r\n",
+        post(&server)
+    );
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(server.address).await.expect("connects");
+        let request = announced.as_bytes();
+        stream.write_all(request).await.expect("is sent");
+        // It is asked for, so the server is at it.
+        let mut start = [0; 21];
+        stream.read_exact(&mut start).await.expect("goes on");
+        assert_eq!(&start, b"HTTP/1.1 100 Continue");
+        idle.push(stream);
+    }
+    let body = r#"{"name":"x"}"#;
+    server.call("POST", "/api/v1/app", body).await.is(201);
+    drop(idle);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_bodies_end_soon_and_small_ones_stay_small() {
+    let limits = Limits {
+        body_start_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let server = Harness::start_with(limits).await;
+    let silent = format!("{}content-length: 1000\r\n\r\n", post(&server));
+    let answer = drip(&server, silent.as_bytes(), b"").await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer:?}");
+    let large = "x".repeat((256 << 10) + 1);
+    let reply = server.call("POST", "/api/v1/app", &large).await.is(413);
+    assert!(reply.text.contains("262144"), "{reply:?}");
+    let name = r#"{"name":"a","uid":"a"}"#;
+    server.call("POST", "/api/v1/app", name).await.is(201);
+    let message = format!(r#"{{"eventType":"x","payload":{{"a":"{large}"}}}}"#);
+    let path = "/api/v1/app/a/msg";
+    server.call("POST", path, &message).await.is(202);
+    server.stop().await;
+}
+
+/// A client that sends before it reads saw a reset instead of its answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_are_seen_by_those_who_send_first() {
+    let server = Harness::start().await;
+    let body = "x".repeat(8 << 20);
+    for (token, method, path, status) in [
+        ("garbage", "POST", "/api/v1/app", 401),
+        (server.token.as_str(), "POST", "/api/v1/nowhere", 404),
+        (&server.token, "DELETE", "/api/v1/app", 405),
+        (&server.token, "POST", "/api/v1/app?a=%ff", 400),
+        (&server.token, "GET", "/api/v1/app", 200),
+    ] {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+             authorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(server.address).await.expect("connects");
+        let exchange = async {
+            let request = request.as_bytes();
+            stream.write_all(request).await.expect("all of it is taken");
+            read_reply(&mut stream).await
+        };
+        let reply = tokio::time::timeout(PATIENCE, exchange).await;
+        reply.expect("in time").is(status);
+    }
     server.stop().await;
 }

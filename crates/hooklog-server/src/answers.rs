@@ -1,0 +1,204 @@
+//! Answers on their way to a client: how many bytes of them are held, and since when.
+//!
+//! **Invariant:** the bytes of an answer count against their pool until the last copy of them is
+//! gone, be it in the body, in an HTTP/2 stream without a window or in a write buffer; so long their
+//! connection knows of them, and is overdue once one of them is older than `answer_timeout`.
+//! **Next:** `socket.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::error::ApiError;
+use crate::reply::Response;
+
+/// The memory for answers.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    bytes: Arc<Semaphore>,
+    size: u32,
+}
+
+/// A part of a pool, given back when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Pool {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let size = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
+        let permits = usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            bytes: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            size,
+        }
+    }
+
+    /// Room for `bytes`, or all there is when that is less; or the server is busy.
+    pub(crate) fn take(&self, bytes: usize) -> Result<Room, ApiError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.size);
+        let held = Arc::clone(&self.bytes)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| ApiError::Busy("too many answers not taken yet".to_owned()))?;
+        Ok(Room { held: Some(held) })
+    }
+
+    /// Makes `room` one for `bytes` if there is more; an answer to what was done is given anyway.
+    pub(crate) fn widen(&self, room: &mut Room, bytes: usize) {
+        let held = room
+            .held
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let Some(more) = bytes.checked_sub(held).filter(|more| *more > 0) else {
+            return;
+        };
+        match (&mut room.held, self.take(more)) {
+            (Some(held), Ok(Room { held: Some(more) })) => held.merge(more),
+            (held @ None, Ok(more)) => *held = more.held,
+            (Some(_), Ok(Room { held: None }) | Err(_)) | (None, Err(_)) => {}
+        }
+    }
+}
+
+/// The answers of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Answers {
+    waiting: Arc<Waiting>,
+    timeout: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Deadlines in the order they were made in, which is the order of time.
+    deadlines: Mutex<Deadlines>,
+    added: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Deadlines {
+    next: u64,
+    by_number: BTreeMap<u64, Instant>,
+}
+
+impl Answers {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self {
+            waiting: Arc::default(),
+            timeout,
+        }
+    }
+
+    /// The answer in the form that goes to the client.
+    pub(crate) fn send(&self, response: Response, room: Room) -> http::Response<Full<Bytes>> {
+        response.map(|bytes| {
+            if bytes.is_empty() {
+                return Full::default();
+            }
+            let ticket = self.ticket();
+            Full::new(Bytes::from_owner(Held {
+                bytes,
+                _room: room,
+                _ticket: ticket,
+            }))
+        })
+    }
+
+    fn ticket(&self) -> Ticket {
+        let number = {
+            let mut deadlines = self.waiting.deadlines.lock();
+            let number = deadlines.next;
+            deadlines.next += 1;
+            let deadline = Instant::now() + self.timeout;
+            deadlines.by_number.insert(number, deadline);
+            number
+        };
+        self.waiting.added.notify_one();
+        Ticket {
+            waiting: Arc::clone(&self.waiting),
+            number,
+        }
+    }
+
+    /// Returns once an answer was not taken in time. The connection asks, for the body of an answer
+    /// is not asked for anything while the client has no window for it.
+    pub(crate) async fn overdue(&self) {
+        loop {
+            let oldest = self.oldest();
+            match oldest {
+                None => self.waiting.added.notified().await,
+                Some(deadline) if deadline <= Instant::now() => return,
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+            }
+        }
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        let deadlines = self.waiting.deadlines.lock();
+        deadlines.by_number.values().next().copied()
+    }
+}
+
+/// The bytes of an answer and what they cost.
+struct Held {
+    bytes: Bytes,
+    _room: Room,
+    _ticket: Ticket,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// An answer on its way.
+struct Ticket {
+    waiting: Arc<Waiting>,
+    number: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.waiting.deadlines.lock().by_number.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_hold_their_room_until_they_are_gone() {
+        let (pool, limit) = (Pool::new(10), Duration::from_mins(1));
+        let answers = Answers::new(limit);
+        let late = || tokio::time::timeout(limit * 2, answers.overdue());
+        assert!(late().await.is_err(), "none is on its way");
+        let room = pool.take(8).expect("room");
+        let sent = answers.send(Response::new(Bytes::from_static(b"12345678")), room);
+        assert!(matches!(pool.take(3), Err(ApiError::Busy(_))));
+        // The body is read, and its bytes wait in a buffer.
+        let bytes = sent.into_body().collect().await.expect("whole").to_bytes();
+        assert!(matches!(pool.take(3), Err(ApiError::Busy(_))));
+        let start = Instant::now();
+        late().await.expect("is overdue");
+        assert_eq!(start.elapsed(), limit);
+        drop(bytes);
+        assert!(late().await.is_err(), "it was taken");
+        // One that is larger than the pool gets all of it.
+        drop(pool.take(1_000).expect("all"));
+        let mut room = pool.take(2).expect("room");
+        pool.widen(&mut room, 9);
+        assert!(pool.take(2).is_err());
+        pool.widen(&mut room, 90);
+        assert!(pool.take(1).is_ok(), "as it was");
+    }
+}
