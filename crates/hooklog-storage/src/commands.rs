@@ -62,7 +62,7 @@ impl EventLog {
         let limit = self.config().applications_max;
         self.change(move |registry, turn| {
             below(
-                "applications",
+                "the number of applications",
                 registry.application_count(new.organisation),
                 limit,
             )?;
@@ -137,7 +137,7 @@ impl EventLog {
             let old = registry.event_type(new.organisation, &new.name);
             if old.is_none() {
                 below(
-                    "event types",
+                    "the number of event types",
                     registry.event_type_count(new.organisation),
                     limit,
                 )?;
@@ -195,7 +195,7 @@ impl EventLog {
                 .application(new.application)
                 .ok_or(NO_APPLICATION)?;
             below(
-                "endpoints",
+                "the number of endpoints",
                 registry.subscription_count(new.application),
                 limit,
             )?;
