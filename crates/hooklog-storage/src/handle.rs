@@ -62,8 +62,8 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
     let state = &applier.state;
     let next = Next {
         sequence: state.applied.map_or(Sequence::ZERO, Sequence::next),
-        offset: state.end,
-        attempt: state.attempts,
+        offset: state.events.end,
+        attempt: state.attempts.end,
         timestamp: state.last_timestamp,
     };
     let durable = Arc::new(Durable::default());

@@ -130,10 +130,13 @@ impl<'a> Plan<'a> {
             count: u32::try_from(records.len()).unwrap_or(u32::MAX),
             first: first.timestamp,
             last: last.timestamp,
-            previous_crc: self.state.events_crc,
+            previous_crc: self.state.events.crc,
         };
-        self.state.events_crc = self.batch(Family::Log, &header, body);
-        self.state.end = last.offset.next();
+        let (crc, bytes) = self.batch(Family::Log, &header, body);
+        let events = &mut self.state.events;
+        events.crc = crc;
+        events.bytes += bytes;
+        events.end = last.offset.next();
         self.state.last_timestamp = last.timestamp;
         let mut positions: BTreeMap<ApplicationId, Vec<u8>> = BTreeMap::new();
         for (position, record) in (0_u16..).zip(records) {
@@ -187,10 +190,13 @@ impl<'a> Plan<'a> {
             count: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
             first: first.id.timestamp(),
             last: last.id.timestamp(),
-            previous_crc: self.state.attempts_crc,
+            previous_crc: self.state.attempts.crc,
         };
-        self.state.attempts_crc = self.batch(Family::Attempt, &header, body);
-        self.state.attempts = last.id.seq().next();
+        let (crc, bytes) = self.batch(Family::Attempt, &header, body);
+        let chain = &mut self.state.attempts;
+        chain.crc = crc;
+        chain.bytes += bytes;
+        chain.end = last.id.seq().next();
         let mut rows: BTreeMap<(Family, Vec<u8>), Vec<u8>> = BTreeMap::new();
         for (position, stored) in (0_u16..).zip(attempts) {
             let attempt = &stored.attempt;
@@ -210,13 +216,13 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Adds the chunks of one batch; returns its CRC.
-    fn batch(&mut self, family: Family, header: &Header, body: &[u8]) -> u32 {
+    /// Adds the chunks of one batch; returns its CRC and its bytes.
+    fn batch(&mut self, family: Family, header: &Header, body: &[u8]) -> (u32, u64) {
         let (bytes, crc) = frame::encode(header, body, self.compression);
         for (chunk, value) in (0_u16..).zip(bytes.chunks(VALUE_BYTES_MAX)) {
             self.put(family, keys::batch(header.base, chunk), value.to_vec());
         }
-        crc
+        (crc, bytes.len() as u64)
     }
 
     fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {

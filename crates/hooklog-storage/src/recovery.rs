@@ -168,7 +168,10 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
     let mut applier = Applier::new(engine, state, config.compression);
     check_sum(&applier)?;
     let verified = verify::verify(&applier.engine, &applier.state)?;
-    (applier.state.verified, applier.state.attempts_verified) = verified;
+    (
+        applier.state.events.verified,
+        applier.state.attempts.verified,
+    ) = verified;
 
     let scan = {
         let mut waiting: Vec<Arc<Committed>> = Vec::new();

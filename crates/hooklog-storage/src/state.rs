@@ -18,24 +18,45 @@ pub(crate) struct State {
     pub(crate) journal_crc: u32,
     /// Epoch of the segment that holds it, or that a later open started.
     pub(crate) journal_epoch: u64,
-    /// One past the last event.
-    pub(crate) end: Offset,
-    /// One past the last attempt.
-    pub(crate) attempts: AttemptSeq,
     /// Time of the last commit with events.
     pub(crate) last_timestamp: Timestamp,
-    /// CRC of the last batch of events.
-    pub(crate) events_crc: u32,
-    /// CRC of the last batch of attempts.
-    pub(crate) attempts_crc: u32,
+    /// The batches of events.
+    pub(crate) events: Chain<Offset>,
+    /// The batches of attempts.
+    pub(crate) attempts: Chain<AttemptSeq>,
     /// The dispatcher's mark.
     pub(crate) mark: Offset,
     /// Sum over all rows of the summed families.
     pub(crate) sum: RowSum,
-    /// Events below this were verified by an earlier open, with the CRC of the batch before it.
-    pub(crate) verified: (Offset, u32),
-    /// The same for attempts.
-    pub(crate) attempts_verified: (AttemptSeq, u32),
+}
+
+/// The batches of one kind, from the first that is still stored to the last.
+///
+/// `first.position <= verified.position <= end`, and `low` lies anywhere in `0..=end`: what is below
+/// it has expired, is not shown any more, and is removed batch by batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Chain<P> {
+    /// The lowest position that is kept.
+    pub(crate) low: P,
+    /// Where the first stored batch begins.
+    pub(crate) first: Link<P>,
+    /// What an earlier open has verified, up to here.
+    pub(crate) verified: Link<P>,
+    /// One past the last position.
+    pub(crate) end: P,
+    /// CRC of the last batch.
+    pub(crate) crc: u32,
+    /// Bytes of all stored batches, as stored.
+    pub(crate) bytes: u64,
+}
+
+/// A place between two batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Link<P> {
+    /// Position of the batch behind it.
+    pub(crate) position: P,
+    /// CRC of the batch before it, 0 if there was none.
+    pub(crate) crc: u32,
 }
 
 /// An order-independent sum over rows: sled drops damaged log messages silently when it recovers,

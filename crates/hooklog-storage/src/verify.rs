@@ -17,10 +17,10 @@ use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::read::{ReadError, corrupt};
 use crate::record;
-use crate::state::State;
+use crate::state::{Link, State};
 
-/// Up to where an open has verified events and attempts, with the CRCs of the last batches.
-pub(crate) type Verified = ((Offset, u32), (AttemptSeq, u32));
+/// Up to where an open has verified events and attempts.
+pub(crate) type Verified = (Link<Offset>, Link<AttemptSeq>);
 
 /// What does not fit.
 #[derive(Debug, thiserror::Error)]
@@ -46,35 +46,36 @@ pub(crate) enum VerifyError {
 
 /// Checks everything above what was verified before.
 pub(crate) fn verify(engine: &Engine, state: &State) -> Result<Verified, VerifyError> {
-    let (from, crc) = state.verified;
+    let (events, attempts) = (&state.events, &state.attempts);
+    let (from, crc) = (events.verified.position, events.verified.crc);
     let crc = walk(
         engine,
         Family::Log,
-        from.get()..state.end.get(),
+        from.get()..events.end.get(),
         crc,
         |batch| check_index(engine, batch),
     )?;
-    let (from, attempts_crc) = state.attempts_verified;
-    let range = from.get()..state.attempts.get();
+    let (from, attempts_crc) = (attempts.verified.position, attempts.verified.crc);
+    let range = from.get()..attempts.end.get();
     let attempts_crc = walk(engine, Family::Attempt, range, attempts_crc, |_| Ok(()))?;
     let chained = [
-        ("events", crc, state.events_crc),
-        ("attempts", attempts_crc, state.attempts_crc),
+        ("events", crc, events.crc, events.end.get()),
+        ("attempts", attempts_crc, attempts.crc, attempts.end.get()),
     ];
-    for (what, found, expected) in chained {
+    for (what, found, expected, base) in chained {
         if found != expected {
-            let base = if what == "events" {
-                state.end.get()
-            } else {
-                state.attempts.get()
-            };
             return Err(VerifyError::Chain { what, base });
         }
     }
-    Ok((
-        (Offset::new(state.end.get()), crc),
-        (AttemptSeq::new(state.attempts.get()), attempts_crc),
-    ))
+    let events = Link {
+        position: events.end,
+        crc,
+    };
+    let attempts = Link {
+        position: attempts.end,
+        crc: attempts_crc,
+    };
+    Ok((events, attempts))
 }
 
 /// Walks over the batches of a family; returns the CRC of the last.

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::id::{ApplicationId, EventId, OrganisationId};
 use crate::keys::{self, Family};
 use crate::offset::AttemptSeq;
-use crate::state::State;
+use crate::state::{Chain, Link, State};
 use crate::subscription::{
     Application, Endpoint, EventType, Filter, OldSecret, Organisation, SecretKey, Subscription,
     SubscriptionState,
@@ -158,9 +158,21 @@ fn the_bytes_of_rows_and_keys_are_golden() {
         applied: Some(crate::offset::Sequence::new(3)),
         journal_crc: 1,
         journal_epoch: 2,
-        end: Offset::new(6),
-        attempts: AttemptSeq::new(3),
         last_timestamp: TIME,
+        events: Chain {
+            low: Offset::new(4),
+            first: Link {
+                position: Offset::new(3),
+                crc: 9,
+            },
+            end: Offset::new(6),
+            bytes: 1000,
+            ..Chain::default()
+        },
+        attempts: Chain {
+            end: AttemptSeq::new(3),
+            ..Chain::default()
+        },
         ..State::default()
     };
     let retry = Retry {
