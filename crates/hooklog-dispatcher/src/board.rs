@@ -294,11 +294,17 @@ impl Board {
             None => lane::Input::PageFailed {
                 again: now.plus(READ_AGAIN),
             },
-            Some(Page { records, next }) => {
+            Some(Page {
+                records,
+                next,
+                expired,
+            }) => {
+                let from_own = entry.from;
                 let wanted = |record: &Record| {
                     record.offset >= entry.from && route::wants(&entry.subscription, record)
                 };
                 let records = records.into_iter().filter(wanted).map(Arc::new).collect();
+                self.lost(id, from_own.max(expired.start)..expired.end, now);
                 lane::Input::Page {
                     from,
                     records,

@@ -95,6 +95,7 @@ pub(crate) fn read(
             Some(Page {
                 records: page.records,
                 next,
+                expired: page.expired,
             })
         }
         Err(error) => {

@@ -133,6 +133,8 @@ pub(crate) struct Lane {
     surplus: bool,
     /// The parked deliveries are being loaded.
     loading: bool,
+    /// One was left to the log since that began, so what is being loaded may lack it.
+    load_again: bool,
     /// The cursor as it was last handed out to be recorded.
     row: Option<(CursorState, Offset)>,
 }
@@ -169,6 +171,7 @@ impl Lane {
             read_after: Timestamp::default(),
             surplus: false,
             loading: false,
+            load_again: false,
             row,
         }
     }
@@ -253,6 +256,7 @@ impl Lane {
         // The log has parked it already, in the same way, so nothing is lost if it must wait there.
         if self.parked.len() >= limits.retries_max * 2 && !self.parked.contains(offset) {
             self.surplus = true;
+            self.load_again = self.loading;
             return;
         }
         self.parked.insert(
@@ -294,7 +298,7 @@ impl Lane {
 
     fn loaded(&mut self, mut rows: Vec<(Offset, Retry)>, limits: &Limits) {
         self.loading = false;
-        self.surplus = false;
+        self.surplus = std::mem::take(&mut self.load_again);
         rows.sort_by_key(|(offset, retry)| (retry.due, *offset));
         for (offset, retry) in rows {
             if self.in_flight.contains_key(&offset) || self.parked.contains(offset) {

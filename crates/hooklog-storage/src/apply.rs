@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
+use crate::attempt::Low;
 use crate::config::Compression;
 use crate::engine::{COMMIT_BYTES_MAX, Engine, EngineError, Op};
 use crate::entry::Committed;
 use crate::offset::Sequence;
+use crate::plan::expire::Removal;
 use crate::plan::{Plan, PlanError};
 use crate::poison::Poison;
 use crate::ring::Ring;
@@ -26,6 +28,9 @@ const APPLY_BYTES: usize = 512 << 10;
 /// A barrier at the latest after this many bytes of the journal, however well they compress: a
 /// quarter of a segment, so that few segments wait for one.
 const JOURNAL_BYTES: usize = 16 << 20;
+
+/// Stored bytes removed at a time. Half of what may go into sled between two barriers.
+const REMOVE_BYTES: usize = 512 << 10;
 
 /// The last sequence that sled holds behind a barrier, shared with the committer.
 #[derive(Debug, Default)]
@@ -63,6 +68,8 @@ pub(crate) struct Applier {
     unbarriered: usize,
     /// The last sequence that sled held at that barrier.
     durable: Option<Sequence>,
+    /// Everything that can go below this low end is gone.
+    removed: Low,
 }
 
 impl Applier {
@@ -74,6 +81,7 @@ impl Applier {
             compression,
             unbarriered: 0,
             durable: None,
+            removed: Low::default(),
         }
     }
 
@@ -125,9 +133,46 @@ impl Applier {
         Ok(())
     }
 
+    /// Whether expired batches wait for their removal.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.state.low() != self.removed
+    }
+
+    /// Removes some of what has expired: about as many bytes as one apply adds, so that a log in
+    /// its steady state keeps pace and appends never wait long.
+    pub(crate) fn remove_expired(&mut self) -> Result<(), PlanError> {
+        let low = self.state.low();
+        let removal = match Removal::plan(&self.engine, &self.state, REMOVE_BYTES) {
+            Ok(removal) => removal,
+            Err(error) => {
+                // Damage in what nobody may see any more is no reason to stop the log.
+                tracing::error!(%error, "retention stops: expired events cannot be removed");
+                self.removed = low;
+                return Ok(());
+            }
+        };
+        if removal.ops.is_empty() {
+            self.removed = low;
+            return Ok(());
+        }
+        let Removal {
+            mut ops,
+            state,
+            bytes,
+        } = removal;
+        ops.push(state.op()?);
+        // sled rewrites the pages that shrink, so a removal counts as what it removes.
+        self.commit_counted(&ops, bytes)?;
+        self.state = state;
+        Ok(())
+    }
+
     /// Writes one transaction, after a barrier if it would be too much for one otherwise.
     fn commit(&mut self, ops: &[Op]) -> Result<(), EngineError> {
-        let bytes = bytes(ops);
+        self.commit_counted(ops, bytes(ops))
+    }
+
+    fn commit_counted(&mut self, ops: &[Op], bytes: usize) -> Result<(), EngineError> {
         if self.unbarriered > 0 && self.unbarriered + bytes > COMMIT_BYTES_MAX {
             self.barrier()?;
         }
@@ -189,6 +234,7 @@ impl ApplyLoop {
         let mut deadline: Option<Instant> = None;
         loop {
             let (received, closed) = self.receive(deadline);
+            let idle = received.is_none();
             if let Some(commit) = received {
                 held_bytes += commit.bytes;
                 // An empty frame (a seal) is worth no write of its own.
@@ -199,7 +245,8 @@ impl ApplyLoop {
             }
             let due = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let asked = self.ring.apply_asked();
-            if held_bytes >= APPLY_BYTES || due || closed || asked {
+            let applied = held_bytes >= APPLY_BYTES || due || closed || asked;
+            if applied {
                 self.applier.apply(&held)?;
                 unbarriered += held_bytes;
                 (self.applied)(&held);
@@ -207,6 +254,10 @@ impl ApplyLoop {
                 self.ring.applied(sequence);
                 held.clear();
                 held_bytes = 0;
+            }
+            if self.applier.has_expired() && (applied || idle) {
+                self.applier.remove_expired()?;
+                deadline.get_or_insert_with(|| Instant::now() + self.barrier_interval);
             }
             if due || closed || unbarriered >= JOURNAL_BYTES {
                 self.applier.barrier()?;
@@ -222,6 +273,13 @@ impl ApplyLoop {
 
     /// The next commit, if one comes before the deadline; and whether there will be no more.
     fn receive(&self, deadline: Option<Instant>) -> (Option<Arc<Committed>>, bool) {
+        if self.applier.has_expired() {
+            return match self.input.try_recv() {
+                Ok(commit) => (Some(commit), false),
+                Err(TryRecvError::Empty) => (None, false),
+                Err(TryRecvError::Disconnected) => (None, true),
+            };
+        }
         let wait = deadline.map_or(IDLE_POLL, |deadline| {
             deadline
                 .saturating_duration_since(Instant::now())

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptId, EventId, SubscriptionId};
-use crate::offset::Offset;
+use crate::offset::{AttemptSeq, Offset, OffsetRange};
 use crate::time::Timestamp;
 
 /// What caused an attempt.
@@ -104,6 +104,56 @@ pub struct Retry {
     pub trigger: Trigger,
 }
 
+/// Where the log begins: what lies below has expired and is not shown any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Low {
+    /// The first event that is kept.
+    pub events: Offset,
+    /// The first attempt that is kept.
+    pub attempts: AttemptSeq,
+}
+
+impl Low {
+    /// Whichever is lower, for each.
+    #[must_use]
+    pub(crate) fn min(self, other: Self) -> Self {
+        Self {
+            events: self.events.min(other.events),
+            attempts: self.attempts.min(other.attempts),
+        }
+    }
+
+    /// Whichever is higher, for each.
+    #[must_use]
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            events: self.events.max(other.events),
+            attempts: self.attempts.max(other.attempts),
+        }
+    }
+}
+
+/// What a subscription never got to see: its cursor was below the log's low end and was moved there.
+/// The range holds the offsets of all applications, so it tells at most how many events were lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    /// From the first lost offset up to where the cursor went on; all times taken together.
+    pub range: OffsetRange,
+    /// When it happened last.
+    pub at: Timestamp,
+}
+
+impl Expired {
+    /// Both losses as one.
+    #[must_use]
+    pub(crate) fn join(self, other: &Self) -> Self {
+        Self {
+            range: self.range.start.min(other.range.start)..self.range.end.max(other.range.end),
+            at: self.at.max(other.at),
+        }
+    }
+}
+
 /// What the dispatcher records; several ride in one commit, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -113,6 +163,8 @@ pub enum Progress {
     Cursor(SubscriptionId, Cursor),
     /// Every subscription whose cursor is `CaughtUp` (or absent) stands at this offset.
     Mark(Offset),
+    /// A subscription lost events to retention.
+    Expired(SubscriptionId, Expired),
 }
 
 /// Where every subscription stands; what the dispatcher starts from.

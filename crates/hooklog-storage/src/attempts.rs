@@ -32,6 +32,9 @@ impl Shared {
         if let Some(stored) = found {
             return Ok(Some(stored.into()));
         }
+        if id.seq() < self.ring.low().attempts {
+            return Ok(None);
+        }
         let seq = id.seq().get();
         let Some(batch) = self.batch(Family::Attempt, Kind::Attempts, seq)? else {
             return Ok(None);
@@ -44,6 +47,24 @@ impl Shared {
 
     /// Attempts of an event or a subscription.
     pub(crate) fn attempts(
+        &self,
+        of: AttemptsOf,
+        range: Range<AttemptSeq>,
+        order: Order,
+        limit: Limit,
+    ) -> Result<AttemptPage, ReadError> {
+        let mut low = self.ring.low().attempts;
+        loop {
+            let kept = low.clamp(range.start, range.end.max(range.start))..range.end;
+            match self.attempts_kept(of, kept, order, limit) {
+                // It may have failed because the low end rose meanwhile; that happens once a second.
+                Err(_) if self.ring.low().attempts > low => low = self.ring.low().attempts,
+                result => return result,
+            }
+        }
+    }
+
+    fn attempts_kept(
         &self,
         of: AttemptsOf,
         range: Range<AttemptSeq>,
@@ -239,7 +260,11 @@ fn in_memory(hot: &[Arc<Committed>]) -> impl Iterator<Item = &StoredAttempt> {
         .flat_map(|commit| &commit.entries)
         .filter_map(|entry| match entry {
             Entry::Attempt(stored) => Some(stored),
-            Entry::Change(_) | Entry::Cursor(..) | Entry::Mark(_) => None,
+            Entry::Change(_)
+            | Entry::Cursor(..)
+            | Entry::Mark(_)
+            | Entry::Low(_)
+            | Entry::Expired(..) => None,
         })
 }
 

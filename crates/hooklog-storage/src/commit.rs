@@ -10,13 +10,14 @@
 //! **Next:** `journal.rs`, then `ring.rs` and `apply.rs`.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
 
-use crate::attempt::Progress;
+use crate::attempt::{Low, Progress};
 use crate::change::Turn;
 use crate::commit_error::CommitError;
+use crate::config::Durability;
 use crate::engine::EngineError;
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::event::Appended;
@@ -27,6 +28,7 @@ use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::request::{Queued, Request, Waiter};
 use crate::ring::Room;
 use crate::shared::Shared;
+use crate::state::State;
 use crate::time::Timestamp;
 
 /// A group is closed at this many bytes. An fdatasync of 1 MiB takes about as long as eight of
@@ -40,7 +42,7 @@ pub(crate) const APPLIER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whether a group must be on disk before it is acked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Durability {
+enum Sync {
     /// It rides on the next sync.
     Later,
     Now,
@@ -54,6 +56,8 @@ pub(crate) struct Committer {
     pub(crate) applier: Sender<Arc<Committed>>,
     pub(crate) next: Next,
     pub(crate) rng: fastrand::Rng,
+    /// When the journal is to be synced, in a mode that acks before.
+    pub(crate) sync_due: Option<Instant>,
 }
 
 /// What is assigned next.
@@ -66,19 +70,31 @@ pub(crate) struct Next {
     pub(crate) timestamp: Timestamp,
 }
 
+impl Next {
+    /// What follows a state of the applier that lacks nothing.
+    pub(crate) fn after(state: &State) -> Self {
+        Self {
+            sequence: state.applied.map_or(Sequence::ZERO, Sequence::next),
+            offset: state.events.end,
+            attempt: state.attempts.end,
+            timestamp: state.last_timestamp,
+        }
+    }
+}
+
 /// A group while it is put together.
 #[derive(Default)]
 struct Group {
     records: Vec<Record>,
     entries: Vec<Entry>,
     waiters: Vec<Waiter>,
-    durability: Option<Durability>,
+    sync: Option<Sync>,
 }
 
 impl Committer {
     /// Runs until every sender is gone.
     pub(crate) fn run(mut self) {
-        while let Ok(first) = self.input.recv() {
+        while let Some(first) = self.first() {
             let mut group = Group::default();
             match self.gather(first, &mut group) {
                 Ok(()) => self.commit(group),
@@ -90,6 +106,39 @@ impl Committer {
         }
         if let Err(error) = self.journal.sync() {
             self.shared.poison.set(&error.to_string());
+        }
+    }
+
+    /// Waits for the first request of a group, and syncs what is due meanwhile. `None` when every
+    /// sender is gone.
+    fn first(&mut self) -> Option<Queued> {
+        loop {
+            let Some(due) = self.sync_due else {
+                return self.input.recv().ok();
+            };
+            // Under load there is always a request, so the time is looked at before it is taken.
+            if due > Instant::now() {
+                match self.input.recv_deadline(due) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    received => return received.ok(),
+                }
+            }
+            self.sync_due = None;
+            if let Err(error) = self.journal.sync() {
+                self.shared.poison.set(&error.to_string());
+            }
+        }
+    }
+
+    /// Makes a group durable, as soon as the log's mode of durability wants it.
+    fn make_durable(&mut self) -> Result<(), String> {
+        match self.shared.config.durability {
+            Durability::PowerSafe => self.journal.sync().map_err(|error| error.to_string()),
+            Durability::ProcessSafe(within) => {
+                self.sync_due.get_or_insert_with(|| Instant::now() + within);
+                Ok(())
+            }
+            Durability::None => Ok(()),
         }
     }
 
@@ -136,14 +185,22 @@ impl Committer {
                     appended.push(self.append(event, now, &mut group.records)?);
                 }
                 group.waiters.push(Waiter::Append(ack, appended));
-                group.durability = Some(Durability::Now);
+                group.sync = Some(Sync::Now);
+            }
+            Request::Expire(low) => {
+                let end = Low {
+                    events: self.next.offset,
+                    attempts: self.next.attempt,
+                };
+                group.entries.push(Entry::Low(low.min(end)));
+                group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Record { progress, ack } => {
                 group
                     .entries
                     .extend(progress.into_iter().map(|progress| self.entry(progress)));
                 group.waiters.push(Waiter::Record(ack));
-                group.durability = group.durability.or(Some(Durability::Later));
+                group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Change { plan } => {
                 let mut entropy = [0; 15];
@@ -161,7 +218,7 @@ impl Committer {
                 if let Some((changes, finish)) = planned {
                     group.entries.extend(changes.into_iter().map(Entry::Change));
                     group.waiters.push(Waiter::Change(finish));
-                    group.durability = Some(Durability::Now);
+                    group.sync = Some(Sync::Now);
                 }
             }
         }
@@ -207,6 +264,7 @@ impl Committer {
             }
             Progress::Cursor(subscription, cursor) => Entry::Cursor(subscription, cursor),
             Progress::Mark(offset) => Entry::Mark(offset),
+            Progress::Expired(subscription, expired) => Entry::Expired(subscription, expired),
         }
     }
 
@@ -216,12 +274,12 @@ impl Committer {
             records,
             entries,
             waiters,
-            durability,
+            sync,
         } = group;
         // Nothing to write: every event's uid was taken, or the change was refused.
         if !(records.is_empty() && entries.is_empty()) {
-            let durability = durability.unwrap_or(Durability::Now);
-            if let Err(reason) = self.write(records, entries, durability) {
+            let sync = sync.unwrap_or(Sync::Now);
+            if let Err(reason) = self.write(records, entries, sync) {
                 return self.fail(&reason, waiters);
             }
         }
@@ -234,7 +292,7 @@ impl Committer {
         &mut self,
         records: Vec<Record>,
         entries: Vec<Entry>,
-        durability: Durability,
+        sync: Sync,
     ) -> Result<(), String> {
         self.shared
             .poison
@@ -268,8 +326,8 @@ impl Committer {
             .journal
             .append(draft, self.shared.durable.get())
             .map_err(|error| error.to_string())?;
-        if durability == Durability::Now {
-            self.journal.sync().map_err(|error| error.to_string())?;
+        if sync == Sync::Now {
+            self.make_durable()?;
         }
         debug_assert_eq!(base.plus(count), self.next.offset, "offsets are dense");
         self.next.sequence = sequence.next();
@@ -300,7 +358,7 @@ impl Committer {
     /// durable, so damage to that one can be told from a torn write.
     fn seal(&mut self) {
         if self.journal.needs_seal() {
-            let sealed = self.write(Vec::new(), Vec::new(), Durability::Later);
+            let sealed = self.write(Vec::new(), Vec::new(), Sync::Later);
             if let Err(reason) = sealed {
                 self.shared.poison.set(&reason);
             }

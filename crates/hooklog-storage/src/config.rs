@@ -15,6 +15,57 @@ pub enum Compression {
     Lz4,
 }
 
+/// What an ack means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The event survives power loss: an `fdatasync` of the journal returned before the ack.
+    PowerSafe,
+    /// The event survives the death of the process (kill -9, a panic), and power loss or a crash of
+    /// the system from the next sync on. At most this much time lies between an ack and its sync.
+    /// What is lost then is the end of the log, never something in its middle.
+    ProcessSafe(Duration),
+    /// As `ProcessSafe`, but no sync is ever made for an ack: what power loss takes is all since the
+    /// last barrier of the database or the last full journal segment. For tests and data that can
+    /// be had again.
+    None,
+}
+
+/// How long events or attempts are kept: what is over any of the limits expires, oldest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Not longer than this.
+    pub age: Option<Duration>,
+    /// Not more bytes than this, as stored (compressed); the files take about twice as much.
+    pub bytes: Option<u64>,
+    /// Not more items than this.
+    pub count: Option<u64>,
+}
+
+impl Keep {
+    pub(crate) fn is_limited(&self) -> bool {
+        self.age.is_some() || self.bytes.is_some() || self.count.is_some()
+    }
+}
+
+/// What expires, and when. By default nothing does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// For events with their payloads.
+    pub events: Keep,
+    /// For attempts.
+    pub attempts: Keep,
+    /// Events that an enabled subscription, or a disabled one that may be enabled again, has not
+    /// settled are kept beyond the limits until all events together take this many bytes, as
+    /// stored. `None`: the limits hold, and a subscription that is too slow is moved and told so.
+    pub undelivered_bytes_max: Option<u64>,
+}
+
+impl Retention {
+    pub(crate) fn is_limited(&self) -> bool {
+        self.events.is_limited() || self.attempts.is_limited()
+    }
+}
+
 /// Settings of a log; see [`Config::new`] for the defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -32,6 +83,10 @@ pub struct Config {
     pub tail_bytes_max: usize,
     /// Longest time between an ack and the barrier that makes it durable in sled.
     pub barrier_interval: Duration,
+    /// What an ack means.
+    pub durability: Durability,
+    /// What expires.
+    pub retention: Retention,
     /// How record batches are stored.
     pub compression: Compression,
     /// Most applications of an organisation.
@@ -72,6 +127,8 @@ impl Config {
             unapplied_bytes_max: 128 << 20,
             tail_bytes_max: 32 << 20,
             barrier_interval: Duration::from_secs(1),
+            durability: Durability::PowerSafe,
+            retention: Retention::default(),
             compression: Compression::Lz4,
             // The registry lives in memory. A small value takes about 1 KiB there, a subscription
             // with all its texts at their limits about 12: these keep one tenant, and one customer

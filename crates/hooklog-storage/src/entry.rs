@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, Cursor, NewAttempt};
+use crate::attempt::{Attempt, Cursor, Expired, Low, NewAttempt};
 use crate::bytes::Reader;
 use crate::change::Change;
 use crate::codec::{self, CodecError};
@@ -43,6 +43,8 @@ pub(crate) enum Entry {
     Attempt(StoredAttempt),
     Cursor(SubscriptionId, Cursor),
     Mark(Offset),
+    Low(Low),
+    Expired(SubscriptionId, Expired),
 }
 
 /// One group commit.

@@ -117,6 +117,13 @@ pub(crate) fn total_bytes(head: &[u8]) -> Result<usize, FrameError> {
     Ok(HEADER_BYTES + length.length().ok_or(FrameError::Short)? + CRC_BYTES)
 }
 
+/// What the batch that starts with `head` says about itself, and its bytes in all.
+pub(crate) fn header(head: &[u8]) -> Result<(Header, usize), FrameError> {
+    let total = total_bytes(head)?;
+    let fields = fields(head).ok_or(FrameError::Unknown)?;
+    Ok((fields.header, total))
+}
+
 /// The batch of exactly these bytes, checked.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Batch, FrameError> {
     if bytes.len() != total_bytes(bytes)? {

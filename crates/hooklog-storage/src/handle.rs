@@ -16,10 +16,10 @@ use crate::apply::{ApplyLoop, Durable};
 use crate::commit::{Committer, Next};
 use crate::commit_error::CommitError;
 use crate::config::Config;
-use crate::offset::Sequence;
 use crate::poison::Poison;
 use crate::recovery::Recovered;
 use crate::request::{Queued, Request};
+use crate::retention::RetentionLoop;
 use crate::ring::Ring;
 use crate::shared::Shared;
 
@@ -37,6 +37,8 @@ pub(crate) struct Handle {
     /// `None` once closed.
     queue: RwLock<Option<Sender<Queued>>>,
     threads: Mutex<Vec<Running>>,
+    /// Dropped to end the retention thread, which would keep the queue open.
+    retention: Mutex<Option<Sender<()>>>,
 }
 
 /// A request that the queue did not take.
@@ -60,15 +62,15 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         registry,
     } = recovered;
     let state = &applier.state;
-    let next = Next {
-        sequence: state.applied.map_or(Sequence::ZERO, Sequence::next),
-        offset: state.events.end,
-        attempt: state.attempts.end,
-        timestamp: state.last_timestamp,
-    };
+    let next = Next::after(state);
     let durable = Arc::new(Durable::default());
     durable.set(state.applied);
-    let ring = Arc::new(Ring::new(next.sequence, next.offset, config.tail_bytes_max));
+    let ring = Arc::new(Ring::new(
+        next.sequence,
+        next.offset,
+        state.low(),
+        config.tail_bytes_max,
+    ));
     let barrier_interval = config.barrier_interval;
     let shared = Arc::new(Shared {
         config,
@@ -100,15 +102,26 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         applier: to_applier,
         next,
         rng: fastrand::Rng::new(),
+        sync_due: None,
     };
-    let threads = vec![
+    let (end_retention, stop) = crossbeam_channel::bounded(0);
+    let retention = RetentionLoop {
+        shared: Arc::clone(&shared),
+        queue: queue.clone(),
+        stop,
+    };
+    let mut threads = vec![
         spawn(shared.poison.clone(), move || committer.run()),
         spawn(shared.poison.clone(), move || apply.run()),
     ];
+    if shared.config.retention.is_limited() {
+        threads.push(spawn(shared.poison.clone(), move || retention.run()));
+    }
     Handle {
         shared,
         queue: RwLock::new(Some(queue)),
         threads: Mutex::new(threads),
+        retention: Mutex::new(Some(end_retention)),
     }
 }
 
@@ -191,6 +204,7 @@ impl Handle {
     }
 
     pub(crate) fn close(&self) -> Result<(), CommitError> {
+        drop(self.retention.lock().take());
         drop(self.queue.write().take());
         let mut threads = self.threads.lock();
         for (thread, ended) in threads.drain(..) {

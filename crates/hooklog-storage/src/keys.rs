@@ -13,6 +13,7 @@
 //! | `attempt` | base number u64, chunk u16 | batch of attempts, in chunks | written once |
 //! | `attempt_by_event` | offset / 1,024 u64, base number u64 | (offset % 1,024, position) u16 each | once |
 //! | `attempt_by_subscription` | subscription 20, base number u64 | positions u16 | written once |
+//! | `expired` | subscription 20 | what retention took from it (codec) | replaced |
 //!
 //! **Invariant:** names and layouts are on disk: they change only with the format version.
 //! **Next:** `engine.rs`.
@@ -34,11 +35,12 @@ pub(crate) enum Family {
     Attempt,
     AttemptByEvent,
     AttemptBySubscription,
+    Expired,
 }
 
 impl Family {
     /// Every family with the name of its tree, in the order of the trees.
-    pub(crate) const ALL: [(Self, &'static str); 10] = [
+    pub(crate) const ALL: [(Self, &'static str); 11] = [
         (Self::State, "state"),
         (Self::Log, "log"),
         (Self::AppLog, "app_log"),
@@ -49,11 +51,12 @@ impl Family {
         (Self::Attempt, "attempt"),
         (Self::AttemptByEvent, "attempt_by_event"),
         (Self::AttemptBySubscription, "attempt_by_subscription"),
+        (Self::Expired, "expired"),
     ];
 
     /// Families whose rows are summed up in the applier's state, because no chain of batches would
     /// tell that a row of them was lost.
-    pub(crate) const SUMMED: [Self; 3] = [Self::Registry, Self::Cursor, Self::Retry];
+    pub(crate) const SUMMED: [Self; 4] = [Self::Registry, Self::Cursor, Self::Retry, Self::Expired];
 }
 
 /// The one key of `state`.
@@ -148,6 +151,10 @@ pub(crate) fn cursor(id: SubscriptionId) -> Vec<u8> {
 
 pub(crate) fn retry(id: SubscriptionId, offset: Offset) -> Vec<u8> {
     join(&[id.as_bytes(), &offset.get().to_be_bytes()])
+}
+
+pub(crate) fn expired(id: SubscriptionId) -> Vec<u8> {
+    id.as_bytes().to_vec()
 }
 
 /// The subscription in a key of `cursor` or `retry`.

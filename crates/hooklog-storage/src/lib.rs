@@ -70,6 +70,7 @@ mod shared;
 mod apply;
 mod engine;
 mod plan;
+mod retention;
 mod state;
 
 // Reading and following.
@@ -98,12 +99,13 @@ mod record;
 mod testing;
 
 pub use attempt::{
-    Attempt, Cursor, CursorState, DeliveryState, NewAttempt, Outcome, Progress, Retry, Trigger,
+    Attempt, Cursor, CursorState, DeliveryState, Expired, Low, NewAttempt, Outcome, Progress,
+    Retry, Trigger,
 };
 pub use change::{Change, ChangeError};
 pub use commands::{NewApplication, NewSubscription};
 pub use commit_error::CommitError;
-pub use config::{Compression, Config};
+pub use config::{Compression, Config, Durability, Keep, Retention};
 pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Appended, Event, Record};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::RwLockReadGuard;
 use tokio::sync::oneshot;
 
-use crate::attempt::{Attempt, DeliveryState, Progress};
+use crate::attempt::{Attempt, DeliveryState, Expired, Low, Progress};
 use crate::change::ChangeError;
 use crate::change::{Planned, Turn};
 use crate::commands::{self};
@@ -144,7 +144,9 @@ impl EventLog {
             if let Err(Refused { error, request }) = self.handle.submit(request, bytes) {
                 let mut left = match request {
                     Request::Record { progress, .. } => progress,
-                    Request::Append { .. } | Request::Change { .. } => Vec::new(),
+                    Request::Append { .. } | Request::Change { .. } | Request::Expire(_) => {
+                        Vec::new()
+                    }
                 };
                 left.extend(rest);
                 return Err(Unrecorded { error, rest: left });
@@ -201,6 +203,16 @@ impl EventLog {
     /// One past the last committed offset.
     pub fn end(&self) -> Offset {
         self.handle.shared.ring.end()
+    }
+
+    /// Where the log begins: what lies below has expired.
+    pub fn low(&self) -> Low {
+        self.handle.shared.ring.low()
+    }
+
+    /// What a subscription never got to see because retention was faster; `None` if nothing.
+    pub fn expired(&self, subscription: SubscriptionId) -> Result<Option<Expired>, ReadError> {
+        self.handle.shared.expired(subscription)
     }
 
     /// The event with this id, if its id matches in all bytes. May read the disk.
@@ -305,10 +317,13 @@ fn weight(progress: &Progress) -> usize {
         Progress::Attempt(attempt) => 256 + attempt.response.len() + attempt.url.len(),
         Progress::Cursor(_, cursor) => 48 + cursor.settled.len() * 8,
         Progress::Mark(_) => 16,
+        Progress::Expired(..) => 48,
     }
 }
 
 #[cfg(test)]
 mod damage_tests;
+#[cfg(test)]
+mod retention_tests;
 #[cfg(test)]
 mod tests;

@@ -36,6 +36,8 @@ pub struct EventPage {
     pub records: Vec<Record>,
     /// What is left of the range that was asked for; empty when all was read.
     pub rest: OffsetRange,
+    /// The part of the range that has expired and was passed over; empty if none was.
+    pub expired: OffsetRange,
 }
 
 /// A page of attempts.

@@ -3,15 +3,15 @@
 //! **Invariant:** planning the same commits from the same state gives the same rows, so replaying a
 //! commit that was applied halfway (only one too large for a transaction can be) heals it. Rows of
 //! summed families and the state go into the last transaction, together.
-//! **Next:** `apply.rs`, which runs plans.
+//! **Next:** `plan/change.rs` (the registry), `plan/expire.rs` (what retention removes), then
+//! `apply.rs`, which runs plans.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::attempt::{Outcome, Retry, Trigger};
-use crate::change::Change;
+use crate::attempt::{Expired, Outcome, Retry, Trigger};
 use crate::codec::{self, CodecError};
 use crate::config::Compression;
 use crate::engine::{Engine, EngineError, Op, VALUE_BYTES_MAX};
@@ -20,10 +20,8 @@ use crate::event::Record;
 use crate::frame::{self, Header, Kind};
 use crate::id::{ApplicationId, SubscriptionId};
 use crate::keys::{self, Family};
-use crate::offset::Offset;
 use crate::record;
 use crate::state::State;
-use crate::subscription::Subscription;
 
 /// A batch is closed when it has this many raw bytes: large enough that sled's cost per value is
 /// small (393 k events/s against 124 k with a key each), small enough to read for one event.
@@ -70,7 +68,11 @@ impl<'a> Plan<'a> {
         let attempts = commits.clone().flat_map(|commit| &commit.entries);
         plan.attempts(attempts.filter_map(|entry| match entry {
             Entry::Attempt(attempt) => Some(attempt),
-            Entry::Change(_) | Entry::Cursor(..) | Entry::Mark(_) => None,
+            Entry::Change(_)
+            | Entry::Cursor(..)
+            | Entry::Mark(_)
+            | Entry::Low(_)
+            | Entry::Expired(..) => None,
         }))?;
         for commit in commits {
             for entry in &commit.entries {
@@ -95,12 +97,7 @@ impl<'a> Plan<'a> {
             }
             last.push(Op { family, key, value });
         }
-        let value = Some(codec::encode(&self.state)?);
-        last.push(Op {
-            family: Family::State,
-            key: keys::STATE.to_vec(),
-            value,
-        });
+        last.push(self.state.op()?);
         Ok((self.ops, last, self.state))
     }
 
@@ -248,6 +245,13 @@ impl<'a> Plan<'a> {
                 self.state.mark = *mark;
                 Ok(())
             }
+            Entry::Low(low) => {
+                let (events, attempts) = (&mut self.state.events, &mut self.state.attempts);
+                events.low = events.low.max(low.events);
+                attempts.low = attempts.low.max(low.attempts);
+                Ok(())
+            }
+            Entry::Expired(subscription, expired) => self.expired(*subscription, expired),
         }
     }
 
@@ -281,14 +285,24 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    /// Adds to what retention took from a subscription.
+    fn expired(&mut self, id: SubscriptionId, more: &Expired) -> Result<(), PlanError> {
+        if !self.exists(id)? {
+            return Ok(());
+        }
+        let key = keys::expired(id);
+        let mut value = more.clone();
+        if let Some(row) = self.row(Family::Expired, &key)? {
+            value = value.join(&codec::decode(&row)?);
+        }
+        let value = codec::encode(&value)?;
+        self.set(Family::Expired, key, Some(value));
+        Ok(())
+    }
+
     fn is_parked_by_hand(&self, key: &[u8]) -> Result<bool, PlanError> {
-        let row = match self.summed.get(&(Family::Retry, key.to_vec())) {
-            Some(row) => row.clone().map(Into::into),
-            None => self.engine.get(Family::Retry, key)?,
-        };
-        let retry = row
-            .map(|row: Bytes| codec::decode::<Retry>(&row))
-            .transpose()?;
+        let row = self.row(Family::Retry, key)?;
+        let retry = row.map(|row| codec::decode::<Retry>(&row)).transpose()?;
         Ok(retry.is_some_and(|retry| retry.trigger == Trigger::Manual))
     }
 
@@ -298,70 +312,6 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn change(&mut self, change: &Change) -> Result<(), PlanError> {
-        let (key, value) = match change {
-            Change::PutOrganisation(v) => (keys::organisation(v.id), Some(codec::encode(v)?)),
-            Change::PutApplication(v) => (keys::application(v.id), Some(codec::encode(v)?)),
-            Change::PutEventType(v) => (
-                keys::event_type(v.organisation, &v.name),
-                Some(codec::encode(v)?),
-            ),
-            Change::PutSubscription(v) => (keys::subscription(v.id), Some(codec::encode(v)?)),
-            Change::DeleteEventType(organisation, name) => {
-                (keys::event_type(*organisation, name), None)
-            }
-            Change::DeleteApplication(id) => {
-                for subscription in self.subscriptions_of(*id)? {
-                    self.forget(subscription)?;
-                }
-                (keys::application(*id), None)
-            }
-            Change::DeleteSubscription(id) => return self.forget(*id),
-            Change::Redeliver {
-                subscription,
-                offset,
-                asked,
-            } => {
-                if self.exists(*subscription)? {
-                    let retry = Retry {
-                        number: 0,
-                        due: *asked,
-                        trigger: Trigger::Manual,
-                    };
-                    self.park(keys::retry(*subscription, *offset), retry)?;
-                }
-                return Ok(());
-            }
-        };
-        self.set(Family::Registry, key, value);
-        Ok(())
-    }
-
-    /// Removes a subscription with its cursor and parked deliveries.
-    fn forget(&mut self, id: SubscriptionId) -> Result<(), PlanError> {
-        self.set(Family::Registry, keys::subscription(id), None);
-        self.set(Family::Cursor, keys::cursor(id), None);
-        let (low, high) = (keys::retry(id, Offset::ZERO), keys::retry(id, Offset::MAX));
-        for key in self.rows(Family::Retry, &low, &high)?.into_keys() {
-            self.set(Family::Retry, key, None);
-        }
-        Ok(())
-    }
-
-    /// Subscriptions of an application. Looks at all of them: deleting an application is rare.
-    fn subscriptions_of(&self, id: ApplicationId) -> Result<BTreeSet<SubscriptionId>, PlanError> {
-        let low = keys::subscription(SubscriptionId::from_bytes([0; 20]));
-        let high = keys::subscription(SubscriptionId::from_bytes([0xff; 20]));
-        let mut found = BTreeSet::new();
-        for value in self.rows(Family::Registry, &low, &high)?.into_values() {
-            let subscription: Subscription = codec::decode(&value)?;
-            if subscription.application == id {
-                found.insert(subscription.id);
-            }
-        }
-        Ok(found)
-    }
-
     /// Whether a subscription is still there, in this plan or in sled. What the dispatcher records
     /// of one that was just deleted must not leave rows behind.
     fn exists(&self, id: SubscriptionId) -> Result<bool, PlanError> {
@@ -369,6 +319,14 @@ impl<'a> Plan<'a> {
         match self.summed.get(&(Family::Registry, key.clone())) {
             Some(value) => Ok(value.is_some()),
             None => Ok(self.engine.get(Family::Registry, &key)?.is_some()),
+        }
+    }
+
+    /// A row of a summed family, as this plan leaves it.
+    fn row(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, PlanError> {
+        match self.summed.get(&(family, key.to_vec())) {
+            Some(row) => Ok(row.clone().map(Into::into)),
+            None => Ok(self.engine.get(family, key)?),
         }
     }
 
@@ -400,3 +358,6 @@ impl<'a> Plan<'a> {
         self.summed.insert((family, key), value);
     }
 }
+
+mod change;
+pub(crate) mod expire;

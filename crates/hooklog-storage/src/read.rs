@@ -34,6 +34,12 @@ pub enum ReadError {
         /// What is wrong.
         reason: String,
     },
+    /// What was asked for has expired.
+    #[error("events below {low} have expired")]
+    Expired {
+        /// The first event that is kept.
+        low: Offset,
+    },
     /// The database failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -130,12 +136,22 @@ impl Budget {
 impl Shared {
     /// Events from an offset on.
     pub(crate) fn read(&self, from: Offset, limit: Limit) -> Result<Vec<Record>, ReadError> {
+        let result = self.read_kept(from, limit);
+        // Whatever went wrong, if it expired meanwhile that is why.
+        let low = self.ring.low().events;
+        if from < low {
+            return Err(ReadError::Expired { low });
+        }
+        result
+    }
+
+    fn read_kept(&self, from: Offset, limit: Limit) -> Result<Vec<Record>, ReadError> {
         let (memory_starts, hot) = self.ring.hot(from);
         let mut budget = Budget::new(limit);
         let mut records = Vec::new();
         let mut next = from;
         while next < memory_starts {
-            // Nothing is ever removed from the log, so a hole is damage.
+            // Nothing above the low end is ever removed, so a hole is damage.
             let batch = match self
                 .event_batch(next)
                 .and_then(|b| b.ok_or_else(|| hole(next)))
@@ -164,8 +180,16 @@ impl Shared {
         Ok(records)
     }
 
-    /// The event at an offset.
+    /// The event at an offset, unless it has expired.
     pub(crate) fn get_at(&self, offset: Offset) -> Result<Option<Record>, ReadError> {
+        let result = self.get_kept(offset);
+        if offset < self.ring.low().events {
+            return Ok(None);
+        }
+        result
+    }
+
+    fn get_kept(&self, offset: Offset) -> Result<Option<Record>, ReadError> {
         match self.ring.at(offset) {
             At::Memory(commit) => {
                 let position = usize::try_from(offset.since(commit.base)).ok();
@@ -199,11 +223,13 @@ impl Shared {
 
     /// The first offset whose event is not older than `time`.
     pub(crate) fn offset_at(&self, time: Timestamp) -> Result<Offset, ReadError> {
-        let (mut low, mut high) = (Offset::ZERO, self.ring.end());
+        let (mut low, mut high) = (self.ring.low().events, self.ring.end());
         while low < high {
             let middle = low.plus(high.since(low) / 2);
             match self.get_at(middle)? {
                 Some(record) if record.timestamp < time => low = middle.next(),
+                // It has expired meanwhile.
+                None if middle < self.ring.low().events => low = middle.next(),
                 _ => high = middle,
             }
         }

@@ -29,6 +29,29 @@ impl Shared {
         order: Order,
         limit: Limit,
     ) -> Result<EventPage, ReadError> {
+        let mut low = self.ring.low().events;
+        loop {
+            let start = low.clamp(range.start, range.end.max(range.start));
+            match self.page_of(application, start..range.end, order, limit) {
+                Ok(mut page) => {
+                    page.expired = range.start..start;
+                    return Ok(page);
+                }
+                // It may have failed because the low end rose meanwhile; that happens once a second.
+                Err(_) if self.ring.low().events > low => low = self.ring.low().events,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Events of one application within a range above the low end.
+    fn page_of(
+        &self,
+        application: ApplicationId,
+        range: OffsetRange,
+        order: Order,
+        limit: Limit,
+    ) -> Result<EventPage, ReadError> {
         let (memory_starts, hot) = self.ring.hot(range.start);
         let mut page = Page {
             budget: Budget::new(limit),
@@ -63,9 +86,11 @@ impl Shared {
         if full.is_some() {
             page.rest.start = page.rest.end;
         }
+        let expired = page.rest.end..page.rest.end;
         Ok(EventPage {
             records: page.records,
             rest: page.rest,
+            expired,
         })
     }
 

@@ -5,7 +5,7 @@
 
 use tokio::sync::oneshot;
 
-use crate::attempt::Progress;
+use crate::attempt::{Low, Progress};
 use crate::change::Change;
 use crate::change::Turn;
 use crate::commit_error::CommitError;
@@ -31,6 +31,8 @@ pub(crate) enum Request {
     Change {
         plan: PlanFn,
     },
+    /// What lies below expires. Nobody waits for it.
+    Expire(Low),
 }
 
 /// A request with the bytes it holds in the queue.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::attempt::Low;
 use crate::change::Change;
 use crate::entry::{Committed, Entry};
 use crate::offset::{Offset, Sequence};
@@ -41,6 +42,8 @@ struct Inner {
     /// The next sequence to be applied.
     next_applied: Sequence,
     end: Offset,
+    /// What lies below has expired.
+    low: Low,
     /// Someone waits for everything to be applied.
     apply_asked: bool,
 }
@@ -55,7 +58,7 @@ pub(crate) enum Following {
 }
 
 impl Ring {
-    pub(crate) fn new(next: Sequence, end: Offset, bytes_max: usize) -> Self {
+    pub(crate) fn new(next: Sequence, end: Offset, low: Low, bytes_max: usize) -> Self {
         let inner = Inner {
             commits: VecDeque::new(),
             bytes: 0,
@@ -63,6 +66,7 @@ impl Ring {
             next,
             next_applied: next,
             end,
+            low,
             apply_asked: false,
         };
         let (sender, _) = watch::channel(next);
@@ -82,6 +86,11 @@ impl Ring {
         if changes.peek().is_some() {
             let mut registry = registry.write();
             changes.for_each(|change| registry.apply(change));
+        }
+        for entry in &commit.entries {
+            if let Entry::Low(low) = entry {
+                inner.low = inner.low.max(*low);
+            }
         }
         inner.bytes += commit.bytes;
         inner.unapplied_bytes += commit.bytes;
@@ -173,6 +182,11 @@ impl Ring {
     /// One past the last committed offset.
     pub(crate) fn end(&self) -> Offset {
         self.inner.lock().end
+    }
+
+    /// Where the log begins. The applier removes nothing before this says so.
+    pub(crate) fn low(&self) -> Low {
+        self.inner.lock().low
     }
 
     /// The commits in memory that end above `from`, and the first offset that memory holds.
@@ -267,6 +281,10 @@ const WAIT_STEP: Duration = Duration::from_millis(100);
 pub(crate) fn as_change(entry: &Entry) -> Option<&Change> {
     match entry {
         Entry::Change(change) => Some(change),
-        Entry::Attempt(_) | Entry::Cursor(..) | Entry::Mark(_) => None,
+        Entry::Attempt(_)
+        | Entry::Cursor(..)
+        | Entry::Mark(_)
+        | Entry::Low(_)
+        | Entry::Expired(..) => None,
     }
 }

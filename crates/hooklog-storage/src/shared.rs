@@ -60,7 +60,9 @@ impl Shared {
         let row = self
             .engine
             .get(Family::EventUid, &keys::event_uid(application, uid))?;
-        Ok(row.and_then(|row| row.first_chunk().map(|id| EventId::from_bytes(*id))))
+        let id = row.and_then(|row| row.first_chunk().map(|id| EventId::from_bytes(*id)));
+        // An expired event gives its uid free.
+        Ok(id.filter(|id| id.offset() >= self.ring.low().events))
     }
 
     /// Forgets uids that sled shows from now on.

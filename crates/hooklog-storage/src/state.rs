@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::keys::Family;
+use crate::attempt::Low;
+use crate::codec::{self, CodecError};
+use crate::engine::Op;
+use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::time::Timestamp;
 
@@ -28,6 +31,25 @@ pub(crate) struct State {
     pub(crate) mark: Offset,
     /// Sum over all rows of the summed families.
     pub(crate) sum: RowSum,
+}
+
+impl State {
+    /// Where the log begins.
+    pub(crate) fn low(&self) -> Low {
+        Low {
+            events: self.events.low,
+            attempts: self.attempts.low,
+        }
+    }
+
+    /// The write that stores it.
+    pub(crate) fn op(&self) -> Result<Op, CodecError> {
+        Ok(Op {
+            family: Family::State,
+            key: keys::STATE.to_vec(),
+            value: Some(codec::encode(self)?),
+        })
+    }
 }
 
 /// The batches of one kind, from the first that is still stored to the last.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::change::Change;
 use crate::entry::Committed;
 use crate::event::Record;
-use crate::offset::{Offset, Sequence};
+use crate::offset::{Offset, OffsetRange, Sequence};
 use crate::page::Limit;
 use crate::read::ReadError;
 use crate::ring::{Following, as_change};
@@ -33,6 +33,8 @@ pub enum TailItem {
     Registry(Vec<Arc<Subscription>>),
     /// Committed events, contiguous from where the tail stands.
     Records(Arc<[Record]>),
+    /// These events expired before they were read; the tail goes on behind them.
+    Expired(OffsetRange),
     /// A change of the registry.
     Change(Change),
 }
@@ -101,7 +103,14 @@ impl Tail {
                 return Ok(Some(TailItem::Registry(subscriptions)));
             };
             if self.next < self.catch_up {
-                let mut records = self.shared.read(self.next, CATCH_UP)?;
+                let mut records = match self.shared.read(self.next, CATCH_UP) {
+                    Ok(records) => records,
+                    Err(ReadError::Expired { low }) => {
+                        let from = std::mem::replace(&mut self.next, low);
+                        return Ok(Some(TailItem::Expired(from..low)));
+                    }
+                    Err(error) => return Err(error),
+                };
                 records.retain(|record| record.offset < self.catch_up);
                 // `read` fails rather than to return nothing below the log's end.
                 self.next = records

@@ -67,6 +67,8 @@ pub(crate) struct Page {
     pub(crate) records: Vec<Record>,
     /// Where the next page starts.
     pub(crate) next: Offset,
+    /// What had expired and was passed over.
+    pub(crate) expired: OffsetRange,
 }
 
 /// An attempt that ended.

@@ -5,10 +5,12 @@
 //! below it has recorded a `Behind` cursor at or below that.
 //! **Next:** `driver.rs`, which does what the board wants.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use hooklog_storage::{NewAttempt, Offset, Progress, SubscriptionId, Timestamp};
+use hooklog_storage::{
+    Expired, NewAttempt, Offset, OffsetRange, Progress, SubscriptionId, Timestamp,
+};
 
 use super::{Board, Effect};
 use crate::lane;
@@ -31,6 +33,8 @@ const SPACING: u32 = 25;
 pub(super) struct Flush {
     spacing: Duration,
     dirty: VecDeque<SubscriptionId>,
+    /// What retention took, not on record yet; at most one row for each subscription.
+    lost: BTreeMap<SubscriptionId, Expired>,
     /// How many lanes ever entered and left the queue.
     pushed: u64,
     popped: u64,
@@ -51,6 +55,7 @@ impl Flush {
         Self {
             spacing: interval_max / SPACING,
             dirty: VecDeque::new(),
+            lost: BTreeMap::new(),
             pushed: 0,
             popped: 0,
             outcome_bytes: 0,
@@ -65,6 +70,21 @@ impl Flush {
     pub(super) fn push(&mut self, id: SubscriptionId) {
         self.dirty.push_back(id);
         self.pushed += 1;
+    }
+
+    /// A subscription lost events.
+    pub(super) fn lose(&mut self, id: SubscriptionId, range: OffsetRange, at: Timestamp) {
+        let lost = self.lost.entry(id).or_insert(Expired {
+            range: range.clone(),
+            at,
+        });
+        lost.range = lost.range.start.min(range.start)..lost.range.end.max(range.end);
+        lost.at = at;
+    }
+
+    /// Whether something is to be recorded, be it only later.
+    fn waits(&self) -> bool {
+        !self.dirty.is_empty() || self.candidate.is_some() || !self.lost.is_empty()
     }
 
     pub(super) fn add(&mut self, outcome: &NewAttempt) {
@@ -101,8 +121,7 @@ impl Board {
         if Flush::passed(self.flush.mark_at, MARK_INTERVAL, now) {
             self.propose_mark(now);
         }
-        let waits = !self.flush.dirty.is_empty() || self.flush.candidate.is_some();
-        if !waits || !Flush::passed(self.flush.last, self.flush.spacing, now) {
+        if !self.flush.waits() || !Flush::passed(self.flush.last, self.flush.spacing, now) {
             return None;
         }
         let progress = self.compose(now);
@@ -118,8 +137,10 @@ impl Board {
         if self.flush.recording.is_some() {
             return None;
         }
-        let waits = !self.flush.dirty.is_empty() || self.flush.candidate.is_some();
-        let flush = waits.then(|| self.flush.last.plus(self.flush.spacing));
+        let flush = self
+            .flush
+            .waits()
+            .then(|| self.flush.last.plus(self.flush.spacing));
         let moved = self.markable != self.flush.mark;
         let mark = moved.then(|| self.flush.mark_at.plus(MARK_INTERVAL));
         // A clock that was set back must not put this off.
@@ -168,6 +189,14 @@ impl Board {
         let mut progress = Vec::new();
         let (mut lanes, mut outcome_bytes, mut cursor_bytes) = (Vec::new(), 0, 0);
         let mut batch_bytes = 0;
+        // Before any cursor or mark that passes them.
+        while batch_bytes < BATCH_BYTES_MAX
+            && let Some((id, expired)) = self.flush.lost.pop_first()
+        {
+            batch_bytes += CURSOR_BYTES;
+            progress.push(Progress::Expired(id, expired));
+        }
+        cursor_bytes += batch_bytes;
         while batch_bytes < BATCH_BYTES_MAX
             && let Some(id) = self.flush.dirty.pop_front()
         {
@@ -187,6 +216,7 @@ impl Board {
         }
         if let Some((mark, after)) = self.flush.candidate
             && self.flush.popped >= after
+            && self.flush.lost.is_empty()
         {
             self.flush.candidate = None;
             self.flush.mark = mark;

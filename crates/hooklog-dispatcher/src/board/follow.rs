@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hooklog_storage::{
-    Change, Cursor, CursorState, DeliveryState, Offset, Record, Retry, Subscription,
+    Change, Cursor, CursorState, DeliveryState, Offset, OffsetRange, Record, Retry, Subscription,
     SubscriptionId, SubscriptionState, TailItem, Timestamp, Trigger,
 };
 
+use super::table::Slot;
 use super::{Board, Waiting};
 use crate::lane::{Input, Lane};
 use crate::route::Entry;
@@ -45,6 +46,7 @@ impl Board {
         match item {
             TailItem::Registry(all) => self.registry(&all, now),
             TailItem::Records(records) => self.route(&records, now),
+            TailItem::Expired(range) => self.passed_over(&range, now),
             TailItem::Change(change) => self.change(change, now),
         }
     }
@@ -65,6 +67,37 @@ impl Board {
             }
             self.routed = self.routed.max(record.offset.next());
         }
+    }
+
+    /// Events that expired before the tail brought them: whoever is fed by the tail lost them.
+    fn passed_over(&mut self, range: &OffsetRange, now: Timestamp) {
+        let losers: Vec<_> = self
+            .routes
+            .ids()
+            .filter_map(|id| Some((id, self.routes.get(id)?)))
+            .filter(|(id, entry)| entry.is_enabled() && !self.reads_for_itself(*id))
+            .map(|(id, entry)| (id, entry.from.max(range.start)..range.end))
+            .collect();
+        for (id, range) in losers {
+            self.lost(id, range, now);
+        }
+        self.routed = self.routed.max(range.end);
+    }
+
+    /// Whether a subscription will read from the log what the tail does not bring.
+    fn reads_for_itself(&self, id: SubscriptionId) -> bool {
+        let behind = |slot: &Slot| slot.lane.is_behind();
+        self.waiting.contains_key(&id) || self.slots.get(&id).is_some_and(behind)
+    }
+
+    /// Notes that a subscription lost events to retention; an empty range is none.
+    pub(super) fn lost(&mut self, id: SubscriptionId, range: OffsetRange, now: Timestamp) {
+        if range.is_empty() {
+            return;
+        }
+        let (from, to) = (range.start, range.end);
+        tracing::warn!(subscription = %id, %from, %to, "events expired before they were delivered");
+        self.flush.lose(id, range, now);
     }
 
     fn route_to(&mut self, id: SubscriptionId, record: Arc<Record>, now: Timestamp) {
@@ -148,6 +181,8 @@ impl Board {
             (None, false) => {
                 if cursor.is_none_or(|cursor| cursor.state == CursorState::CaughtUp) {
                     self.pause(id, from, now);
+                    // Enabled before its cursor is on record, it goes on without another look.
+                    self.tell(id, Input::Loaded(retries), now);
                 }
             }
             (Some(true), false) => self.pause(id, from, now),

@@ -29,6 +29,10 @@ struct Log {
     cursors: BTreeMap<SubscriptionId, Cursor>,
     retries: BTreeMap<(SubscriptionId, Offset), Retry>,
     mark: Offset,
+    /// What lies below has expired.
+    low: Offset,
+    /// What subscriptions were told to have lost.
+    expired: BTreeMap<SubscriptionId, Vec<OffsetRange>>,
 }
 
 impl Log {
@@ -82,6 +86,11 @@ impl Log {
                     assert!(mark >= self.mark, "the mark moves forward");
                     self.mark = mark;
                 }
+                Progress::Expired(id, expired) => {
+                    assert!(!expired.range.is_empty());
+                    assert!(expired.range.end <= self.low, "nothing else is lost");
+                    self.expired.entry(id).or_default().push(expired.range);
+                }
             }
         }
     }
@@ -89,8 +98,9 @@ impl Log {
     fn page(&self, range: &OffsetRange, limit: lane::Read) -> Page {
         let mut records = Vec::new();
         let mut next = range.end;
+        let start = self.low.clamp(range.start, range.end);
         for record in &self.records {
-            if record.offset >= range.start && record.offset < range.end {
+            if record.offset >= start && record.offset < range.end {
                 if records.len() == limit.items {
                     next = record.offset;
                     break;
@@ -98,7 +108,12 @@ impl Log {
                 records.push(record.clone());
             }
         }
-        Page { records, next }
+        let expired = range.start..start;
+        Page {
+            records,
+            next,
+            expired,
+        }
     }
 }
 
@@ -127,6 +142,8 @@ struct Simulation {
     wanted: BTreeSet<(SubscriptionId, Offset)>,
     asked: BTreeMap<(SubscriptionId, Offset), usize>,
     crashes: usize,
+    /// Parked deliveries whose event had expired.
+    gone: BTreeSet<(SubscriptionId, Offset)>,
     /// Endpoints answer every request with success.
     healthy: bool,
     /// What was done, if anybody wants to know: writing it down takes most of the time.
@@ -163,6 +180,7 @@ impl Simulation {
             wanted: BTreeSet::new(),
             asked: BTreeMap::new(),
             crashes: 0,
+            gone: BTreeSet::new(),
             healthy: false,
             trace: traced.then(String::new),
         };
@@ -183,8 +201,12 @@ impl Simulation {
         self.tail.clear();
         let all = self.log.subscriptions.values().cloned().collect();
         self.tail.push_back(TailItem::Registry(all));
-        let mark = usize::try_from(self.log.mark.get()).unwrap();
-        for chunk in self.log.records[mark..].chunks(3) {
+        let from = self.log.mark.max(self.log.low);
+        if from > self.log.mark {
+            self.tail.push_back(TailItem::Expired(self.log.mark..from));
+        }
+        let from = usize::try_from(from.get()).unwrap();
+        for chunk in self.log.records[from..].chunks(3) {
             self.tail.push_back(TailItem::Records(chunk.into()));
         }
     }
@@ -306,13 +328,18 @@ impl Simulation {
                 let is_change = |item: &TailItem| matches!(item, TailItem::Change(_));
                 let taken = self.tail.iter().take_while(|item| is_change(item)).count();
                 let mut rest = self.tail.split_off(taken);
-                rest.retain(|item| matches!(item, TailItem::Records(_)));
+                rest.retain(|item| matches!(item, TailItem::Records(_) | TailItem::Expired(_)));
                 let all = self.log.subscriptions.values().cloned().collect();
                 self.tail.push_back(TailItem::Registry(all));
+                self.tail.extend(passed_over(&mut rest, self.log.low));
                 self.tail.append(&mut rest);
             }
             30..50 => self.now = self.now.plus(Duration::from_millis(self.rng.u64(0..3000))),
-            50..70 => {
+            50..51 => {
+                let all = self.log.low.get()..=self.log.end().get();
+                self.log.low = Offset::new(self.rng.u64(all));
+            }
+            51..70 => {
                 if let Some(item) = self.tail.pop_front() {
                     self.board.apply(Input::Tail(item), self.now);
                 }
@@ -339,10 +366,15 @@ impl Simulation {
                 start,
             } => {
                 let good = self.healthy || self.rng.u8(0..3) > 0;
-                if good {
+                let gone = start.record.is_none() && start.offset < self.log.low;
+                if gone {
+                    self.gone.insert((subscription, start.offset));
+                } else if good {
                     *self.sink.entry((subscription, start.offset)).or_default() += 1;
                 }
-                let verdict = if good {
+                let verdict = if gone {
+                    Verdict::Gone
+                } else if good {
                     Verdict::Delivered
                 } else {
                     Verdict::Failed
@@ -435,7 +467,12 @@ impl Simulation {
 
     fn check(&self) {
         for key in &self.wanted {
-            assert!(self.sink.contains_key(key), "{key:?} was never delivered");
+            let told = self.log.expired.get(&key.0).into_iter().flatten();
+            let expired = self.gone.contains(key) || told.clone().any(|r| r.contains(&key.1));
+            assert!(
+                self.sink.contains_key(key) || expired,
+                "{key:?} was never delivered"
+            );
         }
         // Each crash may repeat what was in flight or not on record: one window per subscription.
         // What was asked for by hand comes on top, and a crash or a gap may repeat it, too.
@@ -474,6 +511,30 @@ impl Simulation {
         assert_eq!(self.board.in_flight, 0);
         assert!(self.board.timers.is_empty());
     }
+}
+
+/// Takes what has expired out of what the tail would read from the disk.
+fn passed_over(items: &mut VecDeque<TailItem>, low: Offset) -> Option<TailItem> {
+    let mut first = None;
+    let mut low = low;
+    for item in items.iter_mut() {
+        if let TailItem::Expired(range) = item {
+            first = first.or(Some(range.start));
+            low = low.max(range.end);
+        }
+        if let TailItem::Records(records) = item {
+            first = first.or_else(|| records.first().map(|record| record.offset));
+            *records = records
+                .iter()
+                .filter(|record| record.offset >= low)
+                .cloned()
+                .collect();
+        }
+    }
+    items.retain(|item| matches!(item, TailItem::Records(records) if !records.is_empty()));
+    first
+        .filter(|first| *first < low)
+        .map(|first| TailItem::Expired(first..low))
 }
 
 fn run(seed: u64, traced: bool) -> Option<String> {

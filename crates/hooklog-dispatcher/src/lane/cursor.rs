@@ -54,6 +54,11 @@ impl Lane {
         self.in_flight.get(&offset).copied()
     }
 
+    /// Whether it reads the log for itself, whatever the tail brings.
+    pub(crate) fn is_behind(&self) -> bool {
+        matches!(self.mode, Mode::Behind { .. })
+    }
+
     /// Bytes in the queue.
     pub(crate) fn queue_bytes(&self) -> usize {
         self.queue_bytes

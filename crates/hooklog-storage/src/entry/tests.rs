@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::attempt::{CursorState, Outcome, Retry, Trigger};
+use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::event::Event;
 use crate::id::{ApplicationId, EventId, OrganisationId};
 use crate::keys::{self, Family};
@@ -129,6 +129,17 @@ fn entries() -> Vec<Entry> {
     let others = [
         Entry::Cursor(SUBSCRIPTION, cursor),
         Entry::Mark(Offset::new(6)),
+        Entry::Low(Low {
+            events: Offset::new(2),
+            attempts: AttemptSeq::new(1),
+        }),
+        Entry::Expired(
+            SUBSCRIPTION,
+            Expired {
+                range: Offset::new(1)..Offset::new(2),
+                at: TIME,
+            },
+        ),
     ];
     changes()
         .into_iter()

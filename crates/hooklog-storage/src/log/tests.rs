@@ -54,7 +54,7 @@ pub(crate) fn payloads(log: &EventLog) -> Vec<String> {
         .collect()
 }
 
-async fn application(log: &EventLog, uid: &str) -> ApplicationId {
+pub(super) async fn application(log: &EventLog, uid: &str) -> ApplicationId {
     let new = NewApplication {
         organisation: ORGANISATION,
         uid: Some(uid.parse().unwrap()),
@@ -64,7 +64,7 @@ async fn application(log: &EventLog, uid: &str) -> ApplicationId {
     log.create_application(new).await.unwrap().id
 }
 
-async fn subscription(log: &EventLog, application: ApplicationId) -> Arc<Subscription> {
+pub(super) async fn subscription(log: &EventLog, application: ApplicationId) -> Arc<Subscription> {
     let new = NewSubscription {
         application,
         uid: None,
@@ -364,6 +364,7 @@ async fn a_tail_sees_events_and_changes_in_order_from_disk_and_from_memory() {
             }
             TailItem::Records(records) => offsets.extend(records.iter().map(|r| r.offset.get())),
             TailItem::Change(_) => changes += 1,
+            TailItem::Expired(range) => panic!("{range:?} expired"),
         }
     }
     assert_eq!(offsets, (4..11).collect::<Vec<_>>());

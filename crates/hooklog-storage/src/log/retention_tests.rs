@@ -1,0 +1,346 @@
+//! Retention: what expires, what readers see of it, and that it survives a crash.
+//!
+//! **Invariant:** the thread that paces retention never wakes here; each test says when it looks.
+//! **Next:** `retention.rs`.
+
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::tests::{config, event};
+use super::*;
+use crate::attempt::{NewAttempt, Outcome, Trigger};
+use crate::codec;
+use crate::config::{Compression, Keep, Retention};
+use crate::engine::Edge;
+use crate::keys::{self, Family};
+use crate::state::State;
+use crate::tail::TailItem;
+use crate::testing::copy_directory;
+
+const ALL: Limit = Limit {
+    items: usize::MAX,
+    bytes: usize::MAX,
+};
+
+fn keeping(directory: &TempDir, retention: Retention) -> Config {
+    Config {
+        retention,
+        // The retention thread looks once in this time, so never.
+        barrier_interval: Duration::from_hours(1),
+        tail_bytes_max: 0,
+        compression: Compression::None,
+        ..config(directory)
+    }
+}
+
+fn events(count: Option<u64>, bytes: Option<u64>, age: Option<Duration>) -> Retention {
+    Retention {
+        events: Keep { age, bytes, count },
+        ..Retention::default()
+    }
+}
+
+fn state(log: &EventLog) -> State {
+    let engine = &log.handle.shared.engine;
+    let row = engine.get(Family::State, keys::STATE).unwrap().unwrap();
+    codec::decode(&row).unwrap()
+}
+
+/// Applies everything, lets retention look once at `now`, and waits until the applier is done.
+fn expire(log: &EventLog, now: Timestamp) -> Low {
+    log.delivery_state().unwrap();
+    let shared = &log.handle.shared;
+    while let Some(low) = shared.expiring(now).unwrap() {
+        let request = Request::Expire(low);
+        assert!(log.handle.submit(request, 1).is_ok());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while log.low() != low {
+            assert!(Instant::now() < deadline, "{low:?} was not taken in");
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        log.delivery_state().unwrap();
+        let mut before = state(log);
+        loop {
+            std::thread::park_timeout(Duration::from_millis(20));
+            let after = state(log);
+            if after == before && after.low() == low {
+                break;
+            }
+            assert!(Instant::now() < deadline, "removal does not end");
+            before = after;
+        }
+    }
+    log.low()
+}
+
+/// How many rows a family has.
+fn rows(log: &EventLog, family: Family) -> usize {
+    let mut count = 0;
+    let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+    log.handle
+        .shared
+        .engine
+        .scan::<ReadError>(family, all, |_, _| {
+            count += 1;
+            Ok(())
+        })
+        .unwrap();
+    count
+}
+
+fn now() -> Timestamp {
+    std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map(|since| Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap()))
+        .unwrap()
+}
+
+/// Appends events of 1 KiB, alternating between two applications, each with a uid.
+fn fill(log: &EventLog, range: std::ops::Range<u64>) {
+    let all: Vec<u64> = range.collect();
+    for part in all.chunks(64) {
+        let events = part.iter().map(|index| {
+            let mut event = event(u8::try_from(index % 2).unwrap(), vec![b'x'; 1024]);
+            event.uid = Some(format!("uid-{index}").parse().unwrap());
+            event
+        });
+        log.append_blocking(events.collect()).unwrap();
+    }
+}
+
+#[test]
+fn expired_events_are_gone_for_every_reader_and_leave_no_row() {
+    let directory = TempDir::new().unwrap();
+    let log = EventLog::open(keeping(&directory, events(Some(100), None, None))).unwrap();
+    fill(&log, 0..1000);
+    let mut tail = log.tail(Offset::ZERO);
+    assert!(matches!(
+        tail.poll_next().unwrap(),
+        Some(TailItem::Registry(_))
+    ));
+    let low = expire(&log, now()).events;
+    assert_eq!(low, Offset::new(900));
+
+    let below = Offset::new(899);
+    assert!(matches!(
+        log.read(below, ALL),
+        Err(ReadError::Expired { low: found }) if found == low
+    ));
+    assert_eq!(log.read(low, ALL).unwrap().len(), 100);
+    assert_eq!(log.get_at(below).unwrap(), None);
+    assert!(log.get_at(low).unwrap().is_some());
+    let even = ApplicationId::from_bytes([0; 20]);
+    assert!(log.find_event(even, "uid-898").unwrap().is_none());
+    assert!(log.find_event(even, "uid-900").unwrap().is_some());
+    for order in [Order::Ascending, Order::Descending] {
+        let whole = Offset::ZERO..log.end();
+        let page = log.read_application(even, whole, order, ALL).unwrap();
+        assert_eq!(page.records.len(), 50);
+        assert_eq!(page.expired, Offset::ZERO..low);
+    }
+    let missed = tail.poll_next().unwrap();
+    assert!(matches!(missed, Some(TailItem::Expired(range)) if range == (Offset::ZERO..low)));
+    let Some(TailItem::Records(records)) = tail.poll_next().unwrap() else {
+        panic!("no records")
+    };
+    assert_eq!(records[0].offset, low);
+    assert_eq!(log.offset_at(Timestamp::default()).unwrap(), low);
+
+    // Whole batches are removed; the one that the low end cuts stays.
+    let first = state(&log).events.first.position;
+    assert!(first <= low && low.since(first) < 64, "{first}");
+    let kept = usize::try_from(log.end().since(first)).unwrap();
+    assert_eq!(rows(&log, Family::EventUid), kept);
+    assert_eq!(rows(&log, Family::AppLog), 2 * rows(&log, Family::Log));
+    // An expired event gives its uid free.
+    let mut again = event(0, "again");
+    again.uid = Some("uid-898".parse().unwrap());
+    let appended = log.append_blocking(vec![again.clone()]).unwrap();
+    assert!(matches!(appended[0], Appended::Committed { .. }));
+    again.uid = Some("uid-998".parse().unwrap());
+    let appended = log.append_blocking(vec![again]).unwrap();
+    assert!(matches!(appended[0], Appended::UidTaken { .. }));
+}
+
+#[test]
+fn bytes_and_age_bound_the_log_and_it_opens_again() {
+    let directory = TempDir::new().unwrap();
+    let most = 256 << 10;
+    let by_bytes = keeping(&directory, events(None, Some(most), None));
+    let log = EventLog::open(by_bytes.clone()).unwrap();
+    let mut end = 0;
+    for round in 0..5 {
+        fill(&log, end..end + 700);
+        end += 700;
+        let low = expire(&log, now()).events;
+        let events = state(&log).events;
+        assert!(events.bytes <= most, "round {round}: {events:?}");
+        assert!(
+            events.bytes > most - (128 << 10),
+            "round {round}: {events:?}"
+        );
+        assert_eq!(events.first.position, low);
+        // As a kill -9 leaves it.
+        let copy = TempDir::new().unwrap();
+        copy_directory(&directory.path().join("log"), &copy.path().join("log"));
+        let copied = EventLog::open(Config {
+            directory: copy.path().join("log"),
+            ..by_bytes.clone()
+        })
+        .unwrap();
+        assert_eq!((copied.low(), copied.end()), (log.low(), log.end()));
+        assert_eq!(
+            copied.read(low, ALL).unwrap(),
+            log.read(low, ALL).unwrap(),
+            "round {round}"
+        );
+    }
+    log.close().unwrap();
+    drop(log);
+    let hour = Duration::from_hours(1);
+    let log = EventLog::open(keeping(&directory, events(None, None, Some(hour)))).unwrap();
+    let before = log.low();
+    assert_eq!(expire(&log, now()), before, "nothing is an hour old");
+    let low = expire(&log, now().plus(hour).plus(Duration::from_secs(1)));
+    assert_eq!(low.events, log.end(), "everything is");
+    assert_eq!(rows(&log, Family::Log), 0);
+    fill(&log, end..end + 10);
+    log.close().unwrap();
+    drop(log);
+    let log = EventLog::open(keeping(&directory, Retention::default())).unwrap();
+    assert_eq!(log.read(log.low().events, ALL).unwrap().len(), 10);
+}
+
+#[test]
+fn attempts_expire_by_limits_of_their_own() {
+    let directory = TempDir::new().unwrap();
+    let retention = Retention {
+        attempts: Keep {
+            count: Some(50),
+            ..Keep::default()
+        },
+        ..Retention::default()
+    };
+    let log = EventLog::open(keeping(&directory, retention)).unwrap();
+    fill(&log, 0..10);
+    let subscription = SubscriptionId::from_bytes([9; 20]);
+    let attempt = |offset: u64| NewAttempt {
+        event: EventId::at(Timestamp::from_millis(1), Offset::new(offset), [0; 7]),
+        subscription,
+        url: "http://example.com".into(),
+        number: 0,
+        started: Timestamp::from_millis(1),
+        duration: Duration::ZERO,
+        status_code: Some(200),
+        response: "x".repeat(1000),
+        outcome: Outcome::Delivered,
+        trigger: Trigger::Scheduled,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    for _ in 0..30 {
+        let progress = (0..10)
+            .map(|offset| Progress::Attempt(attempt(offset)))
+            .collect();
+        runtime.block_on(log.record(progress)).unwrap();
+        log.delivery_state().unwrap();
+    }
+    let low = expire(&log, now());
+    assert_eq!(
+        (low.events, low.attempts),
+        (Offset::ZERO, AttemptSeq::new(250))
+    );
+    let whole = AttemptSeq::ZERO..AttemptSeq::MAX;
+    for (of, expected) in [
+        (AttemptsOf::Subscription(subscription), 50),
+        (AttemptsOf::Event(Offset::new(3)), 5),
+    ] {
+        for order in [Order::Ascending, Order::Descending] {
+            let page = log.attempts(of, whole.clone(), order, ALL).unwrap();
+            assert_eq!(page.attempts.len(), expected, "{of:?} {order:?}");
+        }
+    }
+    // The rows of what is gone are gone.
+    let engine = &log.handle.shared.engine;
+    let first = state(&log).attempts.first.position.get();
+    for family in [Family::AttemptBySubscription, Family::AttemptByEvent] {
+        let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        let (key, _) = engine.edge(family, all, Edge::First).unwrap().unwrap();
+        assert!(keys::last_number(&key).unwrap() >= first, "{family:?}");
+    }
+}
+
+#[test]
+fn undelivered_events_are_kept_up_to_the_cap() {
+    for (cap, kept) in [(u64::MAX, Offset::new(37)), (64 << 10, Offset::new(1000))] {
+        let directory = TempDir::new().unwrap();
+        let retention = Retention {
+            undelivered_bytes_max: Some(cap),
+            ..events(Some(0), None, None)
+        };
+        let log = EventLog::open(keeping(&directory, retention)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        fill(&log, 0..37);
+        let subscription = runtime.block_on(async {
+            let application = super::tests::application(&log, "app").await;
+            super::tests::subscription(&log, application).await
+        });
+        assert_eq!(subscription.start, Offset::new(37));
+        fill(&log, 37..1000);
+        let low = expire(&log, now()).events;
+        if cap == u64::MAX {
+            assert_eq!(low, kept);
+        } else {
+            // Whole batches up to the cap.
+            assert!(low > Offset::new(37) && low < kept, "{low}");
+            assert!(state(&log).events.bytes <= cap);
+        }
+        // A mark says that the subscription stands at the end.
+        let mark = Progress::Mark(log.end());
+        runtime.block_on(log.record(vec![mark])).unwrap();
+        assert_eq!(expire(&log, now()).events, log.end());
+    }
+}
+
+#[test]
+fn what_a_subscription_lost_is_told_and_goes_with_it() {
+    let directory = TempDir::new().unwrap();
+    let log = EventLog::open(keeping(&directory, Retention::default())).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let subscription = runtime.block_on(async {
+        let application = super::tests::application(&log, "app").await;
+        super::tests::subscription(&log, application).await
+    });
+    let id = subscription.id;
+    assert_eq!(log.expired(id).unwrap(), None);
+    for (from, to) in [(10, 20), (5, 8), (30, 31)] {
+        let expired = Expired {
+            range: Offset::new(from)..Offset::new(to),
+            at: Timestamp::from_millis(i64::try_from(from).unwrap()),
+        };
+        runtime
+            .block_on(log.record(vec![Progress::Expired(id, expired)]))
+            .unwrap();
+        if from == 5 {
+            log.delivery_state().unwrap();
+        }
+    }
+    let expected = Some(Expired {
+        range: Offset::new(5)..Offset::new(31),
+        at: Timestamp::from_millis(30),
+    });
+    assert_eq!(log.expired(id).unwrap(), expected);
+    log.close().unwrap();
+    drop(log);
+    let log = EventLog::open(keeping(&directory, Retention::default())).unwrap();
+    assert_eq!(log.expired(id).unwrap(), expected);
+    runtime.block_on(log.delete_subscription(id)).unwrap();
+    log.delivery_state().unwrap();
+    assert_eq!(rows(&log, Family::Expired), 0);
+}

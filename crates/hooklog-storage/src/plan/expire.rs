@@ -1,0 +1,204 @@
+//! What retention removes: whole batches from the low end, with their index rows.
+//!
+//! **Invariant:** only batches that lie wholly below `low` go, the lowest first, and the state says
+//! in the same transaction where the first one now begins and what its chain starts from.
+//! **Next:** `apply.rs`, which runs it between two groups of commits.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use super::PlanError;
+use crate::bytes::Reader;
+use crate::codec::{self, CodecError};
+use crate::engine::{Engine, EngineError, Op};
+use crate::entry::StoredAttempt;
+use crate::frame::{self, Batch, FrameError};
+use crate::keys::{self, Family};
+use crate::offset::{AttemptSeq, Offset};
+use crate::record;
+use crate::state::{Chain, Link, State};
+
+/// Rows to remove, and the state after that.
+pub(crate) struct Removal {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) state: State,
+    /// Stored bytes of what goes.
+    pub(crate) bytes: usize,
+}
+
+impl Removal {
+    /// The lowest expired batches, up to about `bytes_max` stored bytes. Without rows when nothing
+    /// is left to remove: a batch that `low` cuts stays whole.
+    pub(crate) fn plan(
+        engine: &Engine,
+        state: &State,
+        bytes_max: usize,
+    ) -> Result<Self, PlanError> {
+        let mut removal = Self {
+            ops: Vec::new(),
+            state: state.clone(),
+            bytes: 0,
+        };
+        removal.events(engine, bytes_max)?;
+        removal.attempts(engine, bytes_max)?;
+        Ok(removal)
+    }
+
+    fn events(&mut self, engine: &Engine, bytes_max: usize) -> Result<(), PlanError> {
+        while self.bytes < bytes_max && self.state.events.first.position < self.state.events.low {
+            let base = self.state.events.first.position.get();
+            let Some(stored) = Stored::read(engine, Family::Log, base)? else {
+                break;
+            };
+            let end = Offset::new(stored.end());
+            if end > self.state.events.low {
+                break;
+            }
+            let mut applications = BTreeSet::new();
+            for record in stored.records()? {
+                let event = record.event;
+                applications.insert(event.application);
+                if let Some(uid) = &event.uid {
+                    self.remove(Family::EventUid, keys::event_uid(event.application, uid));
+                }
+            }
+            for application in applications {
+                self.remove(Family::AppLog, keys::owned(application.as_bytes(), base));
+            }
+            self.batch(Family::Log, &stored);
+            step(&mut self.state.events, end, &stored);
+        }
+        Ok(())
+    }
+
+    fn attempts(&mut self, engine: &Engine, bytes_max: usize) -> Result<(), PlanError> {
+        while self.bytes < bytes_max && self.state.attempts.first.position < self.state.attempts.low
+        {
+            let base = self.state.attempts.first.position.get();
+            let Some(stored) = Stored::read(engine, Family::Attempt, base)? else {
+                break;
+            };
+            let end = AttemptSeq::new(stored.end());
+            if end > self.state.attempts.low {
+                break;
+            }
+            let mut rows = BTreeSet::new();
+            for attempt in stored.attempts()? {
+                let attempt = attempt.attempt;
+                let owner = keys::owned(attempt.subscription.as_bytes(), base);
+                rows.insert((Family::AttemptBySubscription, owner));
+                let key = keys::attempt_by_event(attempt.event.offset(), base);
+                rows.insert((Family::AttemptByEvent, key));
+            }
+            for (family, key) in rows {
+                self.remove(family, key);
+            }
+            self.batch(Family::Attempt, &stored);
+            step(&mut self.state.attempts, end, &stored);
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, family: Family, stored: &Stored) {
+        for key in &stored.keys {
+            self.remove(family, key.clone());
+        }
+        self.bytes += stored.bytes;
+    }
+
+    fn remove(&mut self, family: Family, key: Vec<u8>) {
+        self.ops.push(Op {
+            family,
+            key,
+            value: None,
+        });
+    }
+}
+
+/// Lets a chain begin behind a batch.
+fn step<P: Copy + PartialOrd>(chain: &mut Chain<P>, end: P, stored: &Stored) {
+    chain.first = Link {
+        position: end,
+        crc: stored.batch.crc,
+    };
+    if chain.verified.position < end {
+        chain.verified = chain.first;
+    }
+    chain.bytes = chain.bytes.saturating_sub(stored.bytes as u64);
+}
+
+/// A batch as it is stored.
+pub(crate) struct Stored {
+    pub(crate) batch: Batch,
+    /// Of its chunks.
+    keys: Vec<Vec<u8>>,
+    pub(crate) bytes: usize,
+}
+
+impl Stored {
+    /// The batch that begins at `base`; an error if it is damaged, `None` if there is none.
+    pub(crate) fn read(
+        engine: &Engine,
+        family: Family,
+        base: u64,
+    ) -> Result<Option<Self>, PlanError> {
+        let (low, high) = (keys::batch(base, 0), keys::batch(base, u16::MAX));
+        let bounds = (
+            Bound::Included(low.as_slice()),
+            Bound::Included(high.as_slice()),
+        );
+        let (mut keys, mut bytes) = (Vec::new(), Vec::new());
+        engine.scan::<PlanError>(family, bounds, |key, value| {
+            keys.push(key.to_vec());
+            bytes.extend_from_slice(value);
+            Ok(())
+        })?;
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let count = bytes.len();
+        let batch = frame::decode(&Bytes::from(bytes)).map_err(|error| damaged(base, &error))?;
+        Ok(Some(Self {
+            batch,
+            keys,
+            bytes: count,
+        }))
+    }
+
+    /// One past its last position.
+    pub(crate) fn end(&self) -> u64 {
+        self.batch.header.base + u64::from(self.batch.header.count)
+    }
+
+    fn records(&self) -> Result<Vec<crate::event::Record>, PlanError> {
+        let base = self.batch.header.base;
+        let count = usize::try_from(self.batch.header.count).unwrap_or(usize::MAX);
+        let (spans, _) = record::spans(&self.batch.body, count)
+            .ok_or_else(|| damaged(base, &FrameError::Short))?;
+        (base..)
+            .zip(&spans)
+            .map(|(offset, span)| Ok(record::decode(&self.batch.body, span, Offset::new(offset))?))
+            .collect()
+    }
+
+    fn attempts(&self) -> Result<Vec<StoredAttempt>, PlanError> {
+        let short = || damaged(self.batch.header.base, &FrameError::Short);
+        let mut reader = Reader::new(&self.batch.body);
+        let mut attempts = Vec::new();
+        while !reader.is_empty() {
+            let length = reader.length().ok_or_else(short)?;
+            let bytes = reader.take(length).ok_or_else(short)?;
+            attempts.push(codec::decode(bytes).map_err(|error: CodecError| error)?);
+        }
+        Ok(attempts)
+    }
+}
+
+fn damaged(base: u64, error: &dyn std::error::Error) -> PlanError {
+    PlanError::Engine(EngineError::Failed {
+        action: "remove an expired batch",
+        reason: format!("the batch at {base} is damaged: {error}"),
+    })
+}
