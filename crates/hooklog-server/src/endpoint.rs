@@ -65,7 +65,11 @@ async fn insert(call: &Call, application: ApplicationId, new: EndpointIn) -> Ans
 }
 
 pub(crate) async fn get(call: Call) -> Answer {
-    reply::json(StatusCode::OK, &EndpointOut::from(&*call.subscription()?))
+    let value = call.subscription()?;
+    let id = value.id;
+    let expired = call.state.read(move |log| log.expired(id)).await?;
+    let out = EndpointOut::from(&*value).missing(expired.as_ref());
+    reply::json(StatusCode::OK, &out)
 }
 
 /// Replaces (all but the secret, and a uid that the body lacks), or creates an endpoint of that uid.

@@ -23,6 +23,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
+use crate::storage_options::{Count, Mode, Span};
 use crate::units::{ByteSize, HumanDuration};
 
 /// What environment variables start with.
@@ -51,6 +52,15 @@ pub(crate) struct Settings {
     pub(crate) connection_limit: usize,
     pub(crate) drain_timeout: HumanDuration,
     pub(crate) journal_segment: ByteSize,
+    pub(crate) durability: Mode,
+    pub(crate) sync_interval: HumanDuration,
+    pub(crate) retention: Span,
+    pub(crate) retention_bytes: Option<ByteSize>,
+    pub(crate) retention_count: Count,
+    pub(crate) attempt_retention: Span,
+    pub(crate) attempt_retention_bytes: Option<ByteSize>,
+    pub(crate) attempt_retention_count: Count,
+    pub(crate) keep_undelivered: Option<ByteSize>,
 
     // token and publish
     pub(crate) server: Url,
@@ -95,6 +105,17 @@ impl Default for Settings {
             // Below the 30 s that Kubernetes waits, and the 90 s of systemd, before they kill.
             drain_timeout: HumanDuration(Duration::from_secs(10)),
             journal_segment: ByteSize(64 << 20),
+            durability: Mode::PowerSafe,
+            // A power cut takes as little as with the usual settings of databases that do the same.
+            sync_interval: HumanDuration(Duration::from_millis(100)),
+            // What users of Svix-compatible servers know: payloads are kept for 90 days.
+            retention: Span(Some(Duration::from_hours(90 * 24))),
+            retention_bytes: None,
+            retention_count: Count(None),
+            attempt_retention: Span(Some(Duration::from_hours(90 * 24))),
+            attempt_retention_bytes: None,
+            attempt_retention_count: Count(None),
+            keep_undelivered: None,
             #[expect(clippy::expect_used, reason = "a constant that the tests parse")]
             server: Url::parse("http://127.0.0.1:8071").expect("a URL"),
             app: None,

@@ -14,6 +14,7 @@ mod publish;
 mod receive;
 mod serve;
 mod signals;
+mod storage_options;
 mod token;
 mod units;
 

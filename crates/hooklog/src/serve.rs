@@ -20,7 +20,7 @@ use crate::config::Settings;
 use crate::jwt_secret::JwtSecret;
 use crate::signals::Signals;
 use crate::units::{ByteSize, HumanDuration};
-use crate::{open_files, output, token};
+use crate::{open_files, output, storage_options, token};
 
 /// Run the server: take events over HTTP, keep them on disk, deliver them.
 #[derive(Args, Serialize)]
@@ -74,6 +74,9 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     journal_segment: Option<ByteSize>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    storage: storage_options::StorageFlags,
 }
 
 const HELP: &str = "\
@@ -189,6 +192,8 @@ fn service_config(settings: &Settings, secret: &JwtSecret) -> anyhow::Result<hoo
     config.limits.body_bytes_max = settings.body_limit.0;
     config.limits.connections_max = settings.connection_limit;
     config.log.journal_segment_bytes = u64::try_from(settings.journal_segment.0)?;
+    config.log.durability = storage_options::durability(settings);
+    config.log.retention = storage_options::retention(settings);
     // The body holds the payload, so this never refuses what the server took.
     config.log.payload_bytes_max = settings.body_limit.0;
     let largest = config.log.payload_bytes_limit();

@@ -21,10 +21,13 @@ const GRACE: Duration = Duration::from_secs(5);
 /// few seconds on a slow disk.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long messages and attempts are kept: what users of Svix-compatible servers know.
+const RETENTION: Duration = Duration::from_hours(90 * 24);
+
 /// Settings of all parts; see [`Config::new`] for the defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The log.
+    /// The log. Unlike the storage crate by itself, messages and attempts expire after 90 days.
     pub log: hooklog_storage::Config,
     /// The dispatcher. Its allowed networks also decide which endpoint URLs the server takes.
     pub dispatcher: hooklog_dispatcher::Config,
@@ -41,8 +44,11 @@ pub struct Config {
 impl Config {
     /// The defaults for a data directory and a key.
     pub fn new(directory: impl Into<PathBuf>, token_key: TokenKey) -> Self {
+        let mut log = hooklog_storage::Config::new(directory);
+        log.retention.events.age = Some(RETENTION);
+        log.retention.attempts.age = Some(RETENTION);
         Self {
-            log: hooklog_storage::Config::new(directory),
+            log,
             dispatcher: hooklog_dispatcher::Config::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8071)),
             token_key,

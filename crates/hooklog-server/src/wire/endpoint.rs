@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use hooklog_signature::Secret;
 use hooklog_storage::{
-    Channel, EventTypeName, Filter, Subscription, SubscriptionId, SubscriptionState, Timestamp, Uid,
+    Channel, EventTypeName, Expired, Filter, Subscription, SubscriptionId, SubscriptionState,
+    Timestamp, Uid,
 };
 use serde::Serialize;
 use url::Url;
@@ -235,6 +236,31 @@ pub(crate) struct EndpointOut<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "time")]
     updated_at: Timestamp,
+    /// Ours: what retention took before it was delivered; absent when nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired: Option<ExpiredOut>,
+}
+
+/// Messages that an endpoint missed: their places in the log, over all applications.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExpiredOut {
+    first_offset: u64,
+    last_offset: u64,
+    #[serde(serialize_with = "time")]
+    at: Timestamp,
+}
+
+impl EndpointOut<'_> {
+    /// With what it missed.
+    pub(crate) fn missing(mut self, expired: Option<&Expired>) -> Self {
+        self.expired = expired.map(|expired| ExpiredOut {
+            first_offset: expired.range.start.get(),
+            last_offset: expired.range.end.get().saturating_sub(1),
+            at: expired.at,
+        });
+        self
+    }
 }
 
 impl<'a> From<&'a Subscription> for EndpointOut<'a> {
@@ -258,6 +284,7 @@ impl<'a> From<&'a Subscription> for EndpointOut<'a> {
             version: 1,
             created_at: value.created,
             updated_at: value.updated,
+            expired: None,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hooklog_storage::{NewAttempt, Outcome, Progress, Timestamp, Trigger};
+use hooklog_storage::{Expired, NewAttempt, Offset, Outcome, Progress, Timestamp, Trigger};
 use serde_json::json;
 
 use super::end_to_end::{APPS, application, count, ids, publish};
@@ -34,6 +34,25 @@ fn three_attempts(event: &str, endpoint: &str) -> Vec<Progress> {
         })
     });
     progress.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_tells_what_it_missed() {
+    let server = Harness::start().await;
+    application(&server, "a").await;
+    let body = r#"{"url":"http://a/"}"#;
+    let endpoints = format!("{APPS}/a/endpoint");
+    let id = server.call("POST", &endpoints, body).await.is(201).id();
+    let path = format!("{endpoints}/{id}");
+    assert_eq!(server.get(&path).await.is(200).body.get("expired"), None);
+    let expired = Expired {
+        range: Offset::new(3)..Offset::new(9),
+        at: Timestamp::from_millis(1_790_000_000_000),
+    };
+    let missed = Progress::Expired(id.parse().expect("an id"), expired);
+    server.log.record(vec![missed]).await.expect("is recorded");
+    let told = json!({ "firstOffset": 3, "lastOffset": 8, "at": "2026-09-21T14:13:20.000Z" });
+    assert_eq!(server.get(&path).await.is(200).body["expired"], told);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
