@@ -23,10 +23,19 @@ struct World {
 
 /// Opens a log; tasks of a dispatcher that was dropped may hold the former one a moment longer.
 async fn open(directory: &TempDir) -> EventLog {
+    open_keeping(directory, hooklog_storage::Retention::default()).await
+}
+
+async fn open_keeping(directory: &TempDir, retention: hooklog_storage::Retention) -> EventLog {
     let mut config = hooklog_storage::Config::new(directory.path());
     // Small, so that a test writes little.
     config.journal_segment_bytes = 4 << 20;
     config.payload_bytes_max = 64 << 10;
+    config.retention = retention;
+    if retention != hooklog_storage::Retention::default() {
+        // Retention looks this often.
+        config.barrier_interval = Duration::from_millis(10);
+    }
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         match EventLog::open(config.clone()) {
@@ -66,6 +75,11 @@ impl World {
 
     /// Opens the log again, as after a restart.
     async fn reopen(self) -> Self {
+        self.reopen_keeping(hooklog_storage::Retention::default())
+            .await
+    }
+
+    async fn reopen_keeping(self, retention: hooklog_storage::Retention) -> Self {
         let Self {
             directory,
             log,
@@ -73,7 +87,7 @@ impl World {
         } = self;
         log.close().unwrap();
         drop(log);
-        let log = open(&directory).await;
+        let log = open_keeping(&directory, retention).await;
         Self {
             directory,
             log,
@@ -227,6 +241,47 @@ async fn events_arrive_once_and_are_on_record() {
     world.publish(500..501).await;
     let received = sink.wait(|received| distinct(received) == 501).await;
     assert_eq!(received.len(), 501);
+    dispatcher.stop(STOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_retention_overtook_goes_on_and_is_told() {
+    let world = World::new().await;
+    let mut sink = Sink::start(|_, _| Reply::Status(200, "")).await;
+    // One stands at the mark, the other was paused and has a cursor of its own.
+    let live = world.subscribe(&sink).await;
+    let mut paused_sink = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let paused = world.subscribe(&paused_sink).await;
+    world.set_state(&paused, SubscriptionState::Disabled).await;
+    let dispatcher = world.dispatch().await;
+    world.publish(0..20).await;
+    sink.wait(|received| distinct(received) == 20).await;
+    dispatcher.stop(STOP).await;
+    world.publish(20..300).await;
+    let fifty = hooklog_storage::Keep {
+        count: Some(50),
+        ..Default::default()
+    };
+    let world = world
+        .reopen_keeping(hooklog_storage::Retention {
+            events: fifty,
+            ..Default::default()
+        })
+        .await;
+    world
+        .until(|log| (log.low().events == Offset::new(250)).then_some(()))
+        .await;
+    let dispatcher = world.dispatch().await;
+    sink.wait(|received| distinct(received) == 70).await;
+    world.set_state(&paused, SubscriptionState::Enabled).await;
+    let received = paused_sink.wait(|received| distinct(received) == 50).await;
+    assert_eq!(numbers(&received).into_iter().min(), Some(250));
+    for (subscription, from) in [(&live, 20), (&paused, 0)] {
+        let expired = world
+            .until(|log| log.expired(subscription.id).unwrap())
+            .await;
+        assert_eq!(expired.range, Offset::new(from)..Offset::new(250));
+    }
     dispatcher.stop(STOP).await;
 }
 
