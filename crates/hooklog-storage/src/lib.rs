@@ -92,6 +92,11 @@ mod bytes;
 mod codec;
 mod entry;
 mod frame;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the committer and recovery will use it")
+)]
+mod key_index;
 mod keys;
 mod record;
 

@@ -61,3 +61,11 @@ pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+/// How many rounds a randomised test runs: more if `HOOKLOG_TEST_ROUNDS` says so.
+pub(crate) fn rounds(default: u64) -> u64 {
+    std::env::var("HOOKLOG_TEST_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .map_or(default, |rounds: u64| rounds.max(default))
+}
