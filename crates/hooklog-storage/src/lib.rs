@@ -94,6 +94,9 @@ mod frame;
 mod keys;
 mod record;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod testing;
 

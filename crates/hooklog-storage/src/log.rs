@@ -311,4 +311,6 @@ fn weight(progress: &Progress) -> usize {
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod page_tests;
+#[cfg(test)]
 mod tests;

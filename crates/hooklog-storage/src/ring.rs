@@ -270,3 +270,6 @@ pub(crate) fn as_change(entry: &Entry) -> Option<&Change> {
         Entry::Attempt(_) | Entry::Cursor(..) | Entry::Mark(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
