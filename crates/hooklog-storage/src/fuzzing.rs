@@ -42,15 +42,15 @@ pub const TARGETS: [Target; 4] = [
 
 /// Record batches as sled holds them: `frame.rs`, then `record.rs` or the codec.
 pub fn record_batch(data: &[u8]) {
-    check_batch(Bytes::copy_from_slice(data));
-    check_batch(frame::reseal::reseal(data).into());
+    check_batch(&Bytes::copy_from_slice(data));
+    check_batch(&frame::reseal::reseal(data).into());
 }
 
-fn check_batch(bytes: Bytes) {
-    let Ok(batch) = frame::decode(&bytes) else {
+fn check_batch(bytes: &Bytes) {
+    let Ok(batch) = frame::decode(bytes) else {
         return;
     };
-    let total = frame::total_bytes(&bytes).ok();
+    let total = frame::total_bytes(bytes).ok();
     assert_eq!(total, Some(bytes.len()), "a batch is as long as it says");
     for compression in [Compression::None, Compression::Lz4] {
         let (again, crc) = frame::encode(&batch.header, &batch.body, compression);

@@ -314,3 +314,5 @@ mod damage_tests;
 mod page_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trap_tests;

@@ -123,7 +123,9 @@ proptest! {
                 Step::Restart => {
                     let floor = ack.floor(offset(next));
                     ack = Ack::resume(ack.settled_above(floor));
-                    started.into_iter().for_each(|at| model[at] = Is::Waiting);
+                    for at in started {
+                        model[at] = Is::Waiting;
+                    }
                 }
                 Step::Start | Step::Skip | Step::Settle(_) => continue,
             }

@@ -539,3 +539,31 @@ proptest! {
         prop_assert_eq!(FrameHeader::decode(&flip(bytes)), None);
     }
 }
+
+#[test]
+fn stale_frames_are_there_and_are_not_read() {
+    let mut bench = Bench::new();
+    // Through all segments and into the first one again.
+    let first = bench.journal.active;
+    let mut left = false;
+    while !left || bench.journal.active != first {
+        let durable = bench.next.checked_sub(1);
+        bench.append(&vec![b'x'; 100_000], durable);
+        bench.journal.sync().unwrap();
+        left |= bench.journal.active != first;
+        assert!(bench.next < 100, "the first segment is not used again");
+    }
+    let path = bench.directory.path().join(segment_name(first));
+    let bytes = fs::read(path).unwrap();
+    let position = usize::try_from(bench.journal.position).unwrap();
+    // Right behind the live frame stands a whole frame of the last use, with good checksums: who
+    // looks at those alone takes it for the next one.
+    let stale = FrameHeader::decode(&bytes[position..]).unwrap();
+    assert!(stale.body(&bytes[position..]).is_some());
+    assert!(stale.epoch < bench.journal.epoch());
+    let last = bench.next - 1;
+    assert_eq!(bench.scan(last.checked_sub(1)).unwrap(), [last]);
+    // Torn in the live one, the stale ones prove nothing either.
+    bench.edit(first, |bytes| bytes[position - 8..position].fill(0xff));
+    assert_eq!(bench.scan(last.checked_sub(1)).unwrap(), [] as [u64; 0]);
+}
