@@ -326,7 +326,7 @@ fn a_panic_of_the_database_is_an_error_of_the_open() {
 
 #[test]
 fn a_snapshot_that_is_damaged_is_set_aside() {
-    let written = Written::large().with_snapshot();
+    let written = Written::small().with_snapshot();
     let set = |sled: &Path| {
         for entry in fs::read_dir(sled).unwrap() {
             let path = entry.unwrap().path();
