@@ -75,7 +75,9 @@ fn append(directory: &Path, events: usize, bytes: usize) -> Result<(), Box<dyn E
     loop {
         let batch = (0..BATCH).map(|_| {
             // Hexadecimal digits: half of each byte is random, like ids and digests in JSON.
-            let payload: Vec<u8> = (0..bytes).map(|_| b"0123456789abcdef"[rng.usize(0..16)]).collect();
+            let payload: Vec<u8> = (0..bytes)
+                .map(|_| b"0123456789abcdef"[rng.usize(0..16)])
+                .collect();
             Event {
                 application: ApplicationId::from_bytes([rng.u8(0..100); 20]),
                 event_type: "bench.event".parse().unwrap_or_else(|_| unreachable!()),

@@ -198,5 +198,7 @@ fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod reseal;
 #[cfg(test)]
 mod tests;

@@ -166,3 +166,6 @@ pub(crate) fn subscription_of(key: &[u8]) -> Option<SubscriptionId> {
 fn join(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,6 +100,9 @@ mod key_index;
 mod keys;
 mod record;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod testing;
 

@@ -324,6 +324,10 @@ fn weight(progress: &Progress) -> usize {
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod page_tests;
+#[cfg(test)]
 mod retention_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trap_tests;

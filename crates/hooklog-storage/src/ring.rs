@@ -288,3 +288,6 @@ pub(crate) fn as_change(entry: &Entry) -> Option<&Change> {
         | Entry::Expired(..) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

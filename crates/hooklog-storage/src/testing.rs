@@ -32,6 +32,22 @@ pub(crate) fn assert_golden(name: &str, bytes: &[u8]) {
     );
 }
 
+/// The bytes of the golden file `data/format/v1/<name>`.
+pub(crate) fn golden(name: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/format/v1");
+    let text = fs::read_to_string(root.join(name)).unwrap();
+    text.lines()
+        .flat_map(|line| line.split_ascii_whitespace().skip(1))
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect()
+}
+
+/// How many times as much a slow test is asked to do (`HOOKLOG_TEST_ROUNDS`).
+pub(crate) fn rounds() -> u64 {
+    let rounds = std::env::var("HOOKLOG_TEST_ROUNDS").ok();
+    rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
+}
+
 /// Copies a data directory as a kill -9 would leave it: files as the page cache has them, no lock.
 pub(crate) fn copy_directory(from: &Path, to: &Path) -> PathBuf {
     fs::create_dir_all(to).unwrap();
@@ -60,12 +76,4 @@ pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-/// How many rounds a randomised test runs: more if `HOOKLOG_TEST_ROUNDS` says so.
-pub(crate) fn rounds(default: u64) -> u64 {
-    std::env::var("HOOKLOG_TEST_ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok())
-        .map_or(default, |rounds: u64| rounds.max(default))
 }

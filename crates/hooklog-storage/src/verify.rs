@@ -161,3 +161,6 @@ fn check_index(engine: &Engine, batch: &Batch) -> Result<(), VerifyError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::event::Event;
@@ -216,5 +218,67 @@ fn the_bytes_of_rows_and_keys_are_golden() {
     assert_golden("trees.hex", names.join("\n").as_bytes());
     for (index, (family, _)) in Family::ALL.into_iter().enumerate() {
         assert_eq!(family as usize, index, "trees are opened in this order");
+    }
+}
+
+prop_compose! {
+    fn any_record()(
+        offset: u32,
+        millis in 0_i64..5_000_000_000_000,
+        application: [u8; 20],
+        event_type in "[a-z.]{3,12}",
+        channels in prop::collection::vec("[a-z]{1,4}", 0..4),
+        uid in prop::option::of("[a-z0-9]{1,9}"),
+        content_type in prop::sample::select(vec!["application/json", "", "text/plain", "é"]),
+        payload: Vec<u8>,
+    ) -> Record {
+        let (offset, timestamp) = (Offset::new(offset.into()), Timestamp::from_millis(millis));
+        Record {
+            offset,
+            id: EventId::at(timestamp, offset, [1; 7]),
+            timestamp,
+            event: Event {
+                application: ApplicationId::from_bytes(application),
+                event_type: event_type.parse().unwrap(),
+                channels: channels.iter().map(|channel| channel.parse().unwrap()).collect(),
+                uid: uid.map(|uid| uid.parse().unwrap()),
+                content_type: content_type.to_owned(),
+                payload: payload.into(),
+            },
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_commit_reads_back_as_it_was_written(
+        base: u32,
+        mut records in prop::collection::vec(any_record(), 0..8),
+        picked in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        cut: prop::sample::Index,
+    ) {
+        let base = Offset::new(base.into());
+        for (index, record) in (0..).zip(&mut records) {
+            record.offset = base.plus(index);
+        }
+        let all = entries();
+        let entries: Vec<Entry> = picked.iter().map(|at| at.get(&all).clone()).collect();
+        let mut body = Vec::new();
+        encode(&records, &entries, &mut body).unwrap();
+        let (body, count) = (Bytes::from(body), u32::try_from(records.len()).unwrap());
+        let (records_found, found) = decode(&body, base, count).unwrap();
+        prop_assert_eq!(&records_found[..], &records[..]);
+        prop_assert_eq!(&found, &entries);
+        // Another count of records does not fit the bytes.
+        prop_assert!(decode(&body, base, count + 1).is_err());
+        if count > 0 {
+            prop_assert!(decode(&body, base, count - 1).is_err());
+        }
+        // A cut body is refused, or is the same commit with fewer entries.
+        let cut = cut.index(body.len());
+        if let Ok((records_found, found)) = decode(&body.slice(..cut), base, count) {
+            prop_assert_eq!(&records_found[..], &records[..]);
+            prop_assert!(found.len() < entries.len() && entries.starts_with(&found));
+        }
     }
 }

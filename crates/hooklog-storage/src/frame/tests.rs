@@ -61,3 +61,32 @@ proptest! {
         prop_assert!(decode(&bytes.into()).is_err());
     }
 }
+
+proptest! {
+    #[test]
+    fn every_changed_byte_and_every_cut_is_refused(
+        body in prop::collection::vec(0_u8..4, 0..400),
+        lz4: bool,
+        at: prop::sample::Index,
+        change in 1_u8..,
+        more in prop::collection::vec(any::<u8>(), 1..8),
+    ) {
+        let compression = if lz4 { Compression::Lz4 } else { Compression::None };
+        let (bytes, _) = encode(&header(), &body, compression);
+        let at = at.index(bytes.len());
+        let mut changed = bytes.clone();
+        changed[at] ^= change;
+        prop_assert!(decode(&changed.into()).is_err());
+        prop_assert!(decode(&bytes[..at].to_vec().into()).is_err());
+        prop_assert!(decode(&[bytes, more].concat().into()).is_err());
+    }
+
+    /// The length is known from any first chunk that holds the header, and from no shorter one.
+    #[test]
+    fn the_first_chunk_tells_the_length(body in prop::collection::vec(any::<u8>(), 0..400), at: prop::sample::Index) {
+        let (bytes, _) = encode(&header(), &body, Compression::None);
+        let chunk = at.index(bytes.len() + 1);
+        let expected = if chunk < HEADER_BYTES { Err(FrameError::Short) } else { Ok(bytes.len()) };
+        prop_assert_eq!(total_bytes(&bytes[..chunk]), expected);
+    }
+}

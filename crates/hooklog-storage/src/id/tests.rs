@@ -42,3 +42,41 @@ proptest! {
         prop_assert_eq!(id.timestamp().as_millis(), millis / 4 * 4);
     }
 }
+
+proptest! {
+    /// Ids that differ late, or by one, are where an order of texts would break first.
+    #[test]
+    fn neighbours_keep_their_order_as_texts(bytes: [u8; 20], at in 0_usize..20, add in 1_u8..3) {
+        let mut above = bytes;
+        above[at] = above[at].wrapping_add(add);
+        let (a, b) = (SubscriptionId::from_bytes(bytes), SubscriptionId::from_bytes(above));
+        prop_assert_eq!(a.to_string().cmp(&b.to_string()), bytes.cmp(&above));
+        prop_assert_eq!(a.to_string().len(), SubscriptionId::PREFIX.len() + CHARS);
+    }
+
+    /// Later events have higher ids, whatever their random tails are.
+    #[test]
+    fn ids_sort_as_the_log_does(
+        millis in 1_400_000_000_000_i64..5_000_000_000_000,
+        later in 0_i64..10_000,
+        offset in 0..u64::MAX,
+        tails: [[u8; 7]; 2],
+    ) {
+        let first = EventId::at(Timestamp::from_millis(millis), Offset::new(offset), tails[0]);
+        let second = EventId::at(
+            Timestamp::from_millis(millis + later),
+            Offset::new(offset + 1),
+            tails[1],
+        );
+        prop_assert!(first < second);
+        prop_assert!(first.to_string() < second.to_string());
+    }
+
+    /// A text that is an id is the text of that id: no two texts name the same thing.
+    #[test]
+    fn a_text_that_parses_is_printed_again(text in "(msg_)?[0-9A-Za-z]{26,28}|.{0,40}") {
+        if let Ok(id) = text.parse::<EventId>() {
+            prop_assert_eq!(id.to_string(), text);
+        }
+    }
+}

@@ -207,3 +207,6 @@ impl FrameHeader {
         (crc32c::crc32c(frame) == crc).then_some((frame.get(FRAME_HEADER_BYTES..)?, crc))
     }
 }
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod reseal;

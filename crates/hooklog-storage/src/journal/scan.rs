@@ -130,6 +130,25 @@ pub(crate) fn scan<E: From<ScanError>>(
     Ok(Scan { last_epoch })
 }
 
+/// Every intact frame of a journal that is one segment with these bytes; for the fuzzer.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn scan_image(image: Bytes) -> Result<Vec<Committed>, ScanError> {
+    let Some(header) = SegmentHeader::decode(&image) else {
+        return Ok(Vec::new());
+    };
+    let mut segment = SegmentScan::of(Path::new("image"), &header, image)?;
+    let mut frames = Vec::new();
+    while let Some(frame) = segment.next()? {
+        frames.push(frame);
+    }
+    let next = frames.last().map_or(header.first, |f| f.sequence.next());
+    segment.check_end(next, None)?;
+    match segment.successor().filter(|epoch| *epoch > header.epoch) {
+        Some(epoch) => Err(ScanError::Epoch { epoch }),
+        None => Ok(frames),
+    }
+}
+
 /// The segments that are in use, by epoch.
 fn headers(directory: &Path) -> Result<Vec<(SegmentHeader, PathBuf)>, ScanError> {
     let mut segments = Vec::new();
@@ -186,7 +205,12 @@ struct SegmentScan<'a> {
 
 impl<'a> SegmentScan<'a> {
     fn read(path: &'a Path, header: &SegmentHeader) -> Result<Self, ScanError> {
-        let bytes = Bytes::from(fs::read(path).map_err(io_error("read", path))?);
+        let bytes = fs::read(path).map_err(io_error("read", path))?;
+        Self::of(path, header, bytes.into())
+    }
+
+    /// A scan of the bytes of a segment.
+    fn of(path: &'a Path, header: &SegmentHeader, bytes: Bytes) -> Result<Self, ScanError> {
         let (found, expected) = (bytes.len() as u64, header.segment_bytes);
         if found < expected {
             return Err(ScanError::Cut {

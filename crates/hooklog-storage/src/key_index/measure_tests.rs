@@ -88,11 +88,12 @@ fn fill(index: &KeyIndex, keys: u64) -> Filling {
     filling
 }
 
-/// `HOOKLOG_TEST_ROUNDS=50 cargo test --release -p hooklog-storage key_index::measure -- --nocapture`
+/// `HOOKLOG_TEST_KEY_MILLIONS=50 cargo test --release -p hooklog-storage key_index::measure -- --nocapture`
 /// measures with 50 million keys; otherwise it is 100,000, with smaller seals.
 #[test]
 fn an_index_at_its_bound_has_every_key_and_needs_little_memory() {
-    let millions = crate::testing::rounds(0);
+    let millions = std::env::var("HOOKLOG_TEST_KEY_MILLIONS")
+        .map_or(0, |millions| millions.parse::<u64>().unwrap());
     let limits = match millions {
         0 => Limits {
             entries_max: 100_000,

@@ -175,7 +175,7 @@ impl Model {
 fn it_answers_as_a_map_does() {
     // Keys come back after they expired, so runs hold several entries of one hash.
     const KEYS: u64 = 600;
-    for seed in 0..crate::testing::rounds(6) {
+    for seed in 0..6 * crate::testing::rounds() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut model = Model::new();
         let mut merges = 0;
