@@ -11,8 +11,7 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    missing_docs,
-    reason = "a benchmark stops at the first thing that goes wrong; Criterion's main has no text"
+    reason = "a benchmark stops at the first thing that goes wrong"
 )]
 
 use std::fs::File;
