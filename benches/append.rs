@@ -1,108 +1,87 @@
-//! Embedded append, durable, beside its limit: a plain preallocated file with the same bytes and one
-//! `fdatasync` a commit.
+//! Embedded append, durable, beside its limit: a plain file, the same bytes, one `fdatasync` a
+//! commit. `cargo bench --bench append`.
 //!
-//! `cargo bench --bench append -- [seconds per round, default 5]`; prints events per second and the
-//! ratio of each pair, which is the figure that counts: both run in turns on the same machine.
+//! What counts is the ratio of `log` and `limit` of one group. These are bursts: a log that is
+//! appended to for long also waits for its database, which `sustained.rs` measures.
 //!
 //! **Invariant:** both sides make every commit durable before the next one starts.
-//! **Next:** `README.md`, which records results.
+//! **Next:** `read.rs`, the same for reading; `README.md`, which records results.
 #![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a benchmark prints, and stops"
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark stops at the first thing that goes wrong"
 )]
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use hooklog::storage::{ApplicationId, Config, Event, EventLog};
+use criterion::{
+    BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
+use hooklog_storage::{Config, EventLog};
 
-/// The event size that performance figures of this field are usually given for.
-const PAYLOAD_BYTES: usize = 512;
-/// Events a commit: one, a busy server's group, a bulk load.
-const COMMITS: [usize; 3] = [1, 64, 1024];
-/// Rounds of each pair; the median of their ratios is quoted.
-const ROUNDS: usize = 3;
+use crate::events::Events;
+use crate::payload::{Kind, payloads};
+use crate::plain::PlainFile;
 
-fn main() {
-    let seconds = std::env::args()
-        .skip(1)
-        .find_map(|arg| arg.parse().ok())
-        .unwrap_or(5);
-    let round = Duration::from_secs(seconds);
-    println!("events of {PAYLOAD_BYTES} B, {ROUNDS} rounds of {seconds} s each");
-    println!(
-        "{:>8} {:>14} {:>14} {:>7}",
-        "a commit", "log events/s", "file events/s", "ratio"
-    );
-    for commit in COMMITS {
-        let mut ratios: Vec<(f64, f64, f64)> = (0..ROUNDS)
-            .map(|_| {
-                let (log, file) = (log(commit, round), file(commit, round));
-                (log / file, log, file)
-            })
-            .collect();
-        ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (ratio, log, file) = ratios.get(ROUNDS / 2).unwrap();
-        println!("{commit:>8} {log:>14.0} {file:>14.0} {ratio:>7.2}");
-    }
-}
+#[path = "common/events.rs"]
+mod events;
+#[path = "common/payload.rs"]
+mod payload;
+#[path = "common/plain.rs"]
+mod plain;
 
-fn log(commit: usize, round: Duration) -> f64 {
-    let directory = tempfile::TempDir::new_in(".").unwrap();
-    let log = EventLog::open(Config::new(directory.path())).unwrap();
-    // JSON-like but not repetitive: half of it is random hex.
-    let mut rng = fastrand::Rng::with_seed(1);
-    let text: String = (0..PAYLOAD_BYTES)
-        .map(|index| {
-            if index % 2 == 0 {
-                'a'
-            } else {
-                char::from_digit(rng.u32(..16), 16).unwrap()
-            }
-        })
-        .collect();
-    let event = Event {
-        application: ApplicationId::from_bytes([1; 20]),
-        event_type: "bench".parse().unwrap(),
-        channels: Vec::new(),
-        uid: None,
-        content_type: "application/json".to_owned(),
-        payload: Bytes::from(text),
-    };
-    let start = Instant::now();
-    let mut events = 0;
-    while start.elapsed() < round {
-        log.append_blocking(vec![event.clone(); commit]).unwrap();
-        events += commit;
-    }
-    rate(events, start)
-}
+/// What is appended: name, payload, events a commit. 512 B is the event that figures of this field
+/// are usually given for; one event a commit, a busy server's group, a bulk load. 16 KiB is more than
+/// most webhooks. Payloads that compress have rows of their own.
+const WORK: &[(&str, Kind, &[usize])] = &[
+    ("append/random-512", Kind::Random(512), &[1, 64, 1024]),
+    ("append/random-16K", Kind::Random(16 << 10), &[1, 64]),
+    ("append/json-512", Kind::Json512, &[64, 1024]),
+    // Some 10 KB each; 1,024 of them are more than a commit may hold.
+    ("append/json", Kind::Json, &[1, 64]),
+];
 
-fn file(commit: usize, round: Duration) -> f64 {
-    // As large as a journal segment, written from the start again when it is full.
-    const BYTES: usize = 64 << 20;
-    let directory = tempfile::TempDir::new_in(".").unwrap();
-    let file = File::create(directory.path().join("plain")).unwrap();
-    file.write_all_at(&vec![0; BYTES], 0).unwrap();
-    file.sync_all().unwrap();
-    let data = vec![b'x'; commit * PAYLOAD_BYTES];
-    let (mut events, mut position) = (0, 0);
-    let start = Instant::now();
-    while start.elapsed() < round {
-        if position + data.len() > BYTES {
-            position = 0;
+fn append(criterion: &mut Criterion) {
+    for (name, kind, commits) in WORK {
+        let payloads = payloads(*kind);
+        let total: usize = payloads.iter().map(|(_, payload)| payload.len()).sum();
+        let mut group = criterion.benchmark_group(*name);
+        // Every sample the same number of commits: what the log has behind it is alike then.
+        group.sampling_mode(SamplingMode::Flat);
+        group.sample_size(20);
+        group.warm_up_time(Duration::from_secs(1));
+        for &count in *commits {
+            let bytes = (count * total / payloads.len()) as u64;
+            group.throughput(Throughput::ElementsAndBytes {
+                elements: count as u64,
+                bytes,
+            });
+            group.bench_function(BenchmarkId::new("limit", count), |bencher| {
+                let directory = scratch();
+                let mut file = PlainFile::create(directory.path(), &payloads);
+                bencher.iter(|| file.commit(count));
+            });
+            group.bench_function(BenchmarkId::new("log", count), |bencher| {
+                let directory = scratch();
+                let log = EventLog::open(Config::new(directory.path())).expect("an empty log");
+                let mut events = Events::new(&payloads, 1);
+                bencher.iter_custom(|commits| {
+                    let start = Instant::now();
+                    for _ in 0..commits {
+                        log.append_blocking(events.take(count)).expect("an append");
+                    }
+                    start.elapsed()
+                });
+            });
         }
-        file.write_all_at(&data, position as u64).unwrap();
-        file.sync_data().unwrap();
-        position += data.len();
-        events += commit;
+        group.finish();
     }
-    rate(events, start)
 }
 
-fn rate(events: usize, start: Instant) -> f64 {
-    f64::from(u32::try_from(events).unwrap()) / start.elapsed().as_secs_f64()
+/// A scratch directory beside what Cargo builds: a disk, as /tmp need not be one.
+fn scratch() -> tempfile::TempDir {
+    tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a scratch directory")
 }
+
+criterion_group!(benches, append);
+criterion_main!(benches);
