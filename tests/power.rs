@@ -17,6 +17,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -63,14 +64,22 @@ const SPREAD: Plan = Plan {
     cuts: 2,
     gap_bits: 10,
 };
-/// Each change while the log is created or recovered, which takes about 40.
+/// Each change while a log is created or recovered, which takes about 40.
 const EACH: Plan = Plan {
-    moments: 50,
+    moments: 45,
     cuts: 1,
     gap_bits: 0,
 };
+/// Many of the changes while a log is recovered.
+const MANY: Plan = Plan {
+    moments: 6,
+    cuts: 1,
+    gap_bits: 3,
+};
 /// Every so many rounds begin with an empty disk, the others with what the one before left.
 const LINEAGE: u64 = 3;
+/// The seeds of rounds that begin with a recovery are this far above those of the others.
+const RECOVERIES: u64 = 1 << 20;
 /// The data directory on the disk; those above it are created with it.
 const PLACE: &str = "srv/hooklog/data";
 
@@ -110,14 +119,15 @@ fn round(
 ) -> Left {
     let list: List = Arc::new(Mutex::new(from.acked));
     let (watch, moments) = watch(seed, plan, &list);
+    let killed = fastrand::Rng::with_seed(seed).bool();
     let mut left = None;
     let mounted = Mounted::new(from.disk, watch).unwrap();
-    let writer = Writer::start(&mounted.path().join(PLACE), seed, &list);
+    let mut writer = Writer::start(&mounted.path().join(PLACE), seed, &list);
     'round: for _ in 0..plan.moments {
-        let Ok(moment) = moments.recv_timeout(PATIENCE) else {
+        let Some(moment) = next_moment(&moments, &mut writer) else {
             drop(moments);
             let complaint = writer.stop();
-            panic!("HOOKLOG_TEST_SEED={seed}: the program stands still: {complaint}");
+            panic!("HOOKLOG_TEST_SEED={seed}: the program stands still or has ended: {complaint}");
         };
         let acked = list.lock()[..moment.acked].to_vec();
         for cut in 0..plan.cuts {
@@ -134,7 +144,7 @@ fn round(
         }
         // Some rounds leave the disk as it was: the next one finds what a killed process left, and
         // a cut then takes what neither of them synced.
-        if seed.is_multiple_of(2) {
+        if killed {
             let disk = moment.disk;
             left = Some(Left { disk, acked });
         }
@@ -143,6 +153,21 @@ fn round(
     writer.stop();
     mounted.unmount();
     left.unwrap()
+}
+
+/// The next moment; none if the program does not get there.
+fn next_moment(moments: &Receiver<Moment>, writer: &mut Writer) -> Option<Moment> {
+    // A thousand changes of the disk take a second, and far longer on a machine that is busy.
+    let deadline = Instant::now() + 4 * PATIENCE;
+    while Instant::now() < deadline {
+        if let Ok(moment) = moments.recv_timeout(Duration::from_millis(100)) {
+            return Some(moment);
+        }
+        if writer.has_ended() {
+            break;
+        }
+    }
+    None
 }
 
 /// Opens a cut disk as a real directory.
@@ -218,6 +243,9 @@ fn no_power_cut_loses_what_was_acked() {
             left = empty(Syncs::Kept);
         }
         left = round(seed + index, SPREAD, left, |verdict| wrong.take(verdict));
+        left = round(seed + index + RECOVERIES, MANY, left, |verdict| {
+            wrong.take(verdict)
+        });
     }
     wrong.judge(seed);
 }
@@ -229,7 +257,7 @@ fn a_power_cut_while_a_log_is_created_or_recovered_leaves_one_that_opens() {
     }
     let _machine = shared();
     let seed = number("HOOKLOG_TEST_SEED", 1);
-    let rounds = number("HOOKLOG_TEST_ROUNDS", 1);
+    let rounds = number("HOOKLOG_TEST_ROUNDS", 1).div_ceil(2);
     let mut wrong = Wrong::default();
     for seed in seed..seed + rounds {
         let created = round(seed, EACH, empty(Syncs::Kept), |verdict| {

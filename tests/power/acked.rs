@@ -184,10 +184,10 @@ fn check_events(log: &EventLog, acked: &[Acked]) -> Result<usize, String> {
                     record.offset, record.id
                 ));
             }
-            if let Some((id, application, nonce, length)) = missing.remove(&next) {
-                if record.id != id || record.event != event(application, nonce, length) {
-                    return Err(format!("the event at {next} is not {id} as it was acked"));
-                }
+            if let Some((id, application, nonce, length)) = missing.remove(&next)
+                && (record.id != id || record.event != event(application, nonce, length))
+            {
+                return Err(format!("the event at {next} is not {id} as it was acked"));
             }
             *by_application.entry(record.event.application).or_default() += 1;
             next = next.next();

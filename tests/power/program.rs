@@ -104,8 +104,8 @@ impl Publisher<'_> {
         for _ in 0..count {
             let length = match self.random.u8(..100) {
                 // More than one value of the database holds.
-                0..3 if count < 3 => self.random.usize(120_000..200_000),
-                3..10 => self.random.usize(5_000..20_000),
+                0..6 if count < 3 => self.random.usize(120_000..200_000),
+                6..16 => self.random.usize(5_000..30_000),
                 _ => self.random.usize(..1500),
             };
             let nonce = self.nonces.fetch_add(1, Ordering::Relaxed);

@@ -63,6 +63,10 @@ impl Writer {
         }
     }
 
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Kills it; returns what it had complained of.
     pub(super) fn stop(mut self) -> String {
         self.end();

@@ -416,7 +416,7 @@ mod tests {
                 fs::write(directory.sled().join("conf"), "").unwrap();
                 directory.finish().unwrap();
                 assert!(check(&made.path().join("MANIFEST"), MANIFEST).is_ok());
-                assert!(!check(&creating, MANIFEST).is_ok(), "{what}");
+                assert!(check(&creating, MANIFEST).is_err(), "{what}");
             }
         }
     }

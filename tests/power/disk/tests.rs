@@ -150,8 +150,8 @@ fn what_lies_in_a_lost_directory_is_lost() {
 
 #[test]
 fn a_seed_cuts_the_same_way_again_and_another_differently() {
-    let (mut disk, file) = with_file("a", &[1; 64 * PAGE]);
-    disk.write(file, 0, &[2; 64 * PAGE]).unwrap();
+    let (mut disk, file) = with_file("a", &vec![1; 64 * PAGE]);
+    disk.write(file, 0, &vec![2; 64 * PAGE]).unwrap();
     let content = |seed| disk.cut(seed).read(file, 0, usize::MAX).unwrap();
     let all: BTreeSet<_> = (0..40).map(content).collect();
     assert!(all.len() > 20, "{} different ones of 40", all.len());
