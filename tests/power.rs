@@ -215,7 +215,10 @@ impl Wrong {
         self.cuts += 1;
         match result {
             Ok(Found { events }) => note(&format!("{which}: {events} events")),
-            Err(reason) => self.lines.push(format!("{which}: {reason}")),
+            Err(reason) => {
+                note(&format!("{which}: {reason}"));
+                self.lines.push(format!("{which}: {reason}"));
+            }
         }
         ControlFlow::Continue(())
     }
