@@ -32,5 +32,8 @@ mod syscalls;
 /// Damaged and foreign data directories, a full disk, a second process.
 mod damage;
 
+/// Power cuts on a disk that forgets what was not synced: nothing acked is lost, the log opens.
+mod power;
+
 /// House rules over the sources: sizes, headers, import arrows, the top level.
 mod tidy;

@@ -4,12 +4,14 @@
 //! ```text
 //! LOCK        held by one process (flock)
 //! MANIFEST    format version and fixed sizes, checksummed, fsynced
+//! CREATING    what MANIFEST is called until the directory is complete
 //! journal/    segments
 //! sled/       the database: db, conf, snap.*, blobs/ (must stay empty)
 //! ```
 //!
 //! **Invariant:** nothing below the directory is touched before LOCK is held, and a directory whose
-//! MANIFEST does not fit is refused untouched.
+//! MANIFEST does not fit is refused untouched. CREATING is durable before anything else is there, and
+//! gone, durably, before anything is acked: what lies beside it was never acked.
 //! **Next:** `recovery.rs`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -109,6 +111,8 @@ pub(crate) struct Directory {
     path: PathBuf,
     /// Whether this open created it.
     pub(crate) fresh: bool,
+    /// Whether CREATING is there, to become MANIFEST.
+    begun: bool,
     /// The sizes that hold for it: those it was created with.
     pub(crate) manifest: Manifest,
 
@@ -119,12 +123,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// Creates or checks a directory and takes its lock. `manifest` says how to create it.
     pub(crate) fn open(path: &Path, manifest: Manifest) -> Result<Self, DirectoryError> {
-        // What is in it is its owner's business alone: payloads, secrets, the key of the tokens.
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(io_error("create", path))?;
+        create_directories(path)?;
         let lock = lock(path)?;
         let manifest_path = path.join("MANIFEST");
         let fresh = !manifest_path
@@ -133,13 +132,12 @@ impl Directory {
         let mut directory = Self {
             path: path.to_path_buf(),
             fresh,
+            begun: false,
             manifest,
             _lock: lock,
         };
         if fresh {
-            for part in [directory.journal(), directory.sled()] {
-                fs::create_dir_all(&part).map_err(io_error("create", &part))?;
-            }
+            directory.begin()?;
         } else {
             directory.manifest = check(&manifest_path, manifest)?;
             for part in [directory.journal(), directory.sled(), directory.sled_file()] {
@@ -147,6 +145,8 @@ impl Directory {
                     return Err(DirectoryError::Missing { path: part });
                 }
             }
+            // The process that renamed the MANIFEST may have been killed before it did this.
+            sync_directory(path)?;
         }
         directory.prepare_sled()?;
         Ok(directory)
@@ -160,13 +160,43 @@ impl Directory {
         self.path.join("sled")
     }
 
+    fn creating(&self) -> PathBuf {
+        self.path.join("CREATING")
+    }
+
     /// sled's data file.
     pub(crate) fn sled_file(&self) -> PathBuf {
         self.sled().join("db")
     }
 
-    /// Writes the MANIFEST of a fresh directory, last of all. A directory without one was never
-    /// handed out; what an interrupted creation left in it is used, or refused if it is broken.
+    /// Begins a fresh directory.
+    ///
+    /// A power cut during a creation may leave a database that does not open. CREATING without a
+    /// MANIFEST says that there was one, so what it left is removed and made anew. Without either,
+    /// somebody has lost the MANIFEST: what there is is used, or refused if it is broken.
+    fn begin(&mut self) -> Result<(), DirectoryError> {
+        let (creating, parts) = (self.creating(), [self.journal(), self.sled()]);
+        let exists = |path: &Path| path.try_exists().map_err(io_error("look for", path));
+        // One that is not whole was torn before there was anything beside it.
+        if exists(&creating)? && check(&creating, self.manifest).is_ok() {
+            for part in &parts {
+                if exists(part)? {
+                    fs::remove_dir_all(part).map_err(io_error("remove", part))?;
+                }
+            }
+        }
+        if !exists(&self.journal())? && !exists(&self.sled())? {
+            write_durably(&creating, &encode(self.manifest))?;
+            sync_directory(&self.path)?;
+            self.begun = true;
+        }
+        for part in &parts {
+            fs::create_dir_all(part).map_err(io_error("create", part))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the MANIFEST of a fresh directory, last of all.
     pub(crate) fn finish(&self) -> Result<(), DirectoryError> {
         // sled syncs none of these when it creates them.
         for file in [self.sled_file(), self.sled().join("conf")] {
@@ -179,24 +209,17 @@ impl Directory {
                 sync_directory(&part)?;
             }
         }
-        let (path, draft) = (self.path.join("MANIFEST"), self.path.join("MANIFEST.new"));
-        File::create(&draft)
-            .and_then(|mut file| {
-                file.write_all(encode(self.manifest).as_bytes())?;
-                file.sync_all()
-            })
-            .map_err(io_error("write", &draft))?;
-        fs::rename(&draft, &path).map_err(io_error("rename", &draft))?;
+        // All names, the directory's own among them, before there is a MANIFEST that relies on them.
         sync_directory(&self.path)?;
-        // The directory's own name.
-        match self
-            .path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            Some(parent) => Ok(sync_directory(parent)?),
-            None => Ok(sync_directory(Path::new("."))?),
+        sync_directory(parent(&self.path))?;
+        let (path, mut draft) = (self.path.join("MANIFEST"), self.creating());
+        if !self.begun {
+            // Never CREATING: what lies beside this one may have been acked.
+            draft = self.path.join("MANIFEST.new");
+            write_durably(&draft, &encode(self.manifest))?;
         }
+        fs::rename(&draft, &path).map_err(io_error("rename", &draft))?;
+        Ok(sync_directory(&self.path)?)
     }
 
     /// Removes what makes sled's open fail and refuses what it would misread.
@@ -245,6 +268,42 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+/// The directory that holds a name.
+fn parent(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Creates a directory and those above it that are missing. The names of these are durable then;
+/// the last one's own name is left to `finish`.
+fn create_directories(path: &Path) -> Result<(), IoError> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .skip(1)
+        .take_while(|above| !above.as_os_str().is_empty() && !above.exists())
+        .collect();
+    // What is in it is its owner's business alone: payloads, secrets, the key of the tokens.
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io_error("create", path))?;
+    for above in missing {
+        sync_directory(parent(above))?;
+    }
+    Ok(())
+}
+
+fn write_durably(path: &Path, text: &str) -> Result<(), IoError> {
+    File::create(path)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(io_error("write", path))
 }
 
 fn lock(directory: &Path) -> Result<File, DirectoryError> {
@@ -317,12 +376,70 @@ fn check(path: &Path, expected: Manifest) -> Result<Manifest, DirectoryError> {
 mod tests {
     use super::*;
 
+    const MANIFEST: Manifest = Manifest {
+        journal_segment_bytes: 64 << 20,
+        sled_segment_bytes: 8 << 20,
+    };
+
+    /// A directory with a file in both of its parts, beside the files of these names and texts.
+    fn directory_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::TempDir::new().unwrap();
+        for part in ["journal", "sled"] {
+            fs::create_dir(directory.path().join(part)).unwrap();
+            fs::write(directory.path().join(part).join("db"), "found").unwrap();
+        }
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn only_what_an_interrupted_creation_left_is_removed() {
+        let whole = encode(MANIFEST);
+        let torn = &whole[..whole.len() / 2];
+        for (what, files, kept) in [
+            ("interrupted", &[("CREATING", &*whole)][..], false),
+            ("torn", &[("CREATING", torn)], true),
+            ("nothing", &[], true),
+            ("draft", &[("MANIFEST.new", &whole)], true),
+            ("complete", &[("MANIFEST", &whole)], true),
+            ("both", &[("MANIFEST", &whole), ("CREATING", &whole)], true),
+        ] {
+            let made = directory_with(files);
+            let directory = Directory::open(made.path(), MANIFEST).unwrap();
+            assert_eq!(directory.sled_file().exists(), kept, "{what}");
+            assert_eq!(directory.journal().join("db").exists(), kept, "{what}");
+            let creating = made.path().join("CREATING");
+            if kept && directory.fresh {
+                // What is used may have been acked, so the next open must not take it for a rest.
+                fs::write(directory.sled().join("conf"), "").unwrap();
+                directory.finish().unwrap();
+                assert!(check(&made.path().join("MANIFEST"), MANIFEST).is_ok());
+                assert!(check(&creating, MANIFEST).is_err(), "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn creating_is_there_until_the_manifest_is() {
+        let scratch = tempfile::TempDir::new().unwrap();
+        let path = scratch.path().join("with/some/above");
+        let directory = Directory::open(&path, MANIFEST).unwrap();
+        let creating = path.join("CREATING");
+        assert!(directory.fresh && check(&creating, MANIFEST).is_ok());
+        for name in ["db", "conf"] {
+            fs::write(directory.sled().join(name), "").unwrap();
+        }
+        directory.finish().unwrap();
+        assert!(!creating.exists());
+        drop(directory);
+        assert!(!Directory::open(&path, MANIFEST).unwrap().fresh);
+    }
+
     #[test]
     fn the_manifest_is_golden_and_checks_itself() {
-        let manifest = Manifest {
-            journal_segment_bytes: 64 << 20,
-            sled_segment_bytes: 8 << 20,
-        };
+        let manifest = MANIFEST;
         let text = encode(manifest);
         crate::testing::assert_golden("manifest.hex", text.as_bytes());
         let directory = tempfile::TempDir::new().unwrap();
