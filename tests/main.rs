@@ -32,5 +32,8 @@ mod syscalls;
 /// Damaged and foreign data directories, a full disk, a second process.
 mod damage;
 
+/// The examples of the library, run to their end.
+mod examples;
+
 /// House rules over the sources: sizes, headers, import arrows, the top level.
 mod tidy;

@@ -15,6 +15,8 @@
 //! its schedule is exhausted; a crash repeats at most one window per subscription.
 //! **Next:** `dispatcher.rs`, the handle; then `reader.rs` and on along the path.
 
+#![deny(missing_docs)]
+
 mod ack;
 mod backoff;
 mod board;

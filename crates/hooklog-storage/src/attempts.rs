@@ -239,7 +239,7 @@ fn in_memory(hot: &[Arc<Committed>]) -> impl Iterator<Item = &StoredAttempt> {
         .flat_map(|commit| &commit.entries)
         .filter_map(|entry| match entry {
             Entry::Attempt(stored) => Some(stored),
-            Entry::Change(_) | Entry::Cursor(..) | Entry::Mark(_) => None,
+            Entry::Change(_) | Entry::Cursor(..) | Entry::Mark(_) | Entry::Consumer(..) => None,
         })
 }
 

@@ -15,8 +15,10 @@ use std::time::{Duration, SystemTime};
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
 use crate::attempt::Progress;
-use crate::change::Turn;
+use crate::change::{ChangeError, Turn};
+use crate::commands::NO_APPLICATION;
 use crate::commit_error::CommitError;
+use crate::consumer::ConsumerScope;
 use crate::engine::EngineError;
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::event::Appended;
@@ -24,7 +26,7 @@ use crate::event::{Event, Record};
 use crate::id::{AttemptId, EventId};
 use crate::journal::{Draft, Journal, Written};
 use crate::offset::{AttemptSeq, Offset, Sequence};
-use crate::request::{Queued, Request, Waiter};
+use crate::request::{ConsumerWrite, Durability, Queued, Request, Waiter};
 use crate::ring::Room;
 use crate::shared::Shared;
 use crate::time::Timestamp;
@@ -37,14 +39,6 @@ const GROUP_REQUESTS: usize = 4096;
 /// The applier may take this long to make room before the database is taken for stuck (sled can
 /// wait for ever after an I/O error of its own).
 pub(crate) const APPLIER_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Whether a group must be on disk before it is acked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Durability {
-    /// It rides on the next sync.
-    Later,
-    Now,
-}
 
 /// The committer's thread.
 pub(crate) struct Committer {
@@ -164,8 +158,38 @@ impl Committer {
                     group.durability = Some(Durability::Now);
                 }
             }
+            Request::Consumer { write, ack } => match self.consumer(write) {
+                Ok((entry, durability)) => {
+                    group.entries.extend(entry);
+                    group.durability = match durability {
+                        Durability::Now => Some(Durability::Now),
+                        Durability::Later => group.durability.or(Some(Durability::Later)),
+                    };
+                    let finish = move |result: Result<(), CommitError>| {
+                        drop(ack.send(result.map_err(ChangeError::from)));
+                    };
+                    group.waiters.push(Waiter::Change(Box::new(finish)));
+                }
+                Err(error) => drop(ack.send(Err(error))),
+            },
         }
         Ok(())
+    }
+
+    /// The entry for a write to a consumer's row. A change ends its group, so the registry is that of
+    /// this place in the journal: no cursor outlives its application.
+    fn consumer(&self, write: ConsumerWrite) -> Result<(Option<Entry>, Durability), ChangeError> {
+        match write {
+            ConsumerWrite::Nothing => Ok((None, Durability::Later)),
+            ConsumerWrite::Put(key, cursor, durability) => {
+                if let ConsumerScope::Application(id) = key.scope {
+                    let registry = self.shared.registry.read();
+                    registry.application(id).ok_or(NO_APPLICATION)?;
+                }
+                Ok((Some(Entry::Consumer(key, Some(cursor))), durability))
+            }
+            ConsumerWrite::Delete(key) => Ok((Some(Entry::Consumer(key, None)), Durability::Now)),
+        }
     }
 
     /// Gives an event its place, unless its uid is taken.
@@ -284,6 +308,7 @@ impl Committer {
             crc,
             epoch,
         });
+        self.shared.consumers.lock().apply(&commit.entries);
         self.shared
             .ring
             .push(Arc::clone(&commit), &self.shared.registry);
@@ -309,6 +334,7 @@ impl Committer {
 
     fn fail(&self, reason: &str, waiters: Vec<Waiter>) {
         self.shared.poison.set(reason);
+        self.shared.ring.wake();
         let reason = self.shared.poison.reason().unwrap_or_else(|| reason.into());
         for waiter in waiters {
             waiter.tell(Err(CommitError::Poisoned {

@@ -5,7 +5,7 @@
 //! **Next:** `commit.rs`, which takes from the queue.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -58,6 +58,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         applier,
         journal,
         registry,
+        consumers,
     } = recovered;
     let state = &applier.state;
     let next = Next {
@@ -75,6 +76,8 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         engine: Arc::clone(&applier.engine),
         ring: Arc::clone(&ring),
         registry: RwLock::new(registry),
+        consumers: Mutex::new(consumers),
+        closed: AtomicBool::new(false),
         uids: Mutex::default(),
         durable: Arc::clone(&durable),
         poison: Poison::default(),
@@ -208,7 +211,10 @@ impl Handle {
                 self.shared.poison.set("a storage thread panicked");
             }
         }
-
+        drop(threads);
+        // Whoever waits for the next event must hear that there will be none.
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.ring.wake();
         self.shared.poison.check()
     }
 }

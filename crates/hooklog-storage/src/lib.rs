@@ -44,9 +44,12 @@
 //! **Next:** `event.rs` for the vocabulary, `log.rs` for the way in, `keys.rs` for the rows on disk,
 //! `journal/layout.rs` and `frame.rs` for the bytes.
 
+#![deny(missing_docs)]
+
 // The vocabulary.
 mod attempt;
 mod change;
+mod consumer;
 mod event;
 mod id;
 mod name;
@@ -55,6 +58,7 @@ mod subscription;
 mod time;
 
 // The way of a write.
+mod blocking;
 mod commands;
 mod commit;
 mod commit_error;
@@ -65,6 +69,7 @@ mod log;
 mod poison;
 mod request;
 mod shared;
+mod wait;
 
 // Behind the acks.
 mod apply;
@@ -104,12 +109,19 @@ pub use change::{Change, ChangeError};
 pub use commands::{NewApplication, NewSubscription};
 pub use commit_error::CommitError;
 pub use config::{Compression, Config};
+pub use consumer::{
+    Acker, ConsumeError, Consumer, ConsumerError, ConsumerInfo, ConsumerKey, ConsumerOptions,
+    ConsumerScope, ConsumerStream, Delivery, Start,
+};
 pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Appended, Event, Record};
-pub use id::{ApplicationId, AttemptId, EventId, IdError, Ksuid, OrganisationId, SubscriptionId};
+pub use id::{
+    ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
+    SubscriptionId,
+};
 pub use log::{AppendError, EventLog, Unrecorded};
-pub use name::{Channel, EventTypeName, NameError, Uid};
+pub use name::{Channel, ConsumerName, EventTypeName, NameError, Uid};
 pub use offset::{AttemptSeq, Offset, OffsetRange, Sequence};
 pub use page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 pub use read::ReadError;

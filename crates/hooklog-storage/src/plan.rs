@@ -70,7 +70,7 @@ impl<'a> Plan<'a> {
         let attempts = commits.clone().flat_map(|commit| &commit.entries);
         plan.attempts(attempts.filter_map(|entry| match entry {
             Entry::Attempt(attempt) => Some(attempt),
-            Entry::Change(_) | Entry::Cursor(..) | Entry::Mark(_) => None,
+            Entry::Change(_) | Entry::Cursor(..) | Entry::Mark(_) | Entry::Consumer(..) => None,
         }))?;
         for commit in commits {
             for entry in &commit.entries {
@@ -248,6 +248,12 @@ impl<'a> Plan<'a> {
                 self.state.mark = *mark;
                 Ok(())
             }
+            // The committer lets none pass whose application is gone.
+            Entry::Consumer(key, cursor) => {
+                let value = cursor.as_ref().map(codec::encode).transpose()?;
+                self.set(Family::Consumer, keys::consumer(key), value);
+                Ok(())
+            }
         }
     }
 
@@ -313,6 +319,10 @@ impl<'a> Plan<'a> {
             Change::DeleteApplication(id) => {
                 for subscription in self.subscriptions_of(*id)? {
                     self.forget(subscription)?;
+                }
+                let (low, high) = keys::consumers_of(*id);
+                for key in self.rows(Family::Consumer, &low, &high)?.into_keys() {
+                    self.set(Family::Consumer, key, None);
                 }
                 (keys::application(*id), None)
             }

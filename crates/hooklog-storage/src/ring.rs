@@ -120,9 +120,19 @@ impl Ring {
         self.moved.notify_all();
     }
 
-    /// Wakes everyone who waits for the applier.
+    /// Wakes everyone who waits for the applier or for the next commit: neither may come.
     pub(crate) fn wake(&self) {
         self.moved.notify_all();
+        self.next.send_modify(|_| {});
+    }
+
+    /// The first offset that memory holds.
+    pub(crate) fn memory_starts(&self) -> Offset {
+        let inner = self.inner.lock();
+        inner
+            .commits
+            .front()
+            .map_or(inner.end, |commit| commit.base)
     }
 
     /// Waits until less than `bytes` are unapplied; false if that took longer than `patience`.
@@ -267,6 +277,6 @@ const WAIT_STEP: Duration = Duration::from_millis(100);
 pub(crate) fn as_change(entry: &Entry) -> Option<&Change> {
     match entry {
         Entry::Change(change) => Some(change),
-        Entry::Attempt(_) | Entry::Cursor(..) | Entry::Mark(_) => None,
+        Entry::Attempt(_) | Entry::Cursor(..) | Entry::Mark(_) | Entry::Consumer(..) => None,
     }
 }
