@@ -3,7 +3,7 @@
 //! **Invariant:** a cursor is the next offset to settle. It passes an event only after the event was
 //! acknowledged or the filter left it out, and goes back only by a seek; one reader at a time moves it.
 //! **Next:** `consumer/table.rs` (cursors in memory), `consumer/open.rs` (the way in),
-//! `consumer/reader.rs` (what a program holds), `consumer/acks.rs` (the arithmetic).
+//! `consumer/reader.rs` (what a program holds), `consumer/cell.rs` and `consumer/acks.rs` (its acks).
 
 use std::fmt;
 
@@ -19,12 +19,14 @@ use crate::subscription::Filter;
 use crate::time::Timestamp;
 
 mod acks;
+mod cell;
 mod open;
 mod reader;
 mod stream;
 mod table;
 
-pub use reader::{Acker, Consumer, Delivery};
+pub use cell::{Acker, Delivery};
+pub use reader::Consumer;
 pub use stream::ConsumerStream;
 pub(crate) use table::Consumers;
 
@@ -88,7 +90,8 @@ pub struct ConsumerOptions {
     pub filter: Filter,
     /// Where it begins if its name is new; else its cursor counts.
     pub start: Start,
-    /// Most events that may be yielded and not yet acknowledged, 1 to 1,000,000.
+    /// Most events that may be yielded from the cursor on, settled or not, 1 to 1,000,000: what may
+    /// come again after a crash. At it reading on is an error until the first of them is settled.
     pub unacked_max: usize,
 }
 
@@ -99,8 +102,8 @@ impl Default for ConsumerOptions {
             scope: ConsumerScope::Log,
             filter: Filter::default(),
             start: Start::Beginning,
-            // A forgotten ack shows after some seconds of load, and memory for it stays near 1 MiB.
-            unacked_max: 16_384,
+            // Room for batches; small enough that a forgotten ack shows soon.
+            unacked_max: 4096,
         }
     }
 }
@@ -192,8 +195,11 @@ pub enum ConsumeError {
         /// What is gone.
         range: OffsetRange,
     },
-    /// Too many yielded events wait for their ack. Ack or commit some, then read on.
-    #[error("{limit} events are not acknowledged, which is the limit")]
+    /// So many events were yielded from the first on that is not acknowledged. Settle it, then read
+    /// on.
+    #[error(
+        "{limit} events were read since the first that is not acknowledged, which is the limit"
+    )]
     Unacked {
         /// The limit of this consumer.
         limit: usize,

@@ -105,8 +105,8 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         rng: fastrand::Rng::new(),
     };
     let threads = vec![
-        spawn(shared.poison.clone(), move || committer.run()),
-        spawn(shared.poison.clone(), move || apply.run()),
+        spawn(&shared, move || committer.run()),
+        spawn(&shared, move || apply.run()),
     ];
     Handle {
         shared,
@@ -119,11 +119,13 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
 type Running = (JoinHandle<()>, Receiver<()>);
 
 /// Starts a thread whose panic poisons the log.
-fn spawn(poison: Poison, work: impl FnOnce() + Send + 'static) -> Running {
+fn spawn(shared: &Shared, work: impl FnOnce() + Send + 'static) -> Running {
     let (alive, ended) = crossbeam_channel::bounded(1);
+    let (poison, ring) = (shared.poison.clone(), Arc::clone(&shared.ring));
     let thread = std::thread::spawn(move || {
         let _guard = PanicGuard {
             poison,
+            ring,
             _alive: alive,
         };
         work();
@@ -133,6 +135,7 @@ fn spawn(poison: Poison, work: impl FnOnce() + Send + 'static) -> Running {
 
 struct PanicGuard {
     poison: Poison,
+    ring: Arc<Ring>,
     _alive: Sender<()>,
 }
 
@@ -140,6 +143,8 @@ impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.poison.set("a storage thread panicked");
+            // Whoever waits for what this thread would have done must look at the poison.
+            self.ring.wake();
         }
     }
 }

@@ -30,6 +30,16 @@
 //! ([`EventLog::record`]) survives kill -9 at once and power loss from the next sync on; losing it
 //! repeats deliveries and loses none. After an I/O error nothing is acked until the log is reopened.
 //!
+//! # Consumers
+//! [`EventLog::consumer`] opens a named reader whose cursor the log keeps: it yields each event at
+//! least once, in the order of the log, to one reader at a time. An ack or a commit survives kill -9
+//! and rides on the next event's sync; after a power cut the last of them may be forgotten, so that
+//! events come again. [`Tail`] follows without a cursor.
+//!
+//! # Without a runtime
+//! The futures of this crate are completed by the log's own threads and may be awaited in any
+//! runtime. Each method that is `async` has a twin that ends in `_blocking` and parks the thread.
+//!
 //! # What open guarantees
 //! [`EventLog::open`] returns a log with everything that was ever acked, or an error that names what
 //! is damaged. It can tell a torn write that was never acked from damage to an acked one by what
@@ -37,8 +47,10 @@
 //! cut, which looks the same as a torn write.
 //!
 //! # What is not here
-//! Retention, compaction and backup; replication. One process opens a directory at a time. Each log
-//! of a process has its own database, but sled takes one lock for all of them while it commits.
+//! Retention, compaction and backup; replication. A directory is opened once at a time, by whichever
+//! process ([`DirectoryError::InUse`]). Each log of a process has its own database, but sled takes one
+//! lock for all of them while it commits: the appliers of several logs take turns, readers of the
+//! disk wait for them, and acks do not, which come from each log's own journal.
 //!
 //! **Invariant:** readers see what is acked at once, whether sled has it or not.
 //! **Next:** `event.rs` for the vocabulary, `log.rs` for the way in, `keys.rs` for the rows on disk,

@@ -2,25 +2,24 @@
 //!
 //! **Invariant:** an event is acknowledged only after the closure returned `Ok` for it, so a crash or a
 //! stop repeats it; at most `concurrency` events are with the closure at a time.
-//! **Next:** `consumer/reader.rs` of storage, where events and acks go.
+//! **Next:** `worker/run.rs`, the loop.
 
 use std::fmt::Display;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hooklog_storage::{
-    CommitError, ConsumeError, Consumer, ConsumerError, ConsumerOptions, Delivery, Record,
-};
+use hooklog_storage::{ConsumeError, Consumer, ConsumerError, ConsumerOptions, Record};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::hooklog::{Hooklog, Inner};
+use crate::worker::run::{Run, Stop};
+
+mod run;
 
 /// Most events that one subscription may have with its closure: each is a task.
 const CONCURRENCY_LIMIT: usize = 4096;
-/// Time to wait after the log could not be read.
-const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a closure is called.
 #[derive(Clone, Debug)]
@@ -288,138 +287,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let uncount = |count: &mut usize| *count = count.saturating_sub(1);
         self.0.workers.send_modify(uncount);
-    }
-}
-
-/// When to stop: the worker's own wish, its drop, or that of everything.
-#[derive(Clone)]
-struct Stop {
-    own: watch::Receiver<bool>,
-    all: watch::Receiver<bool>,
-}
-
-impl Stop {
-    fn is_asked(&self) -> bool {
-        *self.own.borrow() || *self.all.borrow() || self.own.has_changed().is_err()
-    }
-
-    async fn wait(&mut self) {
-        // An error means that the sender is dropped, which asks for the same.
-        tokio::select! {
-            _ = self.own.wait_for(|stop| *stop) => {}
-            _ = self.all.wait_for(|stop| *stop) => {}
-        }
-    }
-}
-
-/// What a worker does.
-struct Run<F> {
-    options: SubscribeOptions,
-    handler: Arc<F>,
-    stop: Stop,
-}
-
-/// What woke a worker.
-enum Woken {
-    Stop,
-    Settled(Option<Result<(), JoinError>>),
-    Next(Result<Option<Delivery>, ConsumeError>),
-}
-
-impl<F, R, E> Run<F>
-where
-    F: Fn(Received) -> R + Send + Sync + 'static,
-    R: Future<Output = Result<(), E>> + Send + 'static,
-    E: Display + Send + 'static,
-{
-    async fn run(mut self, mut consumer: Consumer) -> Result<(), WorkerError> {
-        let mut tasks: JoinSet<()> = JoinSet::new();
-        let result = loop {
-            let full = tasks.len() >= self.options.concurrency;
-            let woken = if !full && consumer.reads_disk() {
-                let reading = move || (consumer.poll_next(), consumer);
-                let Ok((next, back)) = tokio::task::spawn_blocking(reading).await else {
-                    return Err(WorkerError::Runtime);
-                };
-                consumer = back;
-                if self.stop.is_asked() {
-                    Woken::Stop
-                } else {
-                    Woken::Next(next)
-                }
-            } else {
-                tokio::select! {
-                    () = self.stop.wait() => Woken::Stop,
-                    settled = tasks.join_next(), if !tasks.is_empty() => Woken::Settled(settled),
-                    next = consumer.next(), if !full => Woken::Next(next.map(Some)),
-                }
-            };
-            match woken {
-                Woken::Stop => break Ok(()),
-                Woken::Settled(Some(Err(error))) if error.is_panic() => {
-                    break Err(WorkerError::Panicked);
-                }
-                Woken::Settled(_) | Woken::Next(Ok(None)) => {}
-                Woken::Next(Ok(Some(delivery))) => {
-                    tasks.spawn(self.handle(delivery));
-                }
-                Woken::Next(Err(error)) => match after(error) {
-                    Ok(pause) => tokio::time::sleep(pause).await,
-                    Err(end) => break end,
-                },
-            }
-        };
-        // Those that wait for their next attempt see the stop; the others are waited for.
-        while tasks.join_next().await.is_some() {}
-        result
-    }
-
-    /// Calls the closure until it succeeds or everything stops.
-    fn handle(&self, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static {
-        let handler = Arc::clone(&self.handler);
-        let options = self.options.clone();
-        let mut stop = self.stop.clone();
-        async move {
-            let mut received = Received {
-                record: delivery.record.clone(),
-                attempt: 0,
-            };
-            loop {
-                let Err(error) = handler(received.clone()).await else {
-                    return delivery.ack();
-                };
-                let wait = options.wait(received.attempt);
-                let (id, attempt) = (delivery.id, received.attempt);
-                tracing::warn!(%error, %id, attempt, ?wait, "a closure failed; trying again");
-                received.attempt = attempt.saturating_add(1);
-                tokio::select! {
-                    () = stop.wait() => return,
-                    () = tokio::time::sleep(wait) => {}
-                }
-            }
-        }
-    }
-}
-
-/// What an error of the consumer means: a pause, or the end.
-fn after(error: ConsumeError) -> Result<Duration, Result<(), WorkerError>> {
-    match error {
-        ConsumeError::Commit(CommitError::Closed) => Err(Ok(())),
-        ConsumeError::Expired { range } => {
-            let (from, to) = (range.start, range.end);
-            tracing::warn!(%from, %to, "events expired before a subscription read them");
-            Ok(Duration::ZERO)
-        }
-        ConsumeError::Read(error) => {
-            tracing::error!(%error, "cannot read the log; trying again");
-            Ok(READ_AGAIN)
-        }
-        ConsumeError::Unacked { .. } | ConsumeError::Commit(CommitError::Busy { .. }) => {
-            Ok(READ_AGAIN)
-        }
-        ConsumeError::Deleted { .. } | ConsumeError::Commit(CommitError::Poisoned { .. }) => {
-            Err(Err(error.into()))
-        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Which yielded events are acknowledged, and so how far the cursor may go.
 //!
-//! **Invariant:** the cursor never passes an event that was yielded and not acknowledged; the table
-//! is bounded by the limit of the consumer.
-//! **Next:** `reader.rs`.
+//! **Invariant:** the cursor never passes an event that was yielded and not acknowledged. From the
+//! cursor on at most `limit` events were yielded, so a crash repeats no more than that, however long
+//! one event stays unsettled.
+//! **Next:** `cell.rs`, which writes it.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 use crate::offset::{Offset, OffsetRange};
 
@@ -13,23 +14,29 @@ use crate::offset::{Offset, OffsetRange};
 pub(crate) struct Acks {
     /// Everything below was yielded, left out by the filter, or had expired.
     position: Offset,
-    /// Yielded and not acknowledged.
-    outstanding: BTreeSet<Offset>,
+    /// What was yielded, ascending, from the first that is not settled on.
+    window: VecDeque<(Offset, Ack)>,
     limit: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ack {
+    Awaited,
+    Settled,
 }
 
 impl Acks {
     pub(crate) fn new(cursor: Offset, limit: usize) -> Self {
         Self {
             position: cursor,
-            outstanding: BTreeSet::new(),
+            window: VecDeque::new(),
             limit,
         }
     }
 
     /// The next offset to settle.
     pub(crate) fn cursor(&self) -> Offset {
-        self.outstanding.first().copied().unwrap_or(self.position)
+        self.window.front().map_or(self.position, |first| first.0)
     }
 
     /// The next offset that can be yielded.
@@ -39,7 +46,7 @@ impl Acks {
 
     /// Whether nothing more may be yielded.
     pub(crate) fn is_full(&self) -> bool {
-        self.outstanding.len() >= self.limit
+        self.window.len() >= self.limit
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -48,7 +55,7 @@ impl Acks {
 
     /// An event was yielded.
     pub(crate) fn yielded(&mut self, offset: Offset) {
-        self.outstanding.insert(offset);
+        self.window.push_back((offset, Ack::Awaited));
         self.position = offset.next();
     }
 
@@ -59,12 +66,31 @@ impl Acks {
 
     /// One event was acknowledged.
     pub(crate) fn ack(&mut self, offset: Offset) {
-        self.outstanding.remove(&offset);
+        if let Ok(at) = self
+            .window
+            .binary_search_by_key(&offset, |(offset, _)| *offset)
+            && let Some((_, ack)) = self.window.get_mut(at)
+        {
+            *ack = Ack::Settled;
+        }
+        while self
+            .window
+            .front()
+            .is_some_and(|(_, ack)| *ack == Ack::Settled)
+        {
+            self.window.pop_front();
+        }
     }
 
     /// All yielded events below this were acknowledged.
     pub(crate) fn commit(&mut self, next: Offset) {
-        self.outstanding = self.outstanding.split_off(&next);
+        while self
+            .window
+            .front()
+            .is_some_and(|(offset, ack)| *offset < next || *ack == Ack::Settled)
+        {
+            self.window.pop_front();
+        }
     }
 
     /// What lies below `low` is gone: forgets it, and returns what of it was never yielded.
@@ -80,7 +106,7 @@ impl Acks {
 
     /// Goes on from there, forwards or back.
     pub(crate) fn seek(&mut self, to: Offset) {
-        self.outstanding.clear();
+        self.window.clear();
         self.position = to;
     }
 }
@@ -174,9 +200,10 @@ mod tests {
         acks.yielded(Offset::new(9));
         assert!(acks.is_full());
         acks.ack(Offset::new(9));
-        assert_eq!((acks.is_full(), acks.cursor()), (false, Offset::new(5)));
+        // What is settled above the cursor counts: a crash would repeat it.
+        assert_eq!((acks.is_full(), acks.cursor()), (true, Offset::new(5)));
         acks.ack(Offset::new(5));
-        assert_eq!(acks.cursor(), Offset::new(10));
+        assert_eq!((acks.is_full(), acks.cursor()), (false, Offset::new(10)));
         acks.seek(Offset::new(2));
         assert_eq!(
             (acks.cursor(), acks.position()),

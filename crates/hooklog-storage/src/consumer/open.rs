@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 
 use crate::change::ChangeError;
 use crate::commit_error::CommitError;
-use crate::consumer::reader::Consumer;
 use crate::consumer::{
-    ConsumerCursor, ConsumerError, ConsumerInfo, ConsumerKey, ConsumerOptions, ConsumerScope, Start,
+    Consumer, ConsumerCursor, ConsumerError, ConsumerInfo, ConsumerKey, ConsumerOptions,
+    ConsumerScope, Start,
 };
 use crate::log::EventLog;
 use crate::offset::Offset;

@@ -1,31 +1,27 @@
 //! A consumer as a program holds it: yields events in offset order, takes acks, keeps the cursor.
 //!
-//! **Invariant:** what it writes never passes [`Acks::cursor`]; at most one write of it is under way
-//! that nobody waits for, so acks cost the queue no more than the journal takes.
+//! **Invariant:** events come in offset order, each once while the consumer is open; everything below
+//! its position was yielded, left out by the filter, or had expired.
 //! **Next:** `stream.rs`, the same as a stream.
 
 use std::collections::VecDeque;
-use std::ops::Deref;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::watch;
 
-use crate::change::ChangeError;
 use crate::commit_error::CommitError;
-use crate::consumer::acks::Acks;
-use crate::consumer::open::{Lease, Written};
+use crate::consumer::cell::{Acker, Cell, Delivery, Flush};
+use crate::consumer::open::Lease;
 use crate::consumer::{ConsumeError, ConsumerCursor, ConsumerKey, ConsumerOptions, ConsumerScope};
 use crate::event::Record;
 use crate::log::EventLog;
 use crate::offset::{Offset, Sequence};
 use crate::page::{Limit, Order};
-use crate::request::{ConsumerWrite, Durability};
+use crate::request::Durability;
 use crate::subscription::Filter;
-use crate::time::Timestamp;
 use crate::wait::{wait, wait_until};
 
 /// What is read at a time: as a tail does.
@@ -33,10 +29,6 @@ const READ: Limit = Limit {
     items: 1024,
     bytes: 1 << 20,
 };
-/// A cursor that only passed what the filter left out is written after so many offsets: to look at
-/// them again is quick, and a write for each would double the commits of a busy log.
-const SKIPPED_MAX: u64 = 4096;
-
 /// A named reader with a cursor of its own in the log; see [`EventLog::consumer`].
 ///
 /// Each event is yielded once while the consumer is open, in offset order. What was not acknowledged
@@ -58,30 +50,6 @@ pub struct Consumer {
     ready: VecDeque<Record>,
 }
 
-/// What a consumer shares with the acks of its deliveries.
-#[derive(Debug)]
-struct Cell {
-    log: EventLog,
-    key: ConsumerKey,
-    created: Timestamp,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    acks: Acks,
-    /// What was handed to the committer last.
-    written: Offset,
-    /// Something was acknowledged since.
-    acked: bool,
-    /// A write that nobody waits for.
-    under_way: Option<Written>,
-    /// A write that failed, for whoever asks next.
-    failed: Option<ConsumeError>,
-    /// The consumer is gone, and its name may be another's: acks that come now have no effect.
-    ended: bool,
-}
-
 impl Consumer {
     pub(crate) fn new(
         log: EventLog,
@@ -90,20 +58,8 @@ impl Consumer {
         options: ConsumerOptions,
     ) -> Self {
         let woken = log.handle.shared.ring.subscribe();
-        let state = State {
-            acks: Acks::new(row.cursor, options.unacked_max),
-            written: row.cursor,
-            acked: false,
-            under_way: None,
-            failed: None,
-            ended: false,
-        };
-        let cell = Cell {
-            log,
-            key: lease.key.clone(),
-            created: row.created,
-            state: Mutex::new(state),
-        };
+        let key = lease.key.clone();
+        let cell = Cell::new(log, key, row, options.unacked_max);
         Self {
             cell: Arc::new(cell),
             lease,
@@ -238,14 +194,14 @@ impl Consumer {
 
     /// Settles events from other threads and tasks.
     pub fn acker(&self) -> Acker {
-        Acker(Arc::downgrade(&self.cell))
+        Acker::new(&self.cell)
     }
 
     /// One look: at what is ready, else one read.
     fn step(&mut self) -> Result<Step, ConsumeError> {
         let shared = Arc::clone(&self.cell.log.handle.shared);
         // Before the read: what is committed until then is still yielded.
-        let closed = shared.closed.load(std::sync::atomic::Ordering::Acquire);
+        let closed = shared.closed.load(Ordering::Acquire);
         let low = shared.low();
         {
             let mut state = self.cell.state.lock();
@@ -266,8 +222,7 @@ impl Consumer {
             }
             if let Some(record) = self.ready.pop_front() {
                 state.acks.yielded(record.offset);
-                let acker = Acker(Arc::downgrade(&self.cell));
-                return Ok(Step::Yield(Delivery { record, acker }));
+                return Ok(Step::Yield(Delivery::new(record, &self.cell)));
             }
             state.acks.skipped(self.fetched);
         }
@@ -324,132 +279,6 @@ enum Step {
     /// Something was read; look again.
     Again,
     Nothing,
-}
-
-/// When a cursor is written that nobody waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Flush {
-    /// Unless such a write is under way, or only a few events were left out since the last.
-    IfDue,
-    /// The consumer ends: whatever it is.
-    Last,
-}
-
-impl Cell {
-    /// Writes the cursor, if there is reason to, and waits for nothing.
-    fn flush(&self, state: &mut State, flush: Flush) {
-        if let Some(answer) = &mut state.under_way {
-            let error = match answer.try_recv() {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(self.because(error)),
-                Err(TryRecvError::Closed) => Some(self.log.handle.gone().into()),
-                Err(TryRecvError::Empty) if flush == Flush::IfDue => return,
-                Err(TryRecvError::Empty) => None,
-            };
-            state.under_way = None;
-            // That the log is closed is told when all is yielded.
-            state.failed = error.filter(|error| !error.is_closed());
-        }
-        let passed = state.acks.cursor().since(state.written);
-        let due = state.acked || passed >= SKIPPED_MAX || flush == Flush::Last;
-        if !due || state.acks.cursor() == state.written {
-            return;
-        }
-        match self.write(state, Durability::Later) {
-            Ok(written) => state.under_way = Some(written),
-            // The next ack, or the next look, tries again.
-            Err(CommitError::Busy { .. } | CommitError::Closed) => {}
-            Err(error @ CommitError::Poisoned { .. }) => state.failed = Some(error.into()),
-        }
-    }
-
-    /// The write that is under way, if there is more to write behind it.
-    fn overtaken(&self) -> Option<Written> {
-        let mut state = self.state.lock();
-        if state.acks.cursor() == state.written || !state.acked {
-            return None;
-        }
-        state.under_way.take()
-    }
-
-    async fn commit(&self, next: Offset, durability: Durability) -> Result<(), ConsumeError> {
-        let written = {
-            let mut state = self.state.lock();
-            state.acks.commit(next);
-            self.write(&mut state, durability)?
-        };
-        self.answer(written).await
-    }
-
-    /// Hands the cursor to the committer; the order of calls is the order in the journal.
-    fn write(&self, state: &mut State, durability: Durability) -> Result<Written, CommitError> {
-        let cursor = state.acks.cursor();
-        let created = self.created;
-        let row = ConsumerCursor { cursor, created };
-        let write = ConsumerWrite::Put(self.key.clone(), row, durability);
-        let written = self.log.write_consumer(write)?;
-        (state.written, state.acked) = (cursor, false);
-        Ok(written)
-    }
-
-    async fn answer(&self, written: Written) -> Result<(), ConsumeError> {
-        match written.await {
-            Ok(result) => result.map_err(|error| self.because(error)),
-            Err(_) => Err(self.log.handle.gone().into()),
-        }
-    }
-
-    fn because(&self, error: ChangeError) -> ConsumeError {
-        match error {
-            ChangeError::Commit(error) => error.into(),
-            ChangeError::NotFound { .. }
-            | ChangeError::Conflict { .. }
-            | ChangeError::Limit { .. } => ConsumeError::Deleted {
-                key: self.key.clone(),
-            },
-        }
-    }
-}
-
-/// An event that a consumer yielded, to be acknowledged once it is dealt with.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// The event.
-    pub record: Record,
-    acker: Acker,
-}
-
-impl Delivery {
-    /// Settles this event. The cursor moves when all events before it are settled, too. It returns
-    /// at once, and has no effect when the consumer is gone or has been moved.
-    pub fn ack(&self) {
-        self.acker.ack(self.record.offset);
-    }
-}
-
-impl Deref for Delivery {
-    type Target = Record;
-
-    fn deref(&self) -> &Record {
-        &self.record
-    }
-}
-
-/// Settles events of a consumer, from any thread.
-#[derive(Clone, Debug)]
-pub struct Acker(Weak<Cell>);
-
-impl Acker {
-    /// As [`Delivery::ack`].
-    pub fn ack(&self, offset: Offset) {
-        let Some(cell) = self.0.upgrade() else { return };
-        let mut state = cell.state.lock();
-        if !state.ended {
-            state.acks.ack(offset);
-            state.acked = true;
-            cell.flush(&mut state, Flush::IfDue);
-        }
-    }
 }
 
 /// Lets others run once, in whatever runtime there is.

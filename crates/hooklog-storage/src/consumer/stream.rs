@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 
-use crate::consumer::reader::{Consumer, Delivery};
-use crate::consumer::{ConsumeError, ConsumerKey};
+use crate::consumer::{ConsumeError, Consumer, ConsumerKey, Delivery};
 
 type Next = Pin<Box<dyn Future<Output = (Result<Delivery, ConsumeError>, Consumer)> + Send>>;
 
