@@ -81,11 +81,10 @@ impl Cell {
     pub(super) fn flush(&self, state: &mut State, flush: Flush) {
         if let Some(answer) = &mut state.under_way {
             let error = match answer.try_recv() {
-                Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(self.because(error)),
                 Err(TryRecvError::Closed) => Some(self.log.handle.gone().into()),
                 Err(TryRecvError::Empty) if flush == Flush::IfDue => return,
-                Err(TryRecvError::Empty) => None,
+                Ok(Ok(())) | Err(TryRecvError::Empty) => None,
             };
             state.under_way = None;
             // That the log is closed is told when all is yielded.

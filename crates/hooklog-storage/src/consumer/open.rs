@@ -89,17 +89,16 @@ impl EventLog {
         self.written(ConsumerWrite::Nothing).await?;
         let shared = &self.handle.shared;
         let stored = shared.consumers.lock().get(&lease.key);
-        let row = match stored {
-            Some(row) => row,
-            None => {
-                let row = ConsumerCursor {
-                    cursor: self.start(options.start)?,
-                    created: now(),
-                };
-                let write = ConsumerWrite::Put(lease.key.clone(), row, Durability::Now);
-                self.written(write).await?;
-                row
-            }
+        let row = if let Some(row) = stored {
+            row
+        } else {
+            let row = ConsumerCursor {
+                cursor: self.start(options.start)?,
+                created: now(),
+            };
+            let write = ConsumerWrite::Put(lease.key.clone(), row, Durability::Now);
+            self.written(write).await?;
+            row
         };
         Ok(Consumer::new(self.clone(), lease, row, options))
     }

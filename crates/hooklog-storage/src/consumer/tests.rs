@@ -11,6 +11,7 @@ use crate::engine::{self, Engine, Op};
 use crate::event::Event;
 use crate::keys::{self, Family};
 use crate::log::EventLog;
+use crate::name::{Channel, EventTypeName};
 use crate::testing::copy_directory;
 
 /// Longest wait for what must come.
@@ -166,6 +167,15 @@ fn a_name_is_open_once_and_deleted_when_closed() {
     );
 }
 
+/// A scope, a start, event types, channels; and the offsets that this yields.
+type Case = (
+    ConsumerScope,
+    Start,
+    Option<Vec<EventTypeName>>,
+    Option<Vec<Channel>>,
+    Vec<u64>,
+);
+
 #[test]
 fn scopes_filters_and_starts_choose_what_is_yielded() {
     let directory = TempDir::new().unwrap();
@@ -179,13 +189,7 @@ fn scopes_filters_and_starts_choose_what_is_yielded() {
     let x = || Some(vec!["x".parse().unwrap()]);
     let middle = log.get_at(Offset::new(4)).unwrap().unwrap().timestamp;
     let since = log.offset_at(middle).unwrap().get();
-    let cases: [(
-        ConsumerScope,
-        Start,
-        Option<Vec<_>>,
-        Option<Vec<_>>,
-        Vec<u64>,
-    ); 8] = [
+    let cases: [Case; 8] = [
         (whole, Start::Beginning, None, any.clone(), (0..7).collect()),
         (
             of_a,

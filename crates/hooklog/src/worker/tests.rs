@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hooklog_storage::{Config, Event};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::*;
 
@@ -132,7 +132,7 @@ async fn a_stop_and_a_close_wait_for_the_closure() {
             let (begun, gate) = gates.clone();
             async move {
                 begun.add_permits(1);
-                gate.acquire().await.map(|permit| permit.forget())
+                gate.acquire().await.map(SemaphorePermit::forget)
             }
         };
         let worker = hooklog.subscribe("x", quick(1), handler).await.unwrap();
