@@ -216,3 +216,28 @@ fn a_program_without_a_runtime_subscribes_stops_and_closes() {
     drop(hooklog);
     assert_eq!(cursor(&open(&directory)), 20);
 }
+
+#[tokio::test]
+async fn what_lies_on_the_disk_is_caught_up_with_and_then_followed() {
+    const STORED: u64 = 3000;
+    let directory = tempfile::tempdir().unwrap();
+    let hooklog = open(&directory);
+    publish(&hooklog, STORED).await;
+    hooklog.close().await.unwrap();
+    drop(hooklog);
+    // A log that was just opened has nothing in memory.
+    let hooklog = open(&directory);
+    let (send, mut got) = mpsc::channel(16);
+    let handler = move |event: Received| {
+        let send = send.clone();
+        async move { send.send(event.offset.get()).await }
+    };
+    let worker = hooklog.subscribe("x", quick(1), handler).await.unwrap();
+    for expected in 0..STORED {
+        assert_eq!(soon(got.recv()).await, Some(expected));
+    }
+    publish(&hooklog, 1).await;
+    assert_eq!(soon(got.recv()).await, Some(STORED));
+    worker.stop().await.unwrap();
+    hooklog.close().await.unwrap();
+}
