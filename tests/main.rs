@@ -32,6 +32,8 @@ mod syscalls;
 /// Damaged and foreign data directories, a full disk, a second process.
 mod damage;
 
+/// The examples of the library, run to their end.
+mod examples;
 /// Power cuts on a disk that forgets what was not synced: nothing acked is lost, the log opens.
 mod power;
 

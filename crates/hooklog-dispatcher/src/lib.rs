@@ -11,9 +11,29 @@
 //!                         └─────────┴── log.record ◄── flush ◄── ack ◄── outcome
 //! ```
 //!
+//! ```
+//! use hooklog_dispatcher::{Config, Dispatcher};
+//! use hooklog_storage::EventLog;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! let log = EventLog::open(hooklog_storage::Config::new(directory.path()))?;
+//! // Only public networks are sent to unless others are named here.
+//! let config = Config { allow_networks: vec!["127.0.0.0/8".parse()?], ..Config::default() };
+//! let dispatcher = Dispatcher::start(log.clone(), config).await?;
+//! // … publish; each event goes to the endpoints of the subscriptions that want it.
+//! dispatcher.stop(std::time::Duration::from_secs(10)).await;
+//! tokio::task::spawn_blocking(move || log.close()).await??;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! **Invariant:** an event that was committed and matches is attempted until it is delivered or
 //! its schedule is exhausted; a crash repeats at most one window per subscription.
 //! **Next:** `dispatcher.rs`, the handle; then `reader.rs` and on along the path.
+
+#![deny(missing_docs)]
 
 mod ack;
 mod backoff;

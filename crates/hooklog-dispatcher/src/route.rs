@@ -53,19 +53,7 @@ struct ByChannel {
 
 /// Whether the filter of a subscription takes this record of its application.
 pub(crate) fn wants(subscription: &Subscription, record: &Record) -> bool {
-    let filter = &subscription.filter;
-    let event = &record.event;
-    subscription.application == event.application
-        && filter
-            .event_types
-            .as_ref()
-            .is_none_or(|types| types.contains(&event.event_type))
-        && filter.channels.as_ref().is_none_or(|channels| {
-            event
-                .channels
-                .iter()
-                .any(|channel| channels.contains(channel))
-        })
+    subscription.application == record.event.application && subscription.filter.takes(&record.event)
 }
 
 impl Routes {

@@ -21,6 +21,8 @@
 //!
 //! Events are kept for good for now: `payloadRetentionPeriod` takes only its default of 90.
 
+#![deny(missing_docs)]
+
 mod answers;
 mod application;
 mod attempt;

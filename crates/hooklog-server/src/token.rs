@@ -8,15 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use hooklog_storage::DEFAULT_ORGANISATION;
 use hooklog_storage::{ApplicationId, OrganisationId, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 mod hs256;
-
-/// The organisation of tokens that name none (the one that users of Svix-compatible servers know).
-pub const DEFAULT_ORGANISATION: &str = "org_23rb8YdGqMT0qIzpgGwdXfHirMu";
 
 /// Fewest bytes of a key: half of what RFC 7518 §3.2 asks for, so that existing secrets of other
 /// servers go on working, yet none that can be guessed by trying.

@@ -22,6 +22,8 @@
 //! signatures takes the same time whether and wherever they differ.
 //! **Next:** `secret.rs`.
 
+#![deny(missing_docs)]
+
 mod secret;
 mod sign;
 mod verify;

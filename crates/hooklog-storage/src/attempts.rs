@@ -264,7 +264,8 @@ fn in_memory(hot: &[Arc<Committed>]) -> impl Iterator<Item = &StoredAttempt> {
             | Entry::Cursor(..)
             | Entry::Mark(_)
             | Entry::Low(_)
-            | Entry::Expired(..) => None,
+            | Entry::Expired(..)
+            | Entry::Consumer(..) => None,
         })
 }
 

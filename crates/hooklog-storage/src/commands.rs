@@ -308,7 +308,7 @@ fn below(what: &'static str, count: usize, limit: usize) -> Result<(), ChangeErr
     }
 }
 
-const NO_APPLICATION: ChangeError = ChangeError::NotFound {
+pub(crate) const NO_APPLICATION: ChangeError = ChangeError::NotFound {
     what: "application",
 };
 const NO_SUBSCRIPTION: ChangeError = ChangeError::NotFound {

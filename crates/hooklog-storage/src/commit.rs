@@ -7,25 +7,21 @@
 //!
 //! **Invariant:** offsets, sequences and attempt numbers are assigned here alone, without gaps. A
 //! publisher hears of success only after `fdatasync` returned. After an error nobody does.
-//! **Next:** `journal.rs`, then `ring.rs` and `apply.rs`.
+//! **Next:** `commit/assign.rs`, then `journal.rs`, then `ring.rs` and `apply.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
 
-use crate::attempt::{Low, Progress};
-use crate::change::Turn;
 use crate::commit_error::CommitError;
 use crate::config::Durability;
 use crate::engine::EngineError;
-use crate::entry::{Committed, Entry, StoredAttempt};
-use crate::event::Appended;
-use crate::event::{Event, Record};
-use crate::id::{AttemptId, EventId};
+use crate::entry::{Committed, Entry};
+use crate::event::Record;
 use crate::journal::{Draft, Journal, Written};
 use crate::offset::{AttemptSeq, Offset, Sequence};
-use crate::request::{Queued, Request, Waiter};
+use crate::request::{Queued, Request, Sync, Waiter};
 use crate::ring::Room;
 use crate::shared::Shared;
 use crate::state::State;
@@ -39,14 +35,6 @@ const GROUP_REQUESTS: usize = 4096;
 /// The applier may take this long to make room before the database is taken for stuck (sled can
 /// wait for ever after an I/O error of its own).
 pub(crate) const APPLIER_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Whether a group must be on disk before it is acked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sync {
-    /// It rides on the next sync.
-    Later,
-    Now,
-}
 
 /// The committer's thread.
 pub(crate) struct Committer {
@@ -172,102 +160,6 @@ impl Committer {
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        request: Request,
-        now: Timestamp,
-        group: &mut Group,
-    ) -> Result<(), EngineError> {
-        match request {
-            Request::Append { events, ack } => {
-                let mut appended = Vec::with_capacity(events.len());
-                for event in events {
-                    appended.push(self.append(event, now, &mut group.records)?);
-                }
-                group.waiters.push(Waiter::Append(ack, appended));
-                group.sync = Some(Sync::Now);
-            }
-            Request::Expire(low) => {
-                let end = Low {
-                    events: self.next.offset,
-                    attempts: self.next.attempt,
-                };
-                group.entries.push(Entry::Low(low.min(end)));
-                group.sync = group.sync.or(Some(Sync::Later));
-            }
-            Request::Record { progress, ack } => {
-                group
-                    .entries
-                    .extend(progress.into_iter().map(|progress| self.entry(progress)));
-                group.waiters.push(Waiter::Record(ack));
-                group.sync = group.sync.or(Some(Sync::Later));
-            }
-            Request::Change { plan } => {
-                let mut entropy = [0; 15];
-                self.rng.fill(&mut entropy);
-                // Ids of the same four milliseconds sort as their commits do.
-                if let Some(head) = entropy.first_chunk_mut() {
-                    *head = self.next.sequence.get().to_be_bytes();
-                }
-                let turn = Turn {
-                    now,
-                    end: self.next.offset,
-                    entropy,
-                };
-                let planned = plan(&self.shared.registry.read(), &turn);
-                if let Some((changes, finish)) = planned {
-                    group.entries.extend(changes.into_iter().map(Entry::Change));
-                    group.waiters.push(Waiter::Change(finish));
-                    group.sync = Some(Sync::Now);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives an event its place, unless its uid is taken.
-    fn append(
-        &mut self,
-        event: Event,
-        timestamp: Timestamp,
-        records: &mut Vec<Record>,
-    ) -> Result<Appended, EngineError> {
-        let mut tail = [0; 7];
-        self.rng.fill(&mut tail);
-        let offset = self.next.offset;
-        let id = EventId::at(timestamp, offset, tail);
-        if let Some(uid) = &event.uid {
-            if let Some(existing) = self.shared.event_by_uid(event.application, uid)? {
-                return Ok(Appended::UidTaken { existing });
-            }
-            let key = (event.application, uid.clone());
-            self.shared.uids.lock().insert(key, id);
-        }
-        self.next.offset = offset.next();
-        records.push(Record {
-            offset,
-            id,
-            timestamp,
-            event,
-        });
-        Ok(Appended::Committed { id, timestamp })
-    }
-
-    fn entry(&mut self, progress: Progress) -> Entry {
-        match progress {
-            Progress::Attempt(attempt) => {
-                let mut tail = [0; 7];
-                self.rng.fill(&mut tail);
-                let id = AttemptId::at(attempt.started, self.next.attempt, tail);
-                self.next.attempt = self.next.attempt.next();
-                Entry::Attempt(StoredAttempt { id, attempt })
-            }
-            Progress::Cursor(subscription, cursor) => Entry::Cursor(subscription, cursor),
-            Progress::Mark(offset) => Entry::Mark(offset),
-            Progress::Expired(subscription, expired) => Entry::Expired(subscription, expired),
-        }
-    }
-
     /// Writes, syncs, shows, acks; in this order.
     fn commit(&mut self, group: Group) {
         let Group {
@@ -342,6 +234,7 @@ impl Committer {
             crc,
             epoch,
         });
+        self.shared.consumers.lock().apply(&commit.entries);
         self.shared
             .ring
             .push(Arc::clone(&commit), &self.shared.registry);
@@ -367,6 +260,7 @@ impl Committer {
 
     fn fail(&self, reason: &str, waiters: Vec<Waiter>) {
         self.shared.poison.set(reason);
+        self.shared.ring.wake();
         let reason = self.shared.poison.reason().unwrap_or_else(|| reason.into());
         for waiter in waiters {
             waiter.tell(Err(CommitError::Poisoned {
@@ -393,3 +287,5 @@ pub(crate) fn stuck() -> String {
         APPLIER_PATIENCE.as_secs()
     )
 }
+
+mod assign;

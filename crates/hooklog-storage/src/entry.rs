@@ -15,6 +15,7 @@ use crate::attempt::{Attempt, Cursor, Expired, Low, NewAttempt};
 use crate::bytes::Reader;
 use crate::change::Change;
 use crate::codec::{self, CodecError};
+use crate::consumer::{ConsumerCursor, ConsumerKey};
 use crate::event::Record;
 use crate::id::{AttemptId, SubscriptionId};
 use crate::offset::{Offset, Sequence};
@@ -45,6 +46,8 @@ pub(crate) enum Entry {
     Mark(Offset),
     Low(Low),
     Expired(SubscriptionId, Expired),
+    /// A consumer's cursor as it is now; `None` deletes the consumer.
+    Consumer(ConsumerKey, Option<ConsumerCursor>),
 }
 
 /// One group commit.

@@ -27,6 +27,24 @@ pub struct Event {
     pub payload: Bytes,
 }
 
+impl Event {
+    /// A JSON event without channels and without a uid.
+    pub fn new(
+        application: ApplicationId,
+        event_type: EventTypeName,
+        payload: impl Into<Bytes>,
+    ) -> Self {
+        Self {
+            application,
+            event_type,
+            channels: Vec::new(),
+            uid: None,
+            content_type: "application/json".to_owned(),
+            payload: payload.into(),
+        }
+    }
+}
+
 /// An event in the log. Cloning is cheap in the payload, which is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {

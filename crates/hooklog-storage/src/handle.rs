@@ -5,7 +5,7 @@
 //! **Next:** `commit.rs`, which takes from the queue.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -60,6 +60,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         applier,
         journal,
         registry,
+        consumers,
     } = recovered;
     let state = &applier.state;
     let next = Next::after(state);
@@ -77,6 +78,8 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         engine: Arc::clone(&applier.engine),
         ring: Arc::clone(&ring),
         registry: RwLock::new(registry),
+        consumers: Mutex::new(consumers),
+        closed: AtomicBool::new(false),
         uids: Mutex::default(),
         durable: Arc::clone(&durable),
         poison: Poison::default(),
@@ -104,18 +107,13 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         rng: fastrand::Rng::new(),
         sync_due: None,
     };
-    let (end_retention, stop) = crossbeam_channel::bounded(0);
-    let retention = RetentionLoop {
-        shared: Arc::clone(&shared),
-        queue: queue.clone(),
-        stop,
-    };
+    let (end_retention, retention) = RetentionLoop::new(&shared, &queue);
     let mut threads = vec![
-        spawn(shared.poison.clone(), move || committer.run()),
-        spawn(shared.poison.clone(), move || apply.run()),
+        spawn(&shared, move || committer.run()),
+        spawn(&shared, move || apply.run()),
     ];
     if shared.config.retention.is_limited() {
-        threads.push(spawn(shared.poison.clone(), move || retention.run()));
+        threads.push(spawn(&shared, move || retention.run()));
     }
     Handle {
         shared,
@@ -129,11 +127,13 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
 type Running = (JoinHandle<()>, Receiver<()>);
 
 /// Starts a thread whose panic poisons the log.
-fn spawn(poison: Poison, work: impl FnOnce() + Send + 'static) -> Running {
+fn spawn(shared: &Shared, work: impl FnOnce() + Send + 'static) -> Running {
     let (alive, ended) = crossbeam_channel::bounded(1);
+    let (poison, ring) = (shared.poison.clone(), Arc::clone(&shared.ring));
     let thread = std::thread::spawn(move || {
         let _guard = PanicGuard {
             poison,
+            ring,
             _alive: alive,
         };
         work();
@@ -143,6 +143,7 @@ fn spawn(poison: Poison, work: impl FnOnce() + Send + 'static) -> Running {
 
 struct PanicGuard {
     poison: Poison,
+    ring: Arc<Ring>,
     _alive: Sender<()>,
 }
 
@@ -150,6 +151,8 @@ impl Drop for PanicGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.poison.set("a storage thread panicked");
+            // Whoever waits for what this thread would have done must look at the poison.
+            self.ring.wake();
         }
     }
 }
@@ -222,7 +225,10 @@ impl Handle {
                 self.shared.poison.set("a storage thread panicked");
             }
         }
-
+        drop(threads);
+        // Whoever waits for the next event must hear that there will be none.
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.ring.wake();
         self.shared.poison.check()
     }
 }

@@ -215,6 +215,11 @@ id! {
     /// An organisation: the tenant that a token speaks for.
     OrganisationId, "org_"
 }
+
+/// The organisation of tokens that name none (the one that users of Svix-compatible servers know),
+/// and of a program that has no use for tenants.
+pub const DEFAULT_ORGANISATION: &str = "org_23rb8YdGqMT0qIzpgGwdXfHirMu";
+
 id! {
     /// An application: the scope in which events are published and subscribed to.
     ApplicationId, "app_"

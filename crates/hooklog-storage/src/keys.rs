@@ -14,10 +14,12 @@
 //! | `attempt_by_event` | offset / 1,024 u64, base number u64 | (offset % 1,024, position) u16 each | once |
 //! | `attempt_by_subscription` | subscription 20, base number u64 | positions u16 | written once |
 //! | `expired` | subscription 20 | what retention took from it (codec) | replaced |
+//! | `consumer` | scope u8 (0 log, 1 application), application 20 (or zeros), name | cursor (codec) | replaced |
 //!
 //! **Invariant:** names and layouts are on disk: they change only with the format version.
 //! **Next:** `engine.rs`.
 
+use crate::consumer::{ConsumerKey, ConsumerScope};
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
 use crate::name::{EventTypeName, Uid};
 use crate::offset::Offset;
@@ -36,11 +38,12 @@ pub(crate) enum Family {
     AttemptByEvent,
     AttemptBySubscription,
     Expired,
+    Consumer,
 }
 
 impl Family {
     /// Every family with the name of its tree, in the order of the trees.
-    pub(crate) const ALL: [(Self, &'static str); 11] = [
+    pub(crate) const ALL: [(Self, &'static str); 12] = [
         (Self::State, "state"),
         (Self::Log, "log"),
         (Self::AppLog, "app_log"),
@@ -52,11 +55,18 @@ impl Family {
         (Self::AttemptByEvent, "attempt_by_event"),
         (Self::AttemptBySubscription, "attempt_by_subscription"),
         (Self::Expired, "expired"),
+        (Self::Consumer, "consumer"),
     ];
 
     /// Families whose rows are summed up in the applier's state, because no chain of batches would
     /// tell that a row of them was lost.
-    pub(crate) const SUMMED: [Self; 4] = [Self::Registry, Self::Cursor, Self::Retry, Self::Expired];
+    pub(crate) const SUMMED: [Self; 5] = [
+        Self::Registry,
+        Self::Cursor,
+        Self::Retry,
+        Self::Expired,
+        Self::Consumer,
+    ];
 }
 
 /// The one key of `state`.
@@ -161,6 +171,35 @@ pub(crate) fn expired(id: SubscriptionId) -> Vec<u8> {
 pub(crate) fn subscription_of(key: &[u8]) -> Option<SubscriptionId> {
     key.first_chunk::<20>()
         .map(|id| SubscriptionId::from_bytes(*id))
+}
+
+/// Key of a consumer's row.
+pub(crate) fn consumer(key: &ConsumerKey) -> Vec<u8> {
+    let (tag, owner) = match &key.scope {
+        ConsumerScope::Log => (0, [0; 20]),
+        ConsumerScope::Application(id) => (1, *id.as_bytes()),
+    };
+    join(&[&[tag], &owner, key.name.as_str().as_bytes()])
+}
+
+/// The bounds (both excluded) of the consumers of an application.
+pub(crate) fn consumers_of(application: ApplicationId) -> (Vec<u8>, Vec<u8>) {
+    let owner = application.as_bytes();
+    // Names are ASCII.
+    (join(&[&[1], owner]), join(&[&[1], owner, &[0x80]]))
+}
+
+/// The consumer that a key names.
+pub(crate) fn consumer_key(key: &[u8]) -> Option<ConsumerKey> {
+    let (tag, rest) = key.split_first()?;
+    let (owner, name) = rest.split_first_chunk::<20>()?;
+    let scope = match tag {
+        0 if *owner == [0; 20] => ConsumerScope::Log,
+        1 => ConsumerScope::Application(ApplicationId::from_bytes(*owner)),
+        _ => return None,
+    };
+    let name = std::str::from_utf8(name).ok()?.parse().ok()?;
+    Some(ConsumerKey { scope, name })
 }
 
 fn join(parts: &[&[u8]]) -> Vec<u8> {

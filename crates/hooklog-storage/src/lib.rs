@@ -30,6 +30,16 @@
 //! ([`EventLog::record`]) survives kill -9 at once and power loss from the next sync on; losing it
 //! repeats deliveries and loses none. After an I/O error nothing is acked until the log is reopened.
 //!
+//! # Consumers
+//! [`EventLog::consumer`] opens a named reader whose cursor the log keeps: it yields each event at
+//! least once, in the order of the log, to one reader at a time. An ack or a commit survives kill -9
+//! and rides on the next event's sync; after a power cut the last of them may be forgotten, so that
+//! events come again. [`Tail`] follows without a cursor.
+//!
+//! # Without a runtime
+//! The futures of this crate are completed by the log's own threads and may be awaited in any
+//! runtime. Each method that is `async` has a twin that ends in `_blocking` and parks the thread.
+//!
 //! # What open guarantees
 //! [`EventLog::open`] returns a log with everything that was ever acked, or an error that names what
 //! is damaged. It can tell a torn write that was never acked from damage to an acked one by what
@@ -37,16 +47,21 @@
 //! cut, which looks the same as a torn write.
 //!
 //! # What is not here
-//! Retention, compaction and backup; replication. One process opens a directory at a time. Each log
-//! of a process has its own database, but sled takes one lock for all of them while it commits.
+//! Retention, compaction and backup; replication. A directory is opened once at a time, by whichever
+//! process ([`DirectoryError::InUse`]). Each log of a process has its own database, but sled takes one
+//! lock for all of them while it commits: the appliers of several logs take turns, readers of the
+//! disk wait for them, and acks do not, which come from each log's own journal.
 //!
 //! **Invariant:** readers see what is acked at once, whether sled has it or not.
 //! **Next:** `event.rs` for the vocabulary, `log.rs` for the way in, `keys.rs` for the rows on disk,
 //! `journal/layout.rs` and `frame.rs` for the bytes.
 
+#![deny(missing_docs)]
+
 // The vocabulary.
 mod attempt;
 mod change;
+mod consumer;
 mod event;
 mod id;
 mod name;
@@ -55,6 +70,7 @@ mod subscription;
 mod time;
 
 // The way of a write.
+mod blocking;
 mod commands;
 mod commit;
 mod commit_error;
@@ -65,6 +81,7 @@ mod log;
 mod poison;
 mod request;
 mod shared;
+mod wait;
 
 // Behind the acks.
 mod apply;
@@ -114,12 +131,19 @@ pub use change::{Change, ChangeError};
 pub use commands::{NewApplication, NewSubscription};
 pub use commit_error::CommitError;
 pub use config::{Compression, Config, Durability, Keep, Retention};
+pub use consumer::{
+    Acker, ConsumeError, Consumer, ConsumerError, ConsumerInfo, ConsumerKey, ConsumerOptions,
+    ConsumerScope, ConsumerStream, Delivery, Start,
+};
 pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Appended, Event, Record};
-pub use id::{ApplicationId, AttemptId, EventId, IdError, Ksuid, OrganisationId, SubscriptionId};
+pub use id::{
+    ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
+    SubscriptionId,
+};
 pub use log::{AppendError, EventLog, Unrecorded};
-pub use name::{Channel, EventTypeName, NameError, Uid};
+pub use name::{Channel, ConsumerName, EventTypeName, NameError, Uid};
 pub use offset::{AttemptSeq, Offset, OffsetRange, Sequence};
 pub use page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 pub use read::ReadError;

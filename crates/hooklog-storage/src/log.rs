@@ -69,7 +69,7 @@ pub struct Unrecorded {
 /// An open log. Clones share it; the last one dropped closes it.
 #[derive(Clone, Debug)]
 pub struct EventLog {
-    handle: Arc<Handle>,
+    pub(crate) handle: Arc<Handle>,
 }
 
 impl EventLog {
@@ -144,9 +144,10 @@ impl EventLog {
             if let Err(Refused { error, request }) = self.handle.submit(request, bytes) {
                 let mut left = match request {
                     Request::Record { progress, .. } => progress,
-                    Request::Append { .. } | Request::Change { .. } | Request::Expire(_) => {
-                        Vec::new()
-                    }
+                    Request::Append { .. }
+                    | Request::Change { .. }
+                    | Request::Expire(_)
+                    | Request::Consumer { .. } => Vec::new(),
                 };
                 left.extend(rest);
                 return Err(Unrecorded { error, rest: left });

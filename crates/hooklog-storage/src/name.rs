@@ -93,6 +93,10 @@ name! {
     /// A user's own id of an application, a subscription or an event.
     Uid, 256
 }
+name! {
+    /// Name of a consumer, unique within its scope.
+    ConsumerName, 128
+}
 
 fn check(text: &str, limit: usize) -> Result<(), NameError> {
     if text.is_empty() {

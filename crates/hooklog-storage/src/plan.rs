@@ -72,7 +72,8 @@ impl<'a> Plan<'a> {
             | Entry::Cursor(..)
             | Entry::Mark(_)
             | Entry::Low(_)
-            | Entry::Expired(..) => None,
+            | Entry::Expired(..)
+            | Entry::Consumer(..) => None,
         }))?;
         for commit in commits {
             for entry in &commit.entries {
@@ -252,6 +253,12 @@ impl<'a> Plan<'a> {
                 Ok(())
             }
             Entry::Expired(subscription, expired) => self.expired(*subscription, expired),
+            // The committer lets none pass whose application is gone.
+            Entry::Consumer(key, cursor) => {
+                let value = cursor.as_ref().map(codec::encode).transpose()?;
+                self.set(Family::Consumer, keys::consumer(key), value);
+                Ok(())
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use crate::apply::Applier;
 use crate::attempt::Cursor;
 use crate::codec::{self, CodecError};
 use crate::config::Config;
+use crate::consumer::Consumers;
 use crate::directory::{Directory, DirectoryError, Manifest};
 use crate::engine::{self, Engine, EngineError};
 use crate::entry::Committed;
@@ -146,6 +147,7 @@ pub(crate) struct Recovered {
     pub(crate) applier: Applier,
     pub(crate) journal: Journal,
     pub(crate) registry: Registry,
+    pub(crate) consumers: Consumers,
 }
 
 /// Opens, creating or recovering. An existing directory keeps the journal segments it has, and
@@ -214,11 +216,13 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
         directory.finish()?;
     }
     let registry = load_registry(&applier.engine)?;
+    let consumers = load_consumers(&applier.engine)?;
     Ok(Recovered {
         directory,
         applier,
         journal,
         registry,
+        consumers,
     })
 }
 
@@ -293,7 +297,8 @@ fn check_sum(applier: &Applier) -> Result<(), OpenErrorKind> {
     if sum == applier.state.sum {
         return Ok(());
     }
-    let reason = "rows of the registry, of cursors or of parked deliveries are missing or old";
+    let reason =
+        "rows of the registry, of cursors, consumers or parked deliveries are missing or old";
     Err(OpenErrorKind::Damaged {
         reason: reason.to_owned(),
     })
@@ -318,4 +323,18 @@ fn load_registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
         Ok(())
     })?;
     Ok(registry)
+}
+
+fn load_consumers(engine: &Engine) -> Result<Consumers, OpenErrorKind> {
+    let mut consumers = Consumers::default();
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    engine.scan::<OpenErrorKind>(Family::Consumer, all, |key, value| {
+        let Some(key) = keys::consumer_key(key) else {
+            let reason = "the key of a consumer's row cannot be read".to_owned();
+            return Err(OpenErrorKind::Damaged { reason });
+        };
+        consumers.put(key, codec::decode(value)?);
+        Ok(())
+    })?;
+    Ok(consumers)
 }

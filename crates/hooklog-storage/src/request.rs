@@ -6,9 +6,10 @@
 use tokio::sync::oneshot;
 
 use crate::attempt::{Low, Progress};
-use crate::change::Change;
 use crate::change::Turn;
+use crate::change::{Change, ChangeError};
 use crate::commit_error::CommitError;
+use crate::consumer::{ConsumerCursor, ConsumerKey};
 use crate::event::Appended;
 use crate::event::Event;
 use crate::registry::Registry;
@@ -33,6 +34,26 @@ pub(crate) enum Request {
     },
     /// What lies below expires. Nobody waits for it.
     Expire(Low),
+    Consumer {
+        write: ConsumerWrite,
+        ack: oneshot::Sender<Result<(), ChangeError>>,
+    },
+}
+
+/// What to do to a consumer's row.
+pub(crate) enum ConsumerWrite {
+    /// Nothing: the answer comes when everything asked for before is committed.
+    Nothing,
+    Put(ConsumerKey, ConsumerCursor, Sync),
+    Delete(ConsumerKey),
+}
+
+/// Whether a commit must be on disk before it is acked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// It rides on the next sync.
+    Later,
+    Now,
 }
 
 /// A request with the bytes it holds in the queue.

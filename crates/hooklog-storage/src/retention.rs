@@ -36,13 +36,25 @@ const REQUEST_BYTES: usize = 64;
 
 /// The thread that looks for what has expired.
 pub(crate) struct RetentionLoop {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) queue: Sender<Queued>,
+    shared: Arc<Shared>,
+    queue: Sender<Queued>,
     /// Disconnected when the log closes.
-    pub(crate) stop: Receiver<()>,
+    stop: Receiver<()>,
 }
 
 impl RetentionLoop {
+    /// The loop, and what ends it when it is dropped.
+    pub(crate) fn new(shared: &Arc<Shared>, queue: &Sender<Queued>) -> (Sender<()>, Self) {
+        let (end, stop) = crossbeam_channel::bounded(0);
+        let (shared, queue) = (Arc::clone(shared), queue.clone());
+        let retention = Self {
+            shared,
+            queue,
+            stop,
+        };
+        (end, retention)
+    }
+
     /// Runs until the log closes or is stopped.
     pub(crate) fn run(self) {
         let interval = self.shared.config.barrier_interval;

@@ -129,9 +129,19 @@ impl Ring {
         self.moved.notify_all();
     }
 
-    /// Wakes everyone who waits for the applier.
+    /// Wakes everyone who waits for the applier or for the next commit: neither may come.
     pub(crate) fn wake(&self) {
         self.moved.notify_all();
+        self.next.send_modify(|_| {});
+    }
+
+    /// The first offset that memory holds.
+    pub(crate) fn memory_starts(&self) -> Offset {
+        let inner = self.inner.lock();
+        inner
+            .commits
+            .front()
+            .map_or(inner.end, |commit| commit.base)
     }
 
     /// Waits until less than `bytes` are unapplied; false if that took longer than `patience`.
@@ -285,7 +295,8 @@ pub(crate) fn as_change(entry: &Entry) -> Option<&Change> {
         | Entry::Cursor(..)
         | Entry::Mark(_)
         | Entry::Low(_)
-        | Entry::Expired(..) => None,
+        | Entry::Expired(..)
+        | Entry::Consumer(..) => None,
     }
 }
 

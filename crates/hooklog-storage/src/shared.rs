@@ -5,18 +5,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::apply::Durable;
 use crate::config::Config;
+use crate::consumer::Consumers;
 use crate::directory::Directory;
 use crate::engine::{Engine, EngineError};
 use crate::entry::Committed;
 use crate::id::{ApplicationId, EventId};
 use crate::keys::{self, Family};
 use crate::name::Uid;
+use crate::offset::Offset;
 use crate::poison::Poison;
 use crate::registry::Registry;
 use crate::ring::Ring;
@@ -31,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) ring: Arc<Ring>,
     pub(crate) registry: RwLock<Registry>,
+    /// Cursors of consumers, and which of them are open.
+    pub(crate) consumers: Mutex<Consumers>,
+    /// Nothing is committed any more.
+    pub(crate) closed: AtomicBool,
     /// Uids of events that sled does not show yet.
     pub(crate) uids: Mutex<HotUids>,
     pub(crate) durable: Arc<Durable>,
@@ -45,6 +51,11 @@ impl Shared {
     /// Gives back room in the queue.
     pub(crate) fn release(&self, bytes: usize) {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// The lowest offset that is kept.
+    pub(crate) fn low(&self) -> Offset {
+        self.ring.low().events
     }
 
     /// The event of an application that has this uid.

@@ -16,7 +16,7 @@ use hooklog::storage::{Event, NewApplication, TailItem};
 use hooklog::{Config, Service};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let key = TokenKey::new("a secret of at least sixteen bytes")?;
     let mut config = Config::new(directory.path(), key);

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
+use crate::consumer::ConsumerScope;
 use crate::event::Event;
 use crate::id::{ApplicationId, EventId, OrganisationId};
 use crate::keys::{self, Family};
@@ -100,6 +101,11 @@ fn changes() -> Vec<Change> {
     ]
 }
 
+fn consumer(scope: ConsumerScope) -> ConsumerKey {
+    let name = "billing".parse().unwrap();
+    ConsumerKey { scope, name }
+}
+
 fn entries() -> Vec<Entry> {
     let outcomes = [
         Outcome::Delivered,
@@ -142,6 +148,14 @@ fn entries() -> Vec<Entry> {
                 at: TIME,
             },
         ),
+        Entry::Consumer(
+            consumer(ConsumerScope::Application(APPLICATION)),
+            Some(ConsumerCursor {
+                cursor: Offset::new(5),
+                created: TIME,
+            }),
+        ),
+        Entry::Consumer(consumer(ConsumerScope::Log), None),
     ];
     changes()
         .into_iter()
@@ -206,6 +220,8 @@ fn the_bytes_of_rows_and_keys_are_golden() {
         keys::cursor(SUBSCRIPTION),
         keys::retry(SUBSCRIPTION, Offset::new(5)),
         keys::attempt_by_event(Offset::new(1030), 7),
+        keys::consumer(&consumer(ConsumerScope::Log)),
+        keys::consumer(&consumer(ConsumerScope::Application(APPLICATION))),
     ];
     let mut bytes = Vec::new();
     for row in rows {
@@ -214,6 +230,10 @@ fn the_bytes_of_rows_and_keys_are_golden() {
         bytes.resize(bytes.len().next_multiple_of(16) + 16, 0xee);
     }
     assert_golden("rows_and_keys.hex", &bytes);
+    for scope in [ConsumerScope::Log, ConsumerScope::Application(APPLICATION)] {
+        let key = consumer(scope);
+        assert_eq!(keys::consumer_key(&keys::consumer(&key)), Some(key));
+    }
     let names: Vec<&str> = Family::ALL.iter().map(|(_, name)| *name).collect();
     assert_golden("trees.hex", names.join("\n").as_bytes());
     for (index, (family, _)) in Family::ALL.into_iter().enumerate() {

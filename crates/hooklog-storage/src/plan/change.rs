@@ -31,6 +31,10 @@ impl Plan<'_> {
                 for subscription in self.subscriptions_of(*id)? {
                     self.forget(subscription)?;
                 }
+                let (low, high) = keys::consumers_of(*id);
+                for key in self.rows(Family::Consumer, &low, &high)?.into_keys() {
+                    self.set(Family::Consumer, key, None);
+                }
                 (keys::application(*id), None)
             }
             Change::DeleteSubscription(id) => return self.forget(*id),

@@ -1,0 +1,147 @@
+//! Gives what was asked for its place: an event its offset and id, an attempt its number, a change
+//! its turn against the registry.
+//!
+//! **Invariant:** offsets, attempt numbers and times are assigned here alone, without gaps.
+//! **Next:** `journal.rs`, which writes the group.
+
+use super::{Committer, Group};
+use crate::attempt::{Low, Progress};
+use crate::change::{ChangeError, Turn};
+use crate::commands::NO_APPLICATION;
+use crate::commit_error::CommitError;
+use crate::consumer::ConsumerScope;
+use crate::engine::EngineError;
+use crate::entry::{Entry, StoredAttempt};
+use crate::event::{Appended, Event, Record};
+use crate::id::{AttemptId, EventId};
+use crate::request::{ConsumerWrite, Request, Sync, Waiter};
+use crate::time::Timestamp;
+
+impl Committer {
+    /// Adds a request to a group.
+    pub(super) fn add(
+        &mut self,
+        request: Request,
+        now: Timestamp,
+        group: &mut Group,
+    ) -> Result<(), EngineError> {
+        match request {
+            Request::Append { events, ack } => {
+                let mut appended = Vec::with_capacity(events.len());
+                for event in events {
+                    appended.push(self.append(event, now, &mut group.records)?);
+                }
+                group.waiters.push(Waiter::Append(ack, appended));
+                group.sync = Some(Sync::Now);
+            }
+            Request::Expire(low) => {
+                let end = Low {
+                    events: self.next.offset,
+                    attempts: self.next.attempt,
+                };
+                group.entries.push(Entry::Low(low.min(end)));
+                group.sync = group.sync.or(Some(Sync::Later));
+            }
+            Request::Record { progress, ack } => {
+                group
+                    .entries
+                    .extend(progress.into_iter().map(|progress| self.entry(progress)));
+                group.waiters.push(Waiter::Record(ack));
+                group.sync = group.sync.or(Some(Sync::Later));
+            }
+            Request::Change { plan } => {
+                let mut entropy = [0; 15];
+                self.rng.fill(&mut entropy);
+                // Ids of the same four milliseconds sort as their commits do.
+                if let Some(head) = entropy.first_chunk_mut() {
+                    *head = self.next.sequence.get().to_be_bytes();
+                }
+                let turn = Turn {
+                    now,
+                    end: self.next.offset,
+                    entropy,
+                };
+                let planned = plan(&self.shared.registry.read(), &turn);
+                if let Some((changes, finish)) = planned {
+                    group.entries.extend(changes.into_iter().map(Entry::Change));
+                    group.waiters.push(Waiter::Change(finish));
+                    group.sync = Some(Sync::Now);
+                }
+            }
+            Request::Consumer { write, ack } => match self.consumer(write) {
+                Ok((entry, sync)) => {
+                    group.entries.extend(entry);
+                    group.sync = match sync {
+                        Sync::Now => Some(Sync::Now),
+                        Sync::Later => group.sync.or(Some(Sync::Later)),
+                    };
+                    let finish = move |result: Result<(), CommitError>| {
+                        drop(ack.send(result.map_err(ChangeError::from)));
+                    };
+                    group.waiters.push(Waiter::Change(Box::new(finish)));
+                }
+                Err(error) => drop(ack.send(Err(error))),
+            },
+        }
+        Ok(())
+    }
+
+    /// The entry for a write to a consumer's row. A change ends its group, so the registry is that of
+    /// this place in the journal: no cursor outlives its application.
+    fn consumer(&self, write: ConsumerWrite) -> Result<(Option<Entry>, Sync), ChangeError> {
+        match write {
+            ConsumerWrite::Nothing => Ok((None, Sync::Later)),
+            ConsumerWrite::Put(key, cursor, durability) => {
+                if let ConsumerScope::Application(id) = key.scope {
+                    let registry = self.shared.registry.read();
+                    registry.application(id).ok_or(NO_APPLICATION)?;
+                }
+                Ok((Some(Entry::Consumer(key, Some(cursor))), durability))
+            }
+            ConsumerWrite::Delete(key) => Ok((Some(Entry::Consumer(key, None)), Sync::Now)),
+        }
+    }
+
+    /// Gives an event its place, unless its uid is taken.
+    fn append(
+        &mut self,
+        event: Event,
+        timestamp: Timestamp,
+        records: &mut Vec<Record>,
+    ) -> Result<Appended, EngineError> {
+        let mut tail = [0; 7];
+        self.rng.fill(&mut tail);
+        let offset = self.next.offset;
+        let id = EventId::at(timestamp, offset, tail);
+        if let Some(uid) = &event.uid {
+            if let Some(existing) = self.shared.event_by_uid(event.application, uid)? {
+                return Ok(Appended::UidTaken { existing });
+            }
+            let key = (event.application, uid.clone());
+            self.shared.uids.lock().insert(key, id);
+        }
+        self.next.offset = offset.next();
+        records.push(Record {
+            offset,
+            id,
+            timestamp,
+            event,
+        });
+        Ok(Appended::Committed { id, timestamp })
+    }
+
+    fn entry(&mut self, progress: Progress) -> Entry {
+        match progress {
+            Progress::Attempt(attempt) => {
+                let mut tail = [0; 7];
+                self.rng.fill(&mut tail);
+                let id = AttemptId::at(attempt.started, self.next.attempt, tail);
+                self.next.attempt = self.next.attempt.next();
+                Entry::Attempt(StoredAttempt { id, attempt })
+            }
+            Progress::Cursor(subscription, cursor) => Entry::Cursor(subscription, cursor),
+            Progress::Mark(offset) => Entry::Mark(offset),
+            Progress::Expired(subscription, expired) => Entry::Expired(subscription, expired),
+        }
+    }
+}
