@@ -6,6 +6,7 @@
 //! MANIFEST    format version and fixed sizes, checksummed, fsynced
 //! journal/    segments
 //! sled/       the database: db, conf, snap.*, blobs/ (must stay empty)
+//! sled.*      of a compaction that did not end (transfer/swap.rs settles it)
 //! ```
 //!
 //! **Invariant:** nothing below the directory is touched before LOCK is held, and a directory whose
@@ -16,6 +17,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use crate::transfer::swap;
 
 /// An I/O error with what was done to which file.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,13 @@ pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Err
         path: path.to_path_buf(),
         source,
     }
+}
+
+/// The directory that holds the name of `path`.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Makes the names in a directory durable.
@@ -142,6 +152,7 @@ impl Directory {
             }
         } else {
             directory.manifest = check(&manifest_path, manifest)?;
+            swap::settle(path)?;
             for part in [directory.journal(), directory.sled(), directory.sled_file()] {
                 if !part.try_exists().map_err(io_error("look for", &part))? {
                     return Err(DirectoryError::Missing { path: part });
@@ -168,17 +179,8 @@ impl Directory {
     /// Writes the MANIFEST of a fresh directory, last of all. A directory without one was never
     /// handed out; what an interrupted creation left in it is used, or refused if it is broken.
     pub(crate) fn finish(&self) -> Result<(), DirectoryError> {
-        // sled syncs none of these when it creates them.
-        for file in [self.sled_file(), self.sled().join("conf")] {
-            File::open(&file)
-                .and_then(|opened| opened.sync_all())
-                .map_err(io_error("fsync", &file))?;
-        }
-        for part in [self.sled().join("blobs"), self.sled(), self.journal()] {
-            if part.is_dir() {
-                sync_directory(&part)?;
-            }
-        }
+        sync_database(&self.sled())?;
+        sync_directory(&self.journal())?;
         let (path, draft) = (self.path.join("MANIFEST"), self.path.join("MANIFEST.new"));
         File::create(&draft)
             .and_then(|mut file| {
@@ -189,14 +191,12 @@ impl Directory {
         fs::rename(&draft, &path).map_err(io_error("rename", &draft))?;
         sync_directory(&self.path)?;
         // The directory's own name.
-        match self
-            .path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            Some(parent) => Ok(sync_directory(parent)?),
-            None => Ok(sync_directory(Path::new("."))?),
-        }
+        Ok(sync_directory(parent_of(&self.path))?)
+    }
+
+    /// The data directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Removes what makes sled's open fail and refuses what it would misread.
@@ -245,6 +245,18 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+/// Makes a database's files and their names durable: sled syncs none of them when it creates them.
+pub(crate) fn sync_database(sled: &Path) -> Result<(), IoError> {
+    let entries = fs::read_dir(sled).map_err(io_error("list", sled))?;
+    for entry in entries {
+        let path = entry.map_err(io_error("list", sled))?.path();
+        File::open(&path)
+            .and_then(|opened| opened.sync_all())
+            .map_err(io_error("fsync", &path))?;
+    }
+    sync_directory(sled)
 }
 
 fn lock(directory: &Path) -> Result<File, DirectoryError> {

@@ -117,6 +117,12 @@ pub(crate) fn total_bytes(head: &[u8]) -> Result<usize, FrameError> {
     Ok(HEADER_BYTES + length.length().ok_or(FrameError::Short)? + CRC_BYTES)
 }
 
+/// The CRC of the batch before the one that starts with `head`, if its header is intact.
+pub(crate) fn previous_crc(head: &[u8]) -> Option<u32> {
+    total_bytes(head).ok()?;
+    fields(head).map(|fields| fields.header.previous_crc)
+}
+
 /// The batch of exactly these bytes, checked.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Batch, FrameError> {
     if bytes.len() != total_bytes(bytes)? {

@@ -78,6 +78,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         uids: Mutex::default(),
         durable: Arc::clone(&durable),
         poison: Poison::default(),
+        pins: Arc::default(),
         queued_bytes: AtomicUsize::new(0),
         _directory: directory,
     });

@@ -86,6 +86,9 @@ mod directory;
 mod recovery;
 mod verify;
 
+// Copying a whole log.
+mod transfer;
+
 // Bytes on disk.
 mod bytes;
 mod codec;
@@ -121,3 +124,8 @@ pub use subscription::{
 };
 pub use tail::{Tail, TailItem};
 pub use time::Timestamp;
+pub use transfer::{
+    Backup, BackupError, BackupFileError, BackupPoint, BackupPointError, BackupSummary,
+    CompactError, Compacted, RestoreError, Restored, Stage, Transferred, backup_end, compact,
+    inspect_backup, restore,
+};
