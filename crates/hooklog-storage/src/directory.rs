@@ -267,6 +267,10 @@ fn lock(directory: &Path) -> Result<File, DirectoryError> {
         .write(true)
         .open(&path)
         .map_err(io_error("open", &path))?;
+    locked(file, path)
+}
+
+fn locked(file: File, path: PathBuf) -> Result<File, DirectoryError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse { path }),
@@ -280,6 +284,26 @@ fn encode(manifest: Manifest) -> String {
         manifest.journal_segment_bytes, manifest.sled_segment_bytes,
     );
     format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()))
+}
+
+/// The sizes that a directory was created with, if this version can read it.
+pub(crate) fn read_manifest(directory: &Path) -> Result<Manifest, DirectoryError> {
+    let expected = Manifest {
+        journal_segment_bytes: 0,
+        sled_segment_bytes: crate::engine::SEGMENT_BYTES,
+    };
+    check(&directory.join("MANIFEST"), expected)
+}
+
+/// Locks a directory without writing to it: its log must not be open meanwhile. There may be no lock
+/// file in one that was copied; then nobody has it open.
+pub(crate) fn lock_read_only(directory: &Path) -> Result<Option<File>, DirectoryError> {
+    let path = directory.join("LOCK");
+    match File::open(&path) {
+        Ok(file) => locked(file, path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("open", &path)(error).into()),
+    }
 }
 
 /// Reads a MANIFEST; refuses another format or another segment size of sled.

@@ -36,8 +36,13 @@
 //! later frames say of earlier ones; the exception is damage to the very last frame before a power
 //! cut, which looks the same as a torn write.
 //!
+//! # Copies
+//! [`compact`] makes a closed log small again, [`EventLog::backup`] streams an open one while
+//! publishing goes on, [`restore`] makes a log of backups, [`check`] looks at a closed one without
+//! writing to it, and [`repair`] saves what can be read of a damaged one into a new directory.
+//!
 //! # What is not here
-//! Retention, compaction and backup; replication. One process opens a directory at a time. Each log
+//! Replication. One process opens a directory at a time. Each log
 //! of a process has its own database, but sled takes one lock for all of them while it commits.
 //!
 //! **Invariant:** readers see what is acked at once, whether sled has it or not.
@@ -126,6 +131,6 @@ pub use tail::{Tail, TailItem};
 pub use time::Timestamp;
 pub use transfer::{
     Backup, BackupError, BackupFileError, BackupPoint, BackupPointError, BackupSummary,
-    CompactError, Compacted, RestoreError, Restored, Stage, Transferred, backup_end, compact,
-    inspect_backup, restore,
+    ChainReport, CheckError, CheckReport, CompactError, Compacted, Problem, Repaired, RestoreError,
+    Restored, Stage, Transferred, backup_end, check, compact, inspect_backup, repair, restore,
 };

@@ -10,19 +10,25 @@
 //! **Next:** `transfer/rows.rs` (reading), `transfer/writer.rs` (writing), then `compact`.
 
 mod backup;
+mod check;
 mod compact;
 mod format;
 mod parse;
 pub(crate) mod pins;
+mod raw;
+mod repair;
 mod restore;
 mod rows;
+mod survey;
 pub(crate) mod swap;
 mod writer;
 
 pub use backup::{Backup, BackupError};
+pub use check::{ChainReport, CheckError, CheckReport, Problem, check};
 pub use compact::{CompactError, Compacted, compact};
 pub use format::{BackupPoint, BackupPointError};
 pub use parse::{BackupFileError, BackupSummary, backup_end, inspect_backup};
+pub use repair::{Repaired, repair};
 pub use restore::{RestoreError, Restored, restore};
 
 /// How far a transfer is.

@@ -23,6 +23,7 @@ use crate::directory::{IoError, io_error};
 use crate::engine::{Engine, EngineError};
 use crate::frame;
 use crate::keys::{self, Family};
+use crate::offset::{AttemptSeq, Offset};
 use crate::ring::Room;
 use crate::shared::Shared;
 use crate::state::{Chain, State};
@@ -137,8 +138,8 @@ impl Backup {
             window.attempts.start = point.attempts.get();
         }
         pin.raise(Pinned {
-            events: crate::offset::Offset::new(window.events.start),
-            attempts: crate::offset::AttemptSeq::new(window.attempts.start),
+            events: Offset::new(window.events.start),
+            attempts: AttemptSeq::new(window.attempts.start),
         });
         let copy = State {
             // A restored log has a journal of its own, and is verified from its first batch on.
@@ -251,13 +252,13 @@ fn check_point(engine: &Engine, state: &State, point: BackupPoint) -> Result<(),
     let of_events = before(
         Family::Log,
         point.events.get(),
-        ends(events, |offset| offset.get()),
+        ends(events, Offset::get),
         (events.first.position.get(), events.first.crc),
     )?;
     let of_attempts = before(
         Family::Attempt,
         point.attempts.get(),
-        ends(attempts, |seq| seq.get()),
+        ends(attempts, AttemptSeq::get),
         (attempts.first.position.get(), attempts.first.crc),
     )?;
     if (of_events, of_attempts) == (Some(point.events_crc), Some(point.attempts_crc)) {

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::directory::{IoError, io_error, parent_of, sync_directory};
-use crate::keys::{self, Kind};
+use crate::engine::EngineError;
+use crate::keys::{self, Family, Kind};
 use crate::offset::{AttemptSeq, Offset};
-use crate::recovery::{OpenErrorKind, recover};
+use crate::plan::PlanError;
+use crate::recovery::{OpenErrorKind, open_patiently, recover, verify_whole};
 use crate::state::State;
 use crate::transfer::format::BackupPoint;
 use crate::transfer::parse::{BackupFileError, Parser};
@@ -61,6 +63,12 @@ pub enum RestoreError {
     /// What was written does not hold together.
     #[error("the restored log does not verify: {0}")]
     Log(#[from] OpenErrorKind),
+}
+
+impl From<PlanError> for RestoreError {
+    fn from(error: PlanError) -> Self {
+        Self::Log(error.into())
+    }
 }
 
 /// What a restored log holds.
@@ -115,7 +123,7 @@ pub fn restore(
 }
 
 /// Where the directory is made; refuses one that is there.
-fn draft_of(target: &Path) -> Result<PathBuf, RestoreError> {
+pub(crate) fn draft_of(target: &Path) -> Result<PathBuf, RestoreError> {
     match fs::read_dir(target) {
         Ok(mut entries) => {
             if entries.next().is_some() {
@@ -129,10 +137,10 @@ fn draft_of(target: &Path) -> Result<PathBuf, RestoreError> {
     let mut name = target.file_name().unwrap_or_default().to_os_string();
     name.push(".restoring");
     let draft = target.with_file_name(name);
-    match draft.try_exists().map_err(io_error("look for", &draft))? {
-        true => Err(RestoreError::Left { path: draft }),
-        false => Ok(draft),
+    if draft.try_exists().map_err(io_error("look for", &draft))? {
+        return Err(RestoreError::Left { path: draft });
     }
+    Ok(draft)
 }
 
 /// Checks that the files follow each other; returns the last one's state.
@@ -142,13 +150,12 @@ fn check_order(files: &[PathBuf]) -> Result<State, RestoreError> {
         let parser = Parser::open(path)?;
         let expected = last.as_ref().map(BackupPoint::end);
         match (expected, parser.header.since) {
-            (None, None) => {}
             (None, Some(_)) => return Err(RestoreError::NotFull { path: path.clone() }),
             (Some(expected), since) if since != Some(expected) => {
                 let path = path.clone();
                 return Err(RestoreError::Order { path, expected });
             }
-            (Some(_), _) => {}
+            (None, None) | (Some(_), _) => {}
         }
         last = Some(parser.state);
     }
@@ -169,7 +176,7 @@ fn fill(
     }
     let mut restored = Restored::default();
     let window = Window::of(state);
-    let engine = |error: crate::engine::EngineError| RestoreError::Log(error.into());
+    let engine = |error: EngineError| RestoreError::Log(error.into());
     let sled = draft.join("sled");
     let mut writer = Writer::create(&sled).map_err(engine)?;
     let mut before = 0;
@@ -208,7 +215,7 @@ fn fill(
         bytes: 0,
         total,
     });
-    crate::recovery::verify_whole(&crate::recovery::open_patiently(&sled).map_err(engine)?)?;
+    verify_whole(&open_patiently(&sled).map_err(engine)?)?;
     let mut config = config.clone();
     config.directory = draft.to_path_buf();
     let recovered = recover(&mut config)?;
@@ -221,7 +228,7 @@ fn fill(
 
 fn count(restored: &mut Restored, row: &Row) {
     restored.rows += 1;
-    if row.family != keys::Family::Registry {
+    if row.family != Family::Registry {
         return;
     }
     match keys::registry_kind(&row.key) {

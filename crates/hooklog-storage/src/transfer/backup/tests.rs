@@ -110,17 +110,18 @@ async fn backups_under_load_hold_everything_that_was_acked_before() {
     let log = open(&directory);
     fill(&log, 1, 60).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let publisher = {
+    let mut tasks = tokio::task::JoinSet::new();
+    {
         let (log, stop) = (log.clone(), Arc::clone(&stop));
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             let mut count = 0_u64;
             while !stop.load(Ordering::Relaxed) {
                 let payload = format!("{count}{}", "x".repeat(2_000));
                 log.append(vec![event(1, payload)]).await.unwrap();
                 count += 1;
             }
-        })
-    };
+        });
+    }
     let mut files: Vec<PathBuf> = Vec::new();
     let mut acked = Offset::ZERO;
     for round in 0..4 {
@@ -137,7 +138,7 @@ async fn backups_under_load_hold_everything_that_was_acked_before() {
         assert!(held.events >= acked, "{round}: {held} {acked}");
     }
     stop.store(true, Ordering::Relaxed);
-    publisher.await.unwrap();
+    tasks.join_next().await.unwrap().unwrap();
     let restored = restore(&at(&directory, "restored"), &files, |_| {}).unwrap();
     let copy = EventLog::open(at(&directory, "restored")).unwrap();
     let all = Limit {

@@ -30,7 +30,7 @@ async fn a_compacted_log_holds_the_same_and_goes_on() {
     assert!(done.rows > 50 && bytes > 300_000, "{done:?} {bytes}");
     stages.dedup();
     assert_eq!(stages, [Stage::Open, Stage::Copy, Stage::Verify]);
-    assert_eq!(contents_of(config(&directory)).unwrap(), expected);
+    assert!(contents_of(config(&directory)).unwrap() == expected);
 
     let log = open(&directory);
     fill(&log, 9, 50).await;
@@ -38,7 +38,7 @@ async fn a_compacted_log_holds_the_same_and_goes_on() {
     drop(log);
     assert_eq!(grown.end.get(), expected.end.get() + 51);
     compact(config(&directory), |_| {}).unwrap();
-    assert_eq!(contents_of(config(&directory)).unwrap(), grown);
+    assert!(contents_of(config(&directory)).unwrap() == grown);
     assert!(!directory.path().join("log/sled.old").exists());
 }
 
@@ -48,11 +48,11 @@ fn rows_that_were_replaced_take_no_space_afterwards() {
     let path = directory.path().join("sled");
     let engine = open_patiently(&path).unwrap();
     // Removed rows stand for expired batches: sled keeps their space.
-    for round in 0..300_u64 {
-        for value in [Some(vec![round as u8; 60_000]), None] {
+    for round in 0..300_u16 {
+        for value in [Some(vec![round.to_be_bytes()[1]; 60_000]), None] {
             let op = crate::engine::Op {
                 family: crate::keys::Family::Log,
-                key: crate::keys::batch(round, 0),
+                key: crate::keys::batch(round.into(), 0),
                 value,
             };
             engine.commit(&[op]).unwrap();
@@ -93,7 +93,7 @@ async fn a_crash_at_any_step_leaves_a_log_that_opens() {
             directory: directory.to_path_buf(),
             ..config.clone()
         };
-        assert_eq!(contents_of(at(&crashed)).unwrap(), expected, "{name}");
+        assert!(contents_of(at(&crashed)).unwrap() == expected, "{name}");
         let names = ["sled.new", "sled.ready", "sled.old"];
         assert!(
             names.iter().all(|name| !crashed.join(name).exists()),
@@ -106,7 +106,7 @@ async fn a_crash_at_any_step_leaves_a_log_that_opens() {
                 fs::write(torn.join(name), b"torn").unwrap();
             }
         }
-        assert_eq!(contents_of(at(&torn)).unwrap(), expected, "{name}, torn");
+        assert!(contents_of(at(&torn)).unwrap() == expected, "{name}, torn");
     };
     check("0");
     for (at, step) in (1..).zip(swap::STEPS) {
@@ -126,5 +126,5 @@ async fn what_is_no_log_or_in_use_or_damaged_is_left_alone() {
     let found = compact(config(&directory), |_| {}).unwrap_err();
     assert!(found.to_string().contains("in use"), "{found}");
     drop(log);
-    assert_eq!(contents_of(config(&directory)).unwrap(), expected);
+    assert!(contents_of(config(&directory)).unwrap() == expected);
 }
