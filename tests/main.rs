@@ -32,5 +32,8 @@ mod syscalls;
 /// Damaged and foreign data directories, a full disk, a second process.
 mod damage;
 
+/// Backup of a running server, restore, check, repair, compact.
+mod operate;
+
 /// House rules over the sources: sizes, headers, import arrows, the top level.
 mod tidy;

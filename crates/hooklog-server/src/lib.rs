@@ -33,6 +33,7 @@ mod error;
 mod event_type;
 mod health;
 mod message;
+mod operator;
 mod page;
 mod publish;
 mod query;

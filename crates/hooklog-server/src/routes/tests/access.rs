@@ -25,7 +25,8 @@ async fn tokens_reach_what_is_theirs() {
         .call("POST", "/api/v1/app", &make("other"))
         .await
         .is(201);
-    let organisation = organisation().organisation();
+    let organisation = organisation().organisation().expect("a tenant");
+    let operator = mint(Subject::Operator);
     let application = own.parse().expect("an id");
     let app = mint(Subject::Application {
         application,
@@ -47,6 +48,23 @@ async fn tokens_reach_what_is_theirs() {
         (&stranger, "GET", &by_id, 404),
         ("garbage", "GET", "/api/v1/app", 401),
         (SECRET, "GET", "/api/v1/app", 401),
+        (&operator, "GET", "/api/v1/app", 403),
+        (&operator, "POST", "/api/v1/app", 403),
+        (&operator, "GET", "/api/v1/app/own", 403),
+        (&operator, "GET", "/api/v1/app/own/endpoint", 403),
+        (&operator, "GET", "/api/v1/event-type", 403),
+        (&operator, "GET", "/api/v1/health", 200),
+        (&operator, "GET", "/api/v1/operator/backup?since=x", 400),
+        (
+            &operator,
+            "GET",
+            "/api/v1/operator/backup?since=9-00000001-0-00000000",
+            409,
+        ),
+        (&operator, "POST", "/api/v1/operator/backup", 405),
+        (&server.token, "GET", "/api/v1/operator/backup", 403),
+        (&app, "GET", "/api/v1/operator/backup", 403),
+        ("garbage", "GET", "/api/v1/operator/backup", 401),
         ("garbage", "GET", "/api/v1/health", 200),
         ("garbage", "HEAD", "/api/v1/health/ping", 204),
         ("garbage", "GET", "/api/v1/nowhere", 404),
