@@ -162,7 +162,11 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
     config.journal_segment_bytes = segment_bytes;
     check(config)?;
     let engine = Arc::new(open_engine(&directory)?);
-    let state = read_state(&engine)?;
+    let state = match read_state(&engine)? {
+        Some(state) => state,
+        None if directory.fresh => State::default(),
+        None => return Err(no_state()),
+    };
     let mut applier = Applier::new(engine, state, config.compression);
     check_sum(&applier.engine, &applier.state)?;
     let verified = verify::verify(&applier.engine, &applier.state)?;
@@ -277,17 +281,24 @@ pub(crate) fn open_patiently(sled: &Path) -> Result<Engine, EngineError> {
 }
 
 /// Where the applier stood.
-pub(crate) fn read_state(engine: &Engine) -> Result<State, OpenErrorKind> {
-    Ok(match engine.get(Family::State, keys::STATE)? {
-        Some(bytes) => codec::decode(&bytes)?,
-        None => State::default(),
-    })
+pub(crate) fn read_state(engine: &Engine) -> Result<Option<State>, OpenErrorKind> {
+    let row = engine.get(Family::State, keys::STATE)?;
+    Ok(row.map(|bytes| codec::decode(&bytes)).transpose()?)
+}
+
+/// The state is written before the MANIFEST is: a database without it is not the one that was there,
+/// and would pass for that of an empty log.
+pub(crate) fn no_state() -> OpenErrorKind {
+    OpenErrorKind::Damaged {
+        reason: "the row that says where it ends is missing, so most or all of it is lost"
+            .to_owned(),
+    }
 }
 
 /// Checks everything that an open checks, from the first stored batch on, whatever was verified
 /// before.
 pub(crate) fn verify_whole(engine: &Engine) -> Result<State, OpenErrorKind> {
-    let state = read_state(engine)?;
+    let state = read_state(engine)?.ok_or_else(no_state)?;
     check_sum(engine, &state)?;
     let mut whole = state.clone();
     (whole.events.verified, whole.attempts.verified) = (whole.events.first, whole.attempts.first);

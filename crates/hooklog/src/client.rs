@@ -158,7 +158,8 @@ impl Client {
         query: Option<&str>,
     ) -> Result<Response<Incoming>, CallError> {
         let url = self.url(path, query);
-        let request = self.request(&Method::GET, &url, &Bytes::new());
+        let empty = Bytes::new();
+        let request = self.request(&Method::GET, &url, &empty);
         let response = tokio::time::timeout(CALL_TIMEOUT, request).await;
         let response = response.unwrap_or_else(|_| {
             let reason = format!("none within {} s", CALL_TIMEOUT.as_secs());

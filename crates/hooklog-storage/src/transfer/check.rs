@@ -20,7 +20,7 @@ use crate::frame::Kind;
 use crate::journal::{salvage, scan};
 use crate::keys::Family;
 use crate::offset::Offset;
-use crate::recovery::read_state;
+use crate::recovery::{no_state, read_state};
 use crate::state::{RowSum, State};
 use crate::transfer::raw::Raw;
 use crate::transfer::repair::is_sound;
@@ -135,14 +135,17 @@ pub fn check(
     let state = if directory.join("sled/db").is_file() {
         // Held in this order: the engine is closed before its files are removed.
         let copy = Scratch::copy(directory, scratch, &mut progress)?;
-        match copy.open() {
+        let state = match copy.open() {
             Ok(engine) => check_database(&engine, &mut report, &mut progress),
             Err(error) => {
                 report.add("sled", None, error.to_string());
-                search(directory, &mut report, &mut progress)?;
                 None
             }
+        };
+        if state.is_none() {
+            search(directory, &mut report, &mut progress)?;
         }
+        state
     } else {
         None
     };
@@ -167,7 +170,7 @@ fn check_database(
     report: &mut CheckReport,
     progress: &mut dyn FnMut(Transferred),
 ) -> Option<State> {
-    let state = match read_state(engine) {
+    let state = match read_state(engine).and_then(|state| state.ok_or_else(no_state)) {
         Ok(state) => state,
         Err(error) => {
             report.add("state", None, error.to_string());

@@ -28,7 +28,7 @@ use crate::journal::salvage;
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::plan::PlanError;
-use crate::recovery::{OpenErrorKind, open_patiently, read_state, recover};
+use crate::recovery::{OpenErrorKind, no_state, open_patiently, read_state, recover};
 use crate::state::State;
 use crate::transfer::format::BackupPoint;
 use crate::transfer::raw::Raw;
@@ -106,7 +106,7 @@ fn salvage_into(
     progress: &mut dyn FnMut(Transferred),
 ) -> Result<Repaired, RestoreError> {
     let scratch = config.directory.join("damaged");
-    let source = Source::open(damaged, &scratch, notes, progress)?;
+    let source = Source::open(damaged, &scratch, notes, progress);
     let new = open_patiently(&config.directory.join("sled")).map_err(OpenErrorKind::from)?;
     let mut rebuild = Rebuild::new(new, &source, config.compression);
     let mut repaired = fill(&source, &mut rebuild, progress)?;
@@ -142,7 +142,7 @@ impl Source {
         scratch: &Path,
         mut notes: Vec<String>,
         progress: &mut dyn FnMut(Transferred),
-    ) -> Result<Self, RestoreError> {
+    ) -> Self {
         let scratch = Scratch::copy(damaged, scratch, progress)
             .map_err(|error| notes.push(error.to_string()))
             .ok();
@@ -161,10 +161,9 @@ impl Source {
         });
         let state = engine.as_ref().and_then(|engine| {
             read_state(engine)
-                .map_err(|error| told(format!("the state is lost: {error}")))
+                .and_then(|state| state.ok_or_else(no_state))
+                .map_err(|error| told(error.to_string()))
                 .ok()
-                // An empty one means that its row is gone.
-                .filter(|state| state.applied.is_some())
         });
         let path = damaged.join("sled/db");
         let searched = Raw::search(&path, |bytes, total| {
@@ -179,14 +178,14 @@ impl Source {
             .map_err(|error| told(error.to_string()))
             .unwrap_or_default();
         notes.extend(journal.unread.iter().cloned());
-        Ok(Self {
+        Self {
             engine,
             state,
             raw,
             journal,
             notes,
             _scratch: scratch,
-        })
+        }
     }
 }
 

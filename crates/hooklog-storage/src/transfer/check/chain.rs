@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::engine::{Engine, EngineError};
 use crate::frame::{Batch, Kind};
 use crate::keys::{self, Family, Place};
+use crate::offset::{AttemptSeq, Offset};
 use crate::state::{Chain, State};
 use crate::transfer::check::{ChainReport, CheckReport};
 use crate::transfer::rows::{Rows, Window};
@@ -43,8 +44,8 @@ pub(super) fn check(
         Kind::Events | Kind::Lost => ("events", Family::Log),
     };
     let (first, end) = match family {
-        Family::Attempt => ends(&state.attempts, |seq| seq.get()),
-        _ => ends(&state.events, |offset| offset.get()),
+        Family::Attempt => ends(&state.attempts, AttemptSeq::get),
+        _ => ends(&state.events, Offset::get),
     };
     let total = match family {
         Family::Attempt => state.attempts.bytes,
@@ -146,9 +147,10 @@ impl Walk<'_> {
 
     fn finish(mut self, end: (u64, u32), state: &State) {
         if self.next != end.0 {
-            let what = match self.next < end.0 {
-                true => format!("{} up to {} are missing", self.what, end.0),
-                false => format!("there are {} behind the end {}", self.what, end.0),
+            let what = if self.next < end.0 {
+                format!("{} up to {} are missing", self.what, end.0)
+            } else {
+                format!("there are {} behind the end {}", self.what, end.0)
             };
             self.bad(self.next.min(end.0), what);
         } else if self.crc.is_some_and(|crc| crc != end.1) {

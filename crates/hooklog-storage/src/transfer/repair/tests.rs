@@ -202,6 +202,36 @@ async fn a_broken_batch_is_taken_from_the_journal_or_marked_as_lost() {
     assert_eq!(second.events_lost, repaired.events_lost);
 }
 
+/// Damage to sled's file can leave an empty database; with the journal gone as well, it once opened
+/// as an empty log without a word.
+#[tokio::test]
+async fn a_database_that_came_up_empty_is_not_an_empty_log() {
+    let directory = TempDir::new().unwrap();
+    let (victim, expected) = victim(&directory).await;
+    zero_journal(&victim);
+    for path in files(&victim.join("sled")) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.starts_with("snap.") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let database = victim.join("sled/db");
+    let mut bytes = fs::read(&database).unwrap();
+    bytes[..4096].fill(0);
+    fs::write(&database, bytes).unwrap();
+    let damaged = Config {
+        directory: copy_directory(&victim, &directory.path().join("opened")),
+        ..config(&directory)
+    };
+    assert!(EventLog::open(damaged).is_err());
+    let report = crate::check(&victim, &directory.path().join("scratch"), |_| {}).unwrap();
+    assert!(!report.is_good());
+    let config = target(&directory, "new");
+    let repaired = repair(&victim, &config, |_| {}).unwrap();
+    assert!(!repaired.events.is_empty());
+    assert_salvaged(config, &expected, &repaired).await;
+}
+
 /// Without a database that opens, batches are found in its file; registry rows only in the journal.
 #[tokio::test]
 async fn a_database_that_does_not_open_is_searched() {
