@@ -89,7 +89,10 @@ pub(crate) async fn backup(call: Call) -> Answer {
 
 /// What is to be streamed, on its way from the handler to the connection inside an answer.
 #[derive(Clone)]
-pub(crate) struct Pieces(Arc<Mutex<Option<(mpsc::Receiver<Piece>, Room)>>>);
+pub(crate) struct Pieces(Arc<Mutex<Option<Source>>>);
+
+/// The pieces, and the memory that they count for.
+type Source = (mpsc::Receiver<Piece>, Room);
 
 impl Pieces {
     /// The body, once.

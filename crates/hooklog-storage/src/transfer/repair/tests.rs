@@ -150,7 +150,8 @@ async fn frames_behind_a_broken_one_are_saved() {
     assert!(EventLog::open(damaged).is_err());
     let config = target(&directory, "new");
     let repaired = repair(&log, &config, |_| {}).unwrap();
-    assert_eq!(repaired.events_lost, [41..42]);
+    let lost = Range { start: 41, end: 42 };
+    assert_eq!(repaired.events_lost, [lost]);
     assert_salvaged(config, &expected, &repaired).await;
 }
 
