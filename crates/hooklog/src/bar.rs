@@ -8,7 +8,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 /// Shows how far a transfer is.
 pub(crate) struct Bar {
-    bar: ProgressBar,
+    drawn: ProgressBar,
     stage: Option<Stage>,
     copying: &'static str,
 }
@@ -21,7 +21,7 @@ impl Bar {
         // The template is constant and sound; were it not, the default style would do.
         let style = ProgressStyle::with_template(template);
         Self {
-            bar: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
+            drawn: bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
             stage: None,
             copying,
         }
@@ -31,20 +31,20 @@ impl Bar {
     pub(crate) fn update(&mut self, step: Transferred) {
         if self.stage != Some(step.stage) {
             self.stage = Some(step.stage);
-            self.bar.reset();
-            self.bar.set_message(match step.stage {
+            self.drawn.reset();
+            self.drawn.set_message(match step.stage {
                 Stage::Open => "opening",
                 Stage::Copy => self.copying,
                 Stage::Verify => "verifying",
             });
         }
-        self.bar.set_length(step.total.max(step.bytes));
-        self.bar.set_position(step.bytes);
+        self.drawn.set_length(step.total.max(step.bytes));
+        self.drawn.set_position(step.bytes);
     }
 
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
-        self.bar.finish_and_clear();
+        self.drawn.finish_and_clear();
     }
 }
 

@@ -131,20 +131,18 @@ fn print_chain(what: &str, chain: &ChainReport) -> anyhow::Result<()> {
         let more = if ranges.len() > SHOWN { ", …" } else { "" };
         format!("{}{more}", shown.join(", "))
     };
-    let mut line = format!(
-        "{what:<9} {}..{} in {} batches",
+    let bad = chain.first_bad.map_or_else(String::new, |first| {
+        let readable = ranges(&chain.readable);
+        format!("; first bad at {first}; readable: {readable}")
+    });
+    let lost = match chain.marked_lost.as_slice() {
+        [] => String::new(),
+        lost => format!("; lost before a repair: {}", ranges(lost)),
+    };
+    output::line(format_args!(
+        "{what:<9} {}..{} in {} batches{bad}{lost}",
         chain.first, chain.end, chain.batches
-    );
-    if let Some(first) = chain.first_bad {
-        line += &format!(
-            "; first bad at {first}; readable: {}",
-            ranges(&chain.readable)
-        );
-    }
-    if !chain.marked_lost.is_empty() {
-        line += &format!("; lost before a repair: {}", ranges(&chain.marked_lost));
-    }
-    output::line(line)
+    ))
 }
 
 fn print_repaired(new: &Path, done: &Repaired) -> anyhow::Result<()> {

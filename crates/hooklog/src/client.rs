@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
@@ -170,7 +170,7 @@ impl Client {
         }
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let answer = body.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+        let answer = body.map(Collected::to_bytes).unwrap_or_default();
         Err(CallError::Refused {
             status: head.status,
             detail: detail(&answer),

@@ -23,7 +23,7 @@ use crate::offset::Offset;
 use crate::recovery::{no_state, read_state};
 use crate::state::{RowSum, State};
 use crate::transfer::raw::Raw;
-use crate::transfer::repair::is_sound;
+use crate::transfer::repair::{end_seen_by, is_sound};
 use crate::transfer::rows::{Rows, Window, families};
 use crate::transfer::survey::Scratch;
 use crate::transfer::{Stage, Transferred};
@@ -95,6 +95,9 @@ pub struct CheckReport {
     pub problems: Vec<Problem>,
     /// How many there are.
     pub problems_total: u64,
+    /// One past the last offset that a cursor or a parked delivery speaks of.
+    #[serde(skip)]
+    seen_end: Offset,
 }
 
 impl CheckReport {
@@ -192,6 +195,7 @@ fn check_rows(engine: &Engine, state: &State, report: &mut CheckReport) -> Resul
     while let Some(page) = rows.next(engine)? {
         for row in page {
             report.rows += 1;
+            report.seen_end = report.seen_end.max(end_seen_by(&row));
             if Family::SUMMED.contains(&row.family) {
                 sum.add(row.family, &row.key, &row.value);
             }
@@ -245,6 +249,10 @@ fn check_journal(directory: &Path, state: Option<&State>, report: &mut CheckRepo
     }
     if end > state.events.end {
         report.journal_events = Some((state.events.end.get(), end.get()));
+    }
+    if report.seen_end > end {
+        let what = "a cursor or a parked delivery lies behind the log's end";
+        report.add("cursor", Some(report.seen_end.get()), what);
     }
     if state.mark > end {
         let what = "the dispatcher's mark lies behind the log's end";

@@ -32,6 +32,7 @@ use crate::recovery::{OpenErrorKind, no_state, open_patiently, read_state, recov
 use crate::state::State;
 use crate::transfer::format::BackupPoint;
 use crate::transfer::raw::Raw;
+pub(crate) use crate::transfer::repair::pieces::end_seen_by;
 use crate::transfer::repair::pieces::{Pieces, Rebuild};
 use crate::transfer::restore::{RestoreError, draft_of};
 use crate::transfer::rows::{Rows, Window, families};

@@ -127,6 +127,18 @@ async fn rows_that_are_missing_changed_or_too_many_are_named() {
         });
         assert!(!changed.is_good(), "{name} changed");
     }
+    let beyond = fixture.changed("beyond", |engine| {
+        let row = &rows_of(engine, Family::Cursor)[0];
+        let mut cursor: crate::Cursor = crate::codec::decode(&row.value).unwrap();
+        cursor.floor = Offset::new(10_000);
+        vec![Op {
+            family: Family::Cursor,
+            key: row.key.clone(),
+            value: Some(crate::codec::encode(&cursor).unwrap()),
+        }]
+    });
+    let is_told = |p: &Problem| p.place == "cursor" && p.position == Some(10_000);
+    assert!(beyond.problems.iter().any(is_told), "{beyond:?}");
     let orphan = fixture.changed("orphan", |_| {
         let op = |family, key| Op {
             family,

@@ -364,7 +364,7 @@ impl Rebuild {
 }
 
 /// One past the last offset that a row speaks of.
-fn end_seen_by(row: &Row) -> Offset {
+pub(crate) fn end_seen_by(row: &Row) -> Offset {
     let end = match row.family {
         Family::Cursor => codec::decode::<Cursor>(&row.value).ok().map(|cursor| {
             let settled = cursor
