@@ -3,7 +3,7 @@
 //! **Invariant:** a start either serves every acked event (but for one, see `publish_uncounted`) or
 //! ends with exit code 1 and one line that names the directory; nothing panics, and nothing acked is
 //! missing without a word.
-//! **Next:** `damage/directory.rs`, `damage/disk.rs`, then `tidy.rs`.
+//! **Next:** `damage/directory.rs`, `damage/disk.rs`, then `operate.rs`.
 
 mod directory;
 mod disk;

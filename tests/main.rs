@@ -34,6 +34,8 @@ mod damage;
 
 /// The examples of the library, run to their end.
 mod examples;
+/// Backup of a running server, restore, check, repair, compact.
+mod operate;
 /// Power cuts on a disk that forgets what was not synced: nothing acked is lost, the log opens.
 mod power;
 

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::error::ApiError;
+use crate::operator::{OutBody, Pieces};
 use crate::reply::Response;
 
 /// The memory for answers.
@@ -96,21 +97,35 @@ impl Answers {
     }
 
     /// The answer in the form that goes to the client.
-    pub(crate) fn send(&self, response: Response, room: Room) -> http::Response<Full<Bytes>> {
+    pub(crate) fn send(&self, mut response: Response, room: Room) -> http::Response<OutBody> {
+        if let Some(pieces) = response.extensions_mut().remove::<Pieces>()
+            && let Some(body) = pieces.into_body(self)
+        {
+            return response.map(|_| body);
+        }
         response.map(|bytes| {
             if bytes.is_empty() {
-                return Full::default();
+                return OutBody::Left(Full::default());
             }
-            let ticket = self.ticket();
-            Full::new(Bytes::from_owner(Held {
-                bytes,
-                _room: room,
-                _ticket: ticket,
-            }))
+            OutBody::Left(Full::new(self.hold_in(bytes, room)))
         })
     }
 
-    fn ticket(&self) -> Ticket {
+    /// Bytes that must be taken in time; their room is held by who sends them.
+    pub(crate) fn hold(&self, bytes: Bytes) -> Bytes {
+        self.hold_in(bytes, Room::default())
+    }
+
+    fn hold_in(&self, bytes: Bytes, room: Room) -> Bytes {
+        Bytes::from_owner(Held {
+            bytes,
+            _room: room,
+            _ticket: self.ticket(),
+        })
+    }
+
+    /// Something that the client must do in time.
+    pub(crate) fn ticket(&self) -> Ticket {
         let number = {
             let mut deadlines = self.waiting.deadlines.lock();
             let number = deadlines.next;
@@ -159,7 +174,7 @@ impl AsRef<[u8]> for Held {
 }
 
 /// An answer on its way.
-struct Ticket {
+pub(crate) struct Ticket {
     waiting: Arc<Waiting>,
     number: u64,
 }

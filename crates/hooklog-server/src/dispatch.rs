@@ -7,15 +7,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::answers::{Answers, Room};
 use crate::body::{Body, Upload};
 use crate::error::ApiError;
+use crate::operator::OutBody;
 use crate::query::Query;
 use crate::reply::{self, Response};
 use crate::request::Call;
@@ -31,7 +30,7 @@ pub(crate) async fn handle(
     state: Arc<State>,
     answers: Answers,
     request: Request<Incoming>,
-) -> http::Response<Full<Bytes>> {
+) -> http::Response<OutBody> {
     let (head, incoming) = request.into_parts();
     let mut upload = Upload::new(incoming, &head.headers);
     let answer = if head.method == Method::OPTIONS {
@@ -44,6 +43,7 @@ pub(crate) async fn handle(
         answer.unwrap_or_else(|error| (error.into_response(), Room::default()));
     reply::allow_any_origin(&mut response);
     if head.method == Method::HEAD {
+        response.extensions_mut().clear();
         response = reply::without_body(response);
     }
     answers.send(response, room)
@@ -58,9 +58,9 @@ async fn answer(
     let (pattern, route, parts) = routes::find(path, &head.method)?;
     let subject = match route.access {
         Access::Public => None,
-        Access::Any | Access::Org => Some(authenticate(state, &head.headers)?),
+        Access::Any | Access::Org | Access::Operator => Some(authenticate(state, &head.headers)?),
     };
-    if let (Access::Org, Some(Subject::Application { .. })) = (route.access, subject) {
+    if subject.is_some_and(|subject| !route.access.admits(subject)) {
         return Err(ApiError::Forbidden);
     }
     let path = parts

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use hooklog_storage::{AppendError, ChangeError, CommitError, ReadError};
+use hooklog_storage::{AppendError, BackupError, ChangeError, CommitError, ReadError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::reply::{self, Response};
@@ -55,6 +55,8 @@ pub(crate) enum ApiError {
     OutOfService(String),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error("a backup failed")]
+    Backup(#[source] BackupError),
     #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),
     #[error("no random bytes")]
@@ -147,6 +149,7 @@ impl ApiError {
             // Answered before, with a list instead of a detail.
             Self::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "validation", "Invalid"),
             Self::Read(_)
+            | Self::Backup(_)
             | Self::Json(_)
             | Self::Random(_)
             | Self::StoredSecret(_)
@@ -192,6 +195,22 @@ impl From<ChangeError> for ApiError {
             ChangeError::NotFound { .. } => Self::NotFound,
             ChangeError::Limit { .. } => Self::LimitReached(error.to_string()),
             ChangeError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<BackupError> for ApiError {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::OtherLog { .. } | BackupError::Expired { .. } => {
+                Self::Conflict(error.to_string())
+            }
+            BackupError::Stopped { .. } => {
+                Self::OutOfService("The log stopped after an error and must be reopened".to_owned())
+            }
+            BackupError::Io(_) | BackupError::Engine(_) | BackupError::Damaged { .. } => {
+                Self::Backup(error)
+            }
         }
     }
 }

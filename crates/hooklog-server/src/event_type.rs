@@ -70,5 +70,6 @@ fn is_shown(value: &EventType, subject: Subject) -> bool {
     match subject {
         Subject::Organisation(_) => true,
         Subject::Application { .. } => value.feature_flag.is_none(),
+        Subject::Operator => false,
     }
 }

@@ -35,6 +35,7 @@ mod error;
 mod event_type;
 mod health;
 mod message;
+mod operator;
 mod page;
 mod publish;
 mod query;

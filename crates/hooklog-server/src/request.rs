@@ -49,16 +49,16 @@ impl Call {
 
     /// The tenant.
     pub(crate) fn organisation(&self) -> Result<OrganisationId, ApiError> {
-        Ok(self.subject()?.organisation())
+        self.subject()?.organisation().ok_or(ApiError::Forbidden)
     }
 
     /// The application in the path, by id or uid.
     pub(crate) fn application(&self) -> Result<Arc<Application>, ApiError> {
-        let subject = self.subject()?;
+        let (subject, organisation) = (self.subject()?, self.organisation()?);
         let found = {
             let registry = self.state.log.registry();
             registry
-                .find_application(subject.organisation(), self.part("app")?)
+                .find_application(organisation, self.part("app")?)
                 .cloned()
         };
         let application = found.ok_or(ApiError::NotFound)?;
@@ -67,6 +67,7 @@ impl Call {
                 application: own, ..
             } if own != application.id => Err(ApiError::NotFound),
             Subject::Application { .. } | Subject::Organisation(_) => Ok(application),
+            Subject::Operator => Err(ApiError::Forbidden),
         }
     }
 

@@ -13,7 +13,10 @@ use crate::config::Limits;
 use crate::error::ApiError;
 use crate::reply::Answer;
 use crate::request::Call;
-use crate::{application, attempt, endpoint, event_type, health, message, publish, secret};
+use crate::token::Subject;
+use crate::{
+    application, attempt, endpoint, event_type, health, message, operator, publish, secret,
+};
 
 /// Below it, everything but the inbound sources.
 const BASE: &str = "/api/v1";
@@ -27,6 +30,19 @@ pub(crate) enum Access {
     Any,
     /// An organisation's token.
     Org,
+    /// The operator's token, which is good for nothing else.
+    Operator,
+}
+
+impl Access {
+    /// Whether a token for `subject` opens the route.
+    pub(crate) fn admits(self, subject: Subject) -> bool {
+        match subject {
+            Subject::Operator => matches!(self, Self::Public | Self::Operator),
+            Subject::Organisation(_) => matches!(self, Self::Public | Self::Any | Self::Org),
+            Subject::Application { .. } => matches!(self, Self::Public | Self::Any),
+        }
+    }
 }
 
 pub(crate) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -72,6 +88,7 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/attempt/msg/{msg}" { GET Any attempt::list_by_event }
     "/app/{app}/attempt/endpoint/{endpoint}" { GET Any attempt::list_by_subscription }
     "/app/{app}/msg/{msg}/attempt/{attempt}" { GET Any attempt::get }
+    "/operator/backup" { GET Operator operator::backup }
     "/health" { GET Public health::get }
     "/health/ping" { GET Public health::ping }
 

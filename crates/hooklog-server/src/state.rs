@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub(crate) write_answers: Pool,
     /// Requests that run in tasks of their own.
     pub(crate) tasks: TaskTracker,
+    /// One backup at a time: each keeps expired events from being removed.
+    pub(crate) backups: Arc<Semaphore>,
     reads: Arc<Semaphore>,
 }
 
@@ -49,6 +51,7 @@ impl State {
             read_answers: Pool::new(limits.answer_bytes_in_flight_max),
             write_answers: Pool::new(limits.answer_bytes_in_flight_max),
             tasks: TaskTracker::new(),
+            backups: permits(1),
             reads: permits(limits.reads_max),
         }
     }

@@ -66,15 +66,21 @@ pub enum Subject {
         /// The tenant it belongs to.
         organisation: OrganisationId,
     },
+    /// Who runs the server: backups of everything, and nothing else.
+    Operator,
 }
 
+/// What the operator's tokens have for a subject.
+const OPERATOR: &str = "operator";
+
 impl Subject {
-    /// The tenant.
-    pub fn organisation(&self) -> OrganisationId {
+    /// The tenant, if it is one's.
+    pub fn organisation(&self) -> Option<OrganisationId> {
         match self {
             Self::Organisation(organisation) | Self::Application { organisation, .. } => {
-                *organisation
+                Some(*organisation)
             }
+            Self::Operator => None,
         }
     }
 }
@@ -135,6 +141,7 @@ pub fn mint(
             application,
             organisation,
         } => (application.to_string(), Some(organisation.to_string())),
+        Subject::Operator => (OPERATOR.to_owned(), None),
     };
     let claims = Claims {
         iat: Some(now.as_secs()),
@@ -185,6 +192,9 @@ pub fn verify(key: &TokenKey, token: &str, now: Timestamp) -> Result<Subject, To
 }
 
 fn subject(claims: &Claims) -> Option<Subject> {
+    if claims.sub == OPERATOR {
+        return Some(Subject::Operator);
+    }
     if let Ok(organisation) = claims.sub.parse() {
         return Some(Subject::Organisation(organisation));
     }

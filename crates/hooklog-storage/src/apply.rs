@@ -21,6 +21,7 @@ use crate::plan::{Plan, PlanError};
 use crate::poison::Poison;
 use crate::ring::Ring;
 use crate::state::State;
+use crate::transfer::pins::Pins;
 
 /// Frames are applied together up to this many bytes: eight full batches, and with their indexes
 /// still below `COMMIT_BYTES_MAX`, so that one transaction holds them all.
@@ -70,6 +71,8 @@ pub(crate) struct Applier {
     durable: Option<Sequence>,
     /// Everything that can go below this low end is gone.
     removed: Low,
+    /// More could go but for a backup that reads it.
+    is_pinned: bool,
 }
 
 impl Applier {
@@ -82,6 +85,7 @@ impl Applier {
             unbarriered: 0,
             durable: None,
             removed: Low::default(),
+            is_pinned: false,
         }
     }
 
@@ -138,11 +142,19 @@ impl Applier {
         self.state.low() != self.removed
     }
 
-    /// Removes some of what has expired: about as many bytes as one apply adds, so that a log in
+    /// Looks again at what a backup held; `pinned` says whether one still does.
+    pub(crate) fn unpin(&mut self, pinned: Option<Low>) {
+        if self.is_pinned && pinned.is_none() {
+            (self.is_pinned, self.removed) = (false, Low::default());
+        }
+    }
+
+    /// Removes some of what has expired and lies below `pinned`: about as many bytes as one apply adds, so that a log in
     /// its steady state keeps pace and appends never wait long.
-    pub(crate) fn remove_expired(&mut self) -> Result<(), PlanError> {
+    pub(crate) fn remove_expired(&mut self, pinned: Option<Low>) -> Result<(), PlanError> {
         let low = self.state.low();
-        let removal = match Removal::plan(&self.engine, &self.state, REMOVE_BYTES) {
+        let below = pinned.map_or(low, |pinned| low.min(pinned));
+        let removal = match Removal::plan(&self.engine, &self.state, below, REMOVE_BYTES) {
             Ok(removal) => removal,
             Err(error) => {
                 // Damage in what nobody may see any more is no reason to stop the log.
@@ -153,6 +165,7 @@ impl Applier {
         };
         if removal.ops.is_empty() {
             self.removed = low;
+            self.is_pinned = below != low;
             return Ok(());
         }
         let Removal {
@@ -209,6 +222,7 @@ pub(crate) struct ApplyLoop {
     pub(crate) durable: Arc<Durable>,
     pub(crate) poison: Poison,
     pub(crate) barrier_interval: Duration,
+    pub(crate) pins: Arc<Pins>,
     /// Called with commits that sled shows from now on.
     pub(crate) applied: OnApplied,
 }
@@ -233,6 +247,7 @@ impl ApplyLoop {
         let mut unbarriered = 0;
         let mut deadline: Option<Instant> = None;
         loop {
+            self.applier.unpin(self.pins.lowest());
             let (received, closed) = self.receive(deadline);
             let idle = received.is_none();
             if let Some(commit) = received {
@@ -256,7 +271,8 @@ impl ApplyLoop {
                 held_bytes = 0;
             }
             if self.applier.has_expired() && (applied || idle) {
-                self.applier.remove_expired()?;
+                let pins = Arc::clone(&self.pins);
+                pins.removing(|pinned| self.applier.remove_expired(pinned))?;
                 deadline.get_or_insert_with(|| Instant::now() + self.barrier_interval);
             }
             if due || closed || unbarriered >= JOURNAL_BYTES {

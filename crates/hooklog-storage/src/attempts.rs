@@ -271,6 +271,9 @@ fn in_memory(hot: &[Arc<Committed>]) -> impl Iterator<Item = &StoredAttempt> {
 
 /// The attempts at ascending positions of a batch.
 fn pick(batch: &Batch, positions: &[usize]) -> Result<Vec<StoredAttempt>, ReadError> {
+    if batch.header.kind == Kind::Lost {
+        return Ok(Vec::new());
+    }
     let damaged = corrupt(Family::Attempt, batch.header.base);
     let short = || damaged(&FrameError::Short);
     let mut reader = Reader::new(&batch.body);

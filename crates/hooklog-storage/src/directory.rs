@@ -7,17 +7,25 @@
 //! CREATING    what MANIFEST is called until the directory is complete
 //! journal/    segments
 //! sled/       the database: db, conf, snap.*, blobs/ (must stay empty)
+//! sled.*      of a compaction that did not end (transfer/swap.rs settles it)
 //! ```
 //!
 //! **Invariant:** nothing below the directory is touched before LOCK is held, and a directory whose
 //! MANIFEST does not fit is refused untouched. CREATING is durable before anything else is there, and
 //! gone, durably, before anything is acked: what lies beside it was never acked.
-//! **Next:** `recovery.rs`.
+//! **Next:** `directory/manifest.rs`, then `recovery.rs`.
+
+mod manifest;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use crate::transfer::swap;
+
+pub(crate) use manifest::{Manifest, read_manifest};
+use manifest::{check, encode};
 
 /// An I/O error with what was done to which file.
 #[derive(Debug, thiserror::Error)]
@@ -40,15 +48,19 @@ pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Err
     }
 }
 
+/// The directory that holds the name of `path`.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), IoError> {
     File::open(path)
         .and_then(|directory| directory.sync_all())
         .map_err(io_error("fsync", path))
 }
-
-/// The version of everything on disk. A higher one is refused.
-const FORMAT: u32 = 1;
 
 /// Why a directory cannot be used as it is.
 #[derive(Debug, thiserror::Error)]
@@ -98,13 +110,6 @@ pub enum DirectoryError {
     },
 }
 
-/// The sizes that a directory was created with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Manifest {
-    pub(crate) journal_segment_bytes: u64,
-    pub(crate) sled_segment_bytes: u64,
-}
-
 /// A data directory whose lock is held.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -140,6 +145,7 @@ impl Directory {
             directory.begin()?;
         } else {
             directory.manifest = check(&manifest_path, manifest)?;
+            swap::settle(path)?;
             for part in [directory.journal(), directory.sled(), directory.sled_file()] {
                 if !part.try_exists().map_err(io_error("look for", &part))? {
                     return Err(DirectoryError::Missing { path: part });
@@ -198,20 +204,11 @@ impl Directory {
 
     /// Writes the MANIFEST of a fresh directory, last of all.
     pub(crate) fn finish(&self) -> Result<(), DirectoryError> {
-        // sled syncs none of these when it creates them.
-        for file in [self.sled_file(), self.sled().join("conf")] {
-            File::open(&file)
-                .and_then(|opened| opened.sync_all())
-                .map_err(io_error("fsync", &file))?;
-        }
-        for part in [self.sled().join("blobs"), self.sled(), self.journal()] {
-            if part.is_dir() {
-                sync_directory(&part)?;
-            }
-        }
+        sync_database(&self.sled())?;
+        sync_directory(&self.journal())?;
         // All names, the directory's own among them, before there is a MANIFEST that relies on them.
         sync_directory(&self.path)?;
-        sync_directory(parent(&self.path))?;
+        sync_directory(parent_of(&self.path))?;
         let (path, mut draft) = (self.path.join("MANIFEST"), self.creating());
         if !self.begun {
             // Never CREATING: what lies beside this one may have been acked.
@@ -220,6 +217,11 @@ impl Directory {
         }
         fs::rename(&draft, &path).map_err(io_error("rename", &draft))?;
         Ok(sync_directory(&self.path)?)
+    }
+
+    /// The data directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Removes what makes sled's open fail and refuses what it would misread.
@@ -270,13 +272,6 @@ impl Directory {
     }
 }
 
-/// The directory that holds a name.
-fn parent(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
 /// Creates a directory and those above it that are missing. The names of these are durable then;
 /// the last one's own name is left to `finish`.
 fn create_directories(path: &Path) -> Result<(), IoError> {
@@ -292,7 +287,7 @@ fn create_directories(path: &Path) -> Result<(), IoError> {
         .create(path)
         .map_err(io_error("create", path))?;
     for above in missing {
-        sync_directory(parent(above))?;
+        sync_directory(parent_of(above))?;
     }
     Ok(())
 }
@@ -306,6 +301,18 @@ fn write_durably(path: &Path, text: &str) -> Result<(), IoError> {
         .map_err(io_error("write", path))
 }
 
+/// Makes a database's files and their names durable: sled syncs none of them when it creates them.
+pub(crate) fn sync_database(sled: &Path) -> Result<(), IoError> {
+    let entries = fs::read_dir(sled).map_err(io_error("list", sled))?;
+    for entry in entries {
+        let path = entry.map_err(io_error("list", sled))?.path();
+        File::open(&path)
+            .and_then(|opened| opened.sync_all())
+            .map_err(io_error("fsync", &path))?;
+    }
+    sync_directory(sled)
+}
+
 fn lock(directory: &Path) -> Result<File, DirectoryError> {
     let path = directory.join("LOCK");
     let file = OpenOptions::new()
@@ -314,6 +321,10 @@ fn lock(directory: &Path) -> Result<File, DirectoryError> {
         .write(true)
         .open(&path)
         .map_err(io_error("open", &path))?;
+    locked(file, path)
+}
+
+fn locked(file: File, path: PathBuf) -> Result<File, DirectoryError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse { path }),
@@ -321,55 +332,15 @@ fn lock(directory: &Path) -> Result<File, DirectoryError> {
     }
 }
 
-fn encode(manifest: Manifest) -> String {
-    let body = format!(
-        "hooklog\nformat {FORMAT}\njournal_segment_bytes {}\nsled_segment_bytes {}\n",
-        manifest.journal_segment_bytes, manifest.sled_segment_bytes,
-    );
-    format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()))
-}
-
-/// Reads a MANIFEST; refuses another format or another segment size of sled.
-fn check(path: &Path, expected: Manifest) -> Result<Manifest, DirectoryError> {
-    let text = fs::read_to_string(path).map_err(io_error("read", path))?;
-    let damaged = |reason: &str| DirectoryError::Manifest {
-        path: path.to_path_buf(),
-        reason: reason.to_owned(),
-    };
-    let (body, crc) = text
-        .split_once("crc32c ")
-        .ok_or_else(|| damaged("it has no checksum"))?;
-    if crc.trim() != format!("{:08x}", crc32c::crc32c(body.as_bytes())) {
-        return Err(damaged("its checksum does not match"));
+/// Locks a directory without writing to it: its log must not be open meanwhile. There may be no lock
+/// file in one that was copied; then nobody has it open.
+pub(crate) fn lock_read_only(directory: &Path) -> Result<Option<File>, DirectoryError> {
+    let path = directory.join("LOCK");
+    match File::open(&path) {
+        Ok(file) => locked(file, path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("open", &path)(error).into()),
     }
-    let number = |field: &str| {
-        body.lines()
-            .filter_map(|line| line.split_once(' '))
-            .find(|(name, _)| *name == field)
-            .and_then(|(_, value)| value.parse().ok())
-            .ok_or_else(|| damaged(&format!("it has no number for {field}")))
-    };
-    let must_match = [
-        ("format", u64::from(FORMAT)),
-        ("sled_segment_bytes", expected.sled_segment_bytes),
-    ];
-    for (field, expected) in must_match {
-        let found = number(field)?;
-        if found != expected {
-            let path = path.to_path_buf();
-            return Err(DirectoryError::Mismatch {
-                path,
-                field,
-                found,
-                expected,
-            });
-        }
-    }
-    let journal_segment_bytes = number("journal_segment_bytes")?;
-    Ok(Manifest {
-        journal_segment_bytes,
-        ..expected
-    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
 use crate::keys::Family;
@@ -94,6 +95,8 @@ pub(crate) struct Engine {
     trees: Vec<sled::Tree>,
     file: File,
     path: PathBuf,
+    /// Held while a commit is written, and by who wants no commit for a while.
+    still: Mutex<()>,
 }
 
 impl Engine {
@@ -122,8 +125,15 @@ impl Engine {
                 trees,
                 file: opened,
                 path: file.to_path_buf(),
+                still: Mutex::new(()),
             })
         })
+    }
+
+    /// Holds commits back until the guard is dropped, so that several families can be read as they
+    /// are at one moment. Acks do not wait for it: the journal goes on.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.still.lock()
     }
 
     fn tree(&self, family: Family) -> Result<&sled::Tree, EngineError> {
@@ -182,6 +192,7 @@ impl Engine {
     /// Writes all of `ops`, or none. Not durable before [`barrier`](Self::barrier) returned.
     pub(crate) fn commit(&self, ops: &[Op]) -> Result<(), EngineError> {
         let action = "commit";
+        let _still = self.still.lock();
         guarded(action, || {
             let result = self.trees.as_slice().transaction(|trees| {
                 for op in ops {

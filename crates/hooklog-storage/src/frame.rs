@@ -6,11 +6,13 @@
 //!  4  version 1             1     32  last timestamp ms    8
 //!  5  codec 1 (bincode)     1     40  CRC of the batch before  4
 //!  6  compression 0|1 (lz4) 1     44  body bytes as stored     4
-//!  7  kind 0 events|1 attempts    48  CRC32C of bytes 0..48    4
+//!  7  kind                  1     48  CRC32C of bytes 0..48    4
 //!  8  base position         8     52  body
 //! 16  count                 4      …  CRC32C of all before     4
 //! 20  body bytes raw        4
 //! ```
+//! Kinds: 0 events, 1 attempts, 2 lost: `count` positions from `base` on whose items a repair could
+//! not save. It has no body and takes their place in the chain.
 //!
 //! **Invariant:** a batch carries the CRC of the batch before it, so a batch that the engine lost
 //! silently is noticed by its neighbour.
@@ -22,7 +24,7 @@ use crate::bytes::Reader;
 use crate::config::Compression;
 use crate::time::Timestamp;
 
-const MAGIC: &[u8; 4] = b"HLB1";
+pub(crate) const MAGIC: &[u8; 4] = b"HLB1";
 const VERSION: u8 = 1;
 const CODEC_BINCODE: u8 = 1;
 const HEADER_BYTES: usize = 52;
@@ -36,6 +38,8 @@ const RAW_BYTES_MAX: usize = 32 << 20;
 pub(crate) enum Kind {
     Events = 0,
     Attempts = 1,
+    /// Items that are gone; see `transfer/repair.rs`.
+    Lost = 2,
 }
 
 /// What a batch says about itself.
@@ -60,6 +64,8 @@ pub(crate) struct Batch {
     pub(crate) body: Bytes,
     /// Its own CRC, for the chain.
     pub(crate) crc: u32,
+    /// Bytes that it takes as stored.
+    pub(crate) stored_bytes: usize,
 }
 
 /// Why bytes are not a batch.
@@ -124,6 +130,12 @@ pub(crate) fn header(head: &[u8]) -> Result<(Header, usize), FrameError> {
     Ok((fields.header, total))
 }
 
+/// The CRC of the batch before the one that starts with `head`, if its header is intact.
+pub(crate) fn previous_crc(head: &[u8]) -> Option<u32> {
+    total_bytes(head).ok()?;
+    fields(head).map(|fields| fields.header.previous_crc)
+}
+
 /// The batch of exactly these bytes, checked.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Batch, FrameError> {
     if bytes.len() != total_bytes(bytes)? {
@@ -155,6 +167,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Batch, FrameError> {
         header: fields.header,
         body,
         crc,
+        stored_bytes: bytes.len(),
     })
 }
 
@@ -172,6 +185,7 @@ fn fields(bytes: &[u8]) -> Option<Fields> {
     let kind = match reader.u8()? {
         0 => Kind::Events,
         1 => Kind::Attempts,
+        2 => Kind::Lost,
         _ => return None,
     };
     let (base, count, raw_bytes) = (reader.u64()?, reader.u32()?, reader.length()?);

@@ -63,6 +63,8 @@ fn check_batch(bytes: &Bytes) {
     match batch.header.kind {
         Kind::Events => check_events(&batch),
         Kind::Attempts => check_attempts(&batch),
+        // It holds nothing but its place.
+        Kind::Lost => {}
     }
 }
 

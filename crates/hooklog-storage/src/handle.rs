@@ -83,6 +83,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         uids: Mutex::default(),
         durable: Arc::clone(&durable),
         poison: Poison::default(),
+        pins: Arc::default(),
         queued_bytes: AtomicUsize::new(0),
         _directory: directory,
     });
@@ -95,6 +96,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         durable,
         poison: shared.poison.clone(),
         barrier_interval,
+        pins: Arc::clone(&shared.pins),
         applied: Box::new(move |commits| uids.forget_uids(commits)),
     };
     let (queue, input) = crossbeam_channel::bounded(QUEUE_REQUESTS);

@@ -15,6 +15,7 @@
 //! **Next:** `journal/layout.rs` (bytes), `journal/scan.rs` (reading back), then `apply.rs`.
 
 pub(crate) mod layout;
+pub(crate) mod salvage;
 pub(crate) mod scan;
 
 use std::fs::{File, OpenOptions};

@@ -20,7 +20,7 @@
 //! **Next:** `engine.rs`.
 
 use crate::consumer::{ConsumerKey, ConsumerScope};
-use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
+use crate::id::{ApplicationId, EventId, OrganisationId, SubscriptionId};
 use crate::name::{EventTypeName, Uid};
 use crate::offset::Offset;
 
@@ -67,6 +67,58 @@ impl Family {
         Self::Expired,
         Self::Consumer,
     ];
+
+    /// What a row of this family goes with: a copy of the log takes the rows of the batches that it
+    /// takes, and every other row as it is at one moment.
+    pub(crate) fn place(self, key: &[u8], value: &[u8]) -> Place {
+        let place = match self {
+            Self::Log => batch_base(key).map(Place::Event),
+            Self::AppLog => last_number(key).map(Place::Event),
+            Self::EventUid => value
+                .first_chunk()
+                .map(|id| Place::Event(EventId::from_bytes(*id).offset().get())),
+            Self::Attempt => batch_base(key).map(Place::Attempt),
+            Self::AttemptByEvent | Self::AttemptBySubscription => {
+                last_number(key).map(Place::Attempt)
+            }
+            Self::State
+            | Self::Registry
+            | Self::Cursor
+            | Self::Retry
+            | Self::Expired
+            | Self::Consumer => None,
+        };
+        place.unwrap_or(Place::Alone)
+    }
+
+    /// Whether rows of this family are written with a batch, once.
+    pub(crate) fn is_batched(self) -> bool {
+        match self {
+            Self::Log
+            | Self::AppLog
+            | Self::EventUid
+            | Self::Attempt
+            | Self::AttemptByEvent
+            | Self::AttemptBySubscription => true,
+            Self::State
+            | Self::Registry
+            | Self::Cursor
+            | Self::Retry
+            | Self::Expired
+            | Self::Consumer => false,
+        }
+    }
+}
+
+/// What a row goes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The events from, or at, this offset.
+    Event(u64),
+    /// The attempts from this number.
+    Attempt(u64),
+    /// Nothing else.
+    Alone,
 }
 
 /// The one key of `state`.

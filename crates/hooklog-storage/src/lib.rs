@@ -46,8 +46,13 @@
 //! later frames say of earlier ones; the exception is damage to the very last frame before a power
 //! cut, which looks the same as a torn write.
 //!
+//! # Copies
+//! [`compact`] makes a closed log small again, [`EventLog::backup`] streams an open one while
+//! publishing goes on, [`restore`] makes a log of backups, [`check`] looks at a closed one without
+//! writing to it, and [`repair`] saves what can be read of a damaged one into a new directory.
+//!
 //! # What is not here
-//! Retention, compaction and backup; replication. A directory is opened once at a time, by whichever
+//! Replication. A directory is opened once at a time, by whichever
 //! process ([`DirectoryError::InUse`]). Each log of a process has its own database, but sled takes one
 //! lock for all of them while it commits: the appliers of several logs take turns, readers of the
 //! disk wait for them, and acks do not, which come from each log's own journal.
@@ -104,6 +109,9 @@ mod directory;
 mod recovery;
 mod verify;
 
+// Copying a whole log.
+mod transfer;
+
 // Bytes on disk.
 mod bytes;
 mod codec;
@@ -155,3 +163,8 @@ pub use subscription::{
 };
 pub use tail::{Tail, TailItem};
 pub use time::Timestamp;
+pub use transfer::{
+    Backup, BackupError, BackupFileError, BackupPoint, BackupPointError, BackupSummary,
+    ChainReport, CheckError, CheckReport, CompactError, Compacted, Problem, Repaired, RestoreError,
+    Restored, Stage, Transferred, backup_end, check, compact, inspect_backup, repair, restore,
+};

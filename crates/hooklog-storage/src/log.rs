@@ -28,6 +28,7 @@ use crate::registry::Registry;
 use crate::request::{Finish, Request};
 use crate::tail::Tail;
 use crate::time::Timestamp;
+use crate::transfer::{Backup, BackupError, BackupPoint};
 
 /// What the dispatcher records goes to the committer in pieces of about this many bytes.
 const RECORD_BYTES: usize = 512 << 10;
@@ -295,6 +296,12 @@ impl EventLog {
         self.handle.shared.delivery_state(Some(subscription))
     }
 
+    /// Starts a backup of the log as it is now, or of what came after an older one; publishing goes
+    /// on meanwhile. Blocks until everything acked is applied; so may each step of the iterator.
+    pub fn backup(&self, since: Option<BackupPoint>) -> Result<Backup, BackupError> {
+        Backup::start(&self.handle.shared, since)
+    }
+
     /// Why the log is stopped, if it is.
     pub fn poisoned(&self) -> Option<Arc<str>> {
         self.handle.shared.poison.reason()
@@ -329,6 +336,6 @@ mod page_tests;
 #[cfg(test)]
 mod retention_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod trap_tests;

@@ -80,6 +80,10 @@ pub(crate) struct EventBatch {
 
 impl EventBatch {
     fn new(batch: Batch) -> Result<Self, ReadError> {
+        if batch.header.kind == Kind::Lost {
+            let spans = Vec::new();
+            return Ok(Self { batch, spans });
+        }
         let base = batch.header.base;
         let count = usize::try_from(batch.header.count).unwrap_or(usize::MAX);
         let (spans, _) = record::spans(&batch.body, count)
@@ -92,7 +96,7 @@ impl EventBatch {
     }
 
     fn end(&self) -> Offset {
-        self.base().plus(self.spans.len() as u64)
+        self.base().plus(u64::from(self.batch.header.count))
     }
 
     pub(crate) fn record(&self, offset: Offset) -> Result<Option<Record>, ReadError> {
@@ -169,6 +173,8 @@ impl Shared {
                 next = record.offset.next();
                 records.push(record);
             }
+            // A batch of lost events has no record; what follows it is read on.
+            next = next.max(batch.end());
         }
         let hot = hot.iter().flat_map(|commit| commit.records.iter());
         for record in hot.filter(|record| record.offset >= next) {
@@ -226,14 +232,23 @@ impl Shared {
         let (mut low, mut high) = (self.ring.low().events, self.ring.end());
         while low < high {
             let middle = low.plus(high.since(low) / 2);
-            match self.get_at(middle)? {
-                Some(record) if record.timestamp < time => low = middle.next(),
+            match self.time_at(middle)? {
+                Some(found) if found < time => low = middle.next(),
                 // It has expired meanwhile.
                 None if middle < self.ring.low().events => low = middle.next(),
                 _ => high = middle,
             }
         }
         Ok(low)
+    }
+
+    /// When the event at an offset was committed; for a lost one, when the one before it was.
+    fn time_at(&self, offset: Offset) -> Result<Option<Timestamp>, ReadError> {
+        if let Some(record) = self.get_at(offset)? {
+            return Ok(Some(record.timestamp));
+        }
+        let batch = self.event_batch(offset)?;
+        Ok(batch.map(|batch| batch.batch.header.last))
     }
 
     /// The batch in sled that holds an offset.
@@ -261,7 +276,8 @@ impl Shared {
             value = self.chunks(family, base)?;
         }
         let batch = frame::decode(&value).map_err(|error| damaged(&error))?;
-        if batch.header.kind != kind || batch.header.base != base {
+        let is_known = batch.header.kind == kind || batch.header.kind == Kind::Lost;
+        if !is_known || batch.header.base != base {
             return Err(damaged(&FrameError::Unknown));
         }
         Ok(Some(batch))

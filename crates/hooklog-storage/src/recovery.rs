@@ -11,6 +11,7 @@
 //! **Next:** `log.rs`, which starts the threads.
 
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -163,12 +164,13 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
     config.journal_segment_bytes = segment_bytes;
     check(config)?;
     let engine = Arc::new(open_engine(&directory)?);
-    let state = match engine.get(Family::State, keys::STATE)? {
-        Some(bytes) => codec::decode(&bytes)?,
-        None => State::default(),
+    let state = match read_state(&engine)? {
+        Some(state) => state,
+        None if directory.fresh => State::default(),
+        None => return Err(no_state()),
     };
     let mut applier = Applier::new(engine, state, config.compression);
-    check_sum(&applier)?;
+    check_sum(&applier.engine, &applier.state)?;
     let verified = verify::verify(&applier.engine, &applier.state)?;
     (
         applier.state.events.verified,
@@ -260,41 +262,71 @@ fn check(config: &Config) -> Result<(), OpenErrorKind> {
 /// Opens sled. Its I/O threads may hold the files of a log that was closed just now for a moment
 /// longer; nobody else can, since LOCK is ours.
 fn open_engine(directory: &Directory) -> Result<Engine, OpenErrorKind> {
-    let open = || Engine::open(&directory.sled(), &directory.sled_file());
-    let started = Instant::now();
-    let error = loop {
-        match open() {
-            Ok(engine) => return Ok(engine),
-            Err(error) if error.is_locked() && started.elapsed() < SLED_LOCK_PATIENCE => {
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-            Err(error) => break error,
-        }
+    let error = match open_patiently(&directory.sled()) {
+        Ok(engine) => return Ok(engine),
+        Err(error) => error,
     };
     tracing::warn!(%error, "the database did not open; trying without its snapshots, which are derived");
     directory.set_snapshots_aside()?;
-    Ok(open()?)
+    Ok(Engine::open(&directory.sled(), &directory.sled_file())?)
+}
+
+/// Opens sled in a directory, waiting a little for threads of an engine that was just closed.
+pub(crate) fn open_patiently(sled: &Path) -> Result<Engine, EngineError> {
+    let started = Instant::now();
+    loop {
+        match Engine::open(sled, &sled.join("db")) {
+            Err(error) if error.is_locked() && started.elapsed() < SLED_LOCK_PATIENCE => {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Where the applier stood.
+pub(crate) fn read_state(engine: &Engine) -> Result<Option<State>, OpenErrorKind> {
+    let row = engine.get(Family::State, keys::STATE)?;
+    Ok(row.map(|bytes| codec::decode(&bytes)).transpose()?)
+}
+
+/// The state is written before the MANIFEST is: a database without it is not the one that was there,
+/// and would pass for that of an empty log.
+pub(crate) fn no_state() -> OpenErrorKind {
+    OpenErrorKind::Damaged {
+        reason: "the row that says where it ends is missing, so most or all of it is lost"
+            .to_owned(),
+    }
+}
+
+/// Checks everything that an open checks, from the first stored batch on, whatever was verified
+/// before.
+pub(crate) fn verify_whole(engine: &Engine) -> Result<State, OpenErrorKind> {
+    let state = read_state(engine)?.ok_or_else(no_state)?;
+    check_sum(engine, &state)?;
+    let mut whole = state.clone();
+    (whole.events.verified, whole.attempts.verified) = (whole.events.first, whole.attempts.first);
+    verify::verify(engine, &whole)?;
+    Ok(state)
 }
 
 /// How long sled's own lock is waited for.
 const SLED_LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Compares the rows of the summed families with their sum, and decodes each once.
-fn check_sum(applier: &Applier) -> Result<(), OpenErrorKind> {
+fn check_sum(engine: &Engine, state: &State) -> Result<(), OpenErrorKind> {
     let mut sum = RowSum::default();
     for family in Family::SUMMED {
         let all = (Bound::Unbounded, Bound::Unbounded);
-        applier
-            .engine
-            .scan::<OpenErrorKind>(family, all, |key, value| {
-                sum.add(family, key, value);
-                if family == Family::Cursor {
-                    codec::decode::<Cursor>(value)?;
-                }
-                Ok(())
-            })?;
+        engine.scan::<OpenErrorKind>(family, all, |key, value| {
+            sum.add(family, key, value);
+            if family == Family::Cursor {
+                codec::decode::<Cursor>(value)?;
+            }
+            Ok(())
+        })?;
     }
-    if sum == applier.state.sum {
+    if sum == state.sum {
         return Ok(());
     }
     let reason =

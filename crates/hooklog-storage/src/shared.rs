@@ -22,6 +22,7 @@ use crate::offset::Offset;
 use crate::poison::Poison;
 use crate::registry::Registry;
 use crate::ring::Ring;
+use crate::transfer::pins::Pins;
 
 /// Uids of events that sled does not show yet.
 pub(crate) type HotUids = HashMap<(ApplicationId, Uid), EventId>;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) uids: Mutex<HotUids>,
     pub(crate) durable: Arc<Durable>,
     pub(crate) poison: Poison,
+    /// What a backup reads and may not be removed.
+    pub(crate) pins: Arc<Pins>,
     /// Bytes of the requests that wait for the committer.
     pub(crate) queued_bytes: AtomicUsize,
     /// Unlocked when the last reader lets go of the database, which is dropped before it.

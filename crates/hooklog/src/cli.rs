@@ -12,7 +12,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Settings, given};
-use crate::{publish, receive, serve, token};
+use crate::{backup, check, compact, publish, receive, restore, serve, token};
 
 /// Wrong usage that only shows once all settings are layered.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,10 @@ enum Command {
     Token(token::Flags),
     Publish(publish::Flags),
     Receive(receive::Flags),
+    Backup(backup::Flags),
+    Restore(restore::Flags),
+    Check(check::Flags),
+    Compact(compact::Flags),
 }
 
 impl Cli {
@@ -80,6 +84,10 @@ impl Cli {
             Command::Token(flags) => given(flags)?,
             Command::Publish(flags) => given(flags)?,
             Command::Receive(flags) => given(flags)?,
+            Command::Backup(flags) => given(flags)?,
+            Command::Restore(flags) => given(flags)?,
+            Command::Check(flags) => given(flags)?,
+            Command::Compact(flags) => given(flags)?,
         };
         // Variables that are not Unicode cannot be ours.
         let environment = std::env::vars_os()
@@ -88,9 +96,13 @@ impl Cli {
         start_logging(settings.log.as_deref())?;
         match self.command {
             Command::Serve(_) => serve::run(&settings),
-            Command::Token(_) => token::run(&settings),
+            Command::Token(flags) => token::run(&settings, flags.audience()),
             Command::Publish(flags) => publish::run(&settings, flags.files),
             Command::Receive(_) => receive::run(&settings),
+            Command::Backup(flags) => backup::run(&settings, &flags),
+            Command::Restore(flags) => restore::run(&settings, &flags.files),
+            Command::Check(flags) => check::run(&settings, &flags),
+            Command::Compact(_) => compact::run(&settings),
         }
     }
 }

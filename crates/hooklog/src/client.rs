@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -126,11 +127,7 @@ impl Client {
         query: Option<&str>,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
-        let mut url = self.server.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(["api", "v1"]).extend(path);
-        }
-        url.set_query(query);
+        let url = self.url(path, query);
         let mut tries = 1;
         loop {
             let sent = tokio::time::timeout(CALL_TIMEOUT, self.send(&method, &url, &body)).await;
@@ -154,12 +151,63 @@ impl Client {
         }
     }
 
+    /// A GET whose answer is taken piece by piece, by the caller's own deadline and bound.
+    pub(crate) async fn stream(
+        &self,
+        path: &[&str],
+        query: Option<&str>,
+    ) -> Result<Response<Incoming>, CallError> {
+        let url = self.url(path, query);
+        let empty = Bytes::new();
+        let request = self.request(&Method::GET, &url, &empty);
+        let response = tokio::time::timeout(CALL_TIMEOUT, request).await;
+        let response = response.unwrap_or_else(|_| {
+            let reason = format!("none within {} s", CALL_TIMEOUT.as_secs());
+            Err(CallError::NoAnswer { reason })
+        })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let answer = body.map(Collected::to_bytes).unwrap_or_default();
+        Err(CallError::Refused {
+            status: head.status,
+            detail: detail(&answer),
+            later: is_later(head.status, &head.headers, &answer),
+        })
+    }
+
+    fn url(&self, path: &[&str], query: Option<&str>) -> Url {
+        let mut url = self.server.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "v1"]).extend(path);
+        }
+        url.set_query(query);
+        url
+    }
+
     async fn send(
         &self,
         method: &Method,
         url: &Url,
         body: &Bytes,
     ) -> Result<(StatusCode, HeaderMap, Bytes), CallError> {
+        let response = self.request(method, url, body).await?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| CallError::NoAnswer {
+            reason: error.to_string(),
+        })?;
+        Ok((head.status, head.headers, body.to_bytes()))
+    }
+
+    async fn request(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: &Bytes,
+    ) -> Result<Response<Incoming>, CallError> {
         let no_answer = |reason: String| CallError::NoAnswer { reason };
         let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = method.clone();
@@ -168,7 +216,7 @@ impl Client {
             .parse()
             .map_err(|error: hyper::http::uri::InvalidUri| no_answer(error.to_string()))?;
         request.headers_mut().extend(self.headers.clone());
-        let response = self.http.request(request).await.map_err(|error| {
+        self.http.request(request).await.map_err(|error| {
             let reason = causes(&error);
             if error.is_connect() {
                 CallError::Unreachable {
@@ -178,13 +226,7 @@ impl Client {
             } else {
                 no_answer(reason)
             }
-        })?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-        let body = body
-            .map_err(|error| no_answer(error.to_string()))?
-            .to_bytes();
-        Ok((head.status, head.headers, body))
+        })
     }
 }
 

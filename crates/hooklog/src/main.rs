@@ -4,14 +4,19 @@
 //! stdout, all else on stderr.
 //! **Next:** `cli.rs`, the commands and their help.
 
+mod backup;
+mod bar;
+mod check;
 mod cli;
 mod client;
+mod compact;
 mod config;
 mod jwt_secret;
 mod open_files;
 mod output;
 mod publish;
 mod receive;
+mod restore;
 mod serve;
 mod signals;
 mod storage_options;

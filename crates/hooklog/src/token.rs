@@ -39,6 +39,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "UID_OR_ID")]
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<String>,
+    /// For the operator: `hooklog backup` of everything, and nothing else.
+    #[arg(long, conflicts_with_all = ["app", "org"])]
+    #[serde(skip)]
+    operator: bool,
     /// How long it is valid [default: 28d].
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,16 +61,40 @@ const HELP: &str = "\
 Examples:
   hooklog token                                  # everything of the organisation
   hooklog token --app customer-7 --expires 1h    # one application
+  hooklog token --operator --expires 1h          # backups from elsewhere
 
 The server accepts a token that was signed with its own secret: run this with the data directory (or
 HOOKLOG_JWT_SECRET) of the server.";
 
+/// Whom a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// A tenant or one of its applications.
+    Tenant,
+    /// Who runs the server.
+    Operator,
+}
+
+impl Flags {
+    /// Whom the token is for.
+    pub(crate) fn audience(&self) -> Audience {
+        if self.operator {
+            Audience::Operator
+        } else {
+            Audience::Tenant
+        }
+    }
+}
+
 /// Prints one token.
-pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn run(settings: &Settings, audience: Audience) -> anyhow::Result<()> {
     let organisation = organisation(settings)?;
     // Before anything is asked or opened: without a secret nothing helps.
     let secret = secret(settings)?;
-    let subject = match settings.app.as_deref() {
+    // An application that the environment names is not asked for here.
+    let app = settings.app.as_deref();
+    let subject = match app.filter(|_| audience == Audience::Tenant) {
+        None if audience == Audience::Operator => Subject::Operator,
         None => Subject::Organisation(organisation),
         Some(app) => {
             let application = match app.parse::<ApplicationId>() {
@@ -94,6 +122,19 @@ pub(crate) fn for_client(settings: &Settings) -> anyhow::Result<String> {
     }
     let subject = Subject::Organisation(organisation(settings)?);
     Ok(mint(&secret(settings)?.key()?, subject, now(), OWN_TOKEN)?)
+}
+
+/// The token for a backup: the user's, or one made on the spot.
+pub(crate) fn for_operator(settings: &Settings) -> anyhow::Result<String> {
+    if let Some(token) = &settings.token {
+        return Ok(token.trim().to_owned());
+    }
+    Ok(mint(
+        &secret(settings)?.key()?,
+        Subject::Operator,
+        now(),
+        OWN_TOKEN,
+    )?)
 }
 
 fn secret(settings: &Settings) -> anyhow::Result<JwtSecret> {

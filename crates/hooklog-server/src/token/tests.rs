@@ -65,6 +65,7 @@ fn minted_tokens_verify() {
             application,
             organisation: organisation(),
         },
+        Subject::Operator,
     ];
     for subject in subjects {
         let token = mint(&key(), subject, now(), Duration::from_mins(1)).expect("signs");

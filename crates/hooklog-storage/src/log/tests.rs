@@ -26,6 +26,13 @@ pub(crate) fn open(directory: &TempDir) -> EventLog {
     EventLog::open(config(directory)).unwrap()
 }
 
+impl EventLog {
+    /// As an I/O error does.
+    pub(crate) fn poison_for_tests(&self, reason: &str) {
+        self.handle.shared.poison.set(reason);
+    }
+}
+
 pub(crate) fn event(application: u8, payload: impl Into<Bytes>) -> Event {
     Event {
         application: ApplicationId::from_bytes([application; 20]),
@@ -54,7 +61,7 @@ pub(crate) fn payloads(log: &EventLog) -> Vec<String> {
         .collect()
 }
 
-pub(super) async fn application(log: &EventLog, uid: &str) -> ApplicationId {
+pub(crate) async fn application(log: &EventLog, uid: &str) -> ApplicationId {
     let new = NewApplication {
         organisation: ORGANISATION,
         uid: Some(uid.parse().unwrap()),
@@ -64,7 +71,7 @@ pub(super) async fn application(log: &EventLog, uid: &str) -> ApplicationId {
     log.create_application(new).await.unwrap().id
 }
 
-pub(super) async fn subscription(log: &EventLog, application: ApplicationId) -> Arc<Subscription> {
+pub(crate) async fn subscription(log: &EventLog, application: ApplicationId) -> Arc<Subscription> {
     let new = NewSubscription {
         application,
         uid: None,

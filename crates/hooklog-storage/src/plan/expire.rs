@@ -10,6 +10,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::PlanError;
+use crate::attempt::Low;
 use crate::bytes::Reader;
 use crate::codec::{self, CodecError};
 use crate::engine::{Engine, EngineError, Op};
@@ -29,11 +30,12 @@ pub(crate) struct Removal {
 }
 
 impl Removal {
-    /// The lowest expired batches, up to about `bytes_max` stored bytes. Without rows when nothing
+    /// The lowest batches below `low`, up to about `bytes_max` stored bytes. Without rows when nothing
     /// is left to remove: a batch that `low` cuts stays whole.
     pub(crate) fn plan(
         engine: &Engine,
         state: &State,
+        low: Low,
         bytes_max: usize,
     ) -> Result<Self, PlanError> {
         let mut removal = Self {
@@ -41,19 +43,19 @@ impl Removal {
             state: state.clone(),
             bytes: 0,
         };
-        removal.events(engine, bytes_max)?;
-        removal.attempts(engine, bytes_max)?;
+        removal.events(engine, low.events, bytes_max)?;
+        removal.attempts(engine, low.attempts, bytes_max)?;
         Ok(removal)
     }
 
-    fn events(&mut self, engine: &Engine, bytes_max: usize) -> Result<(), PlanError> {
-        while self.bytes < bytes_max && self.state.events.first.position < self.state.events.low {
+    fn events(&mut self, engine: &Engine, low: Offset, bytes_max: usize) -> Result<(), PlanError> {
+        while self.bytes < bytes_max && self.state.events.first.position < low {
             let base = self.state.events.first.position.get();
             let Some(stored) = Stored::read(engine, Family::Log, base)? else {
                 break;
             };
             let end = Offset::new(stored.end());
-            if end > self.state.events.low {
+            if end > low {
                 break;
             }
             let mut applications = BTreeSet::new();
@@ -73,15 +75,19 @@ impl Removal {
         Ok(())
     }
 
-    fn attempts(&mut self, engine: &Engine, bytes_max: usize) -> Result<(), PlanError> {
-        while self.bytes < bytes_max && self.state.attempts.first.position < self.state.attempts.low
-        {
+    fn attempts(
+        &mut self,
+        engine: &Engine,
+        low: AttemptSeq,
+        bytes_max: usize,
+    ) -> Result<(), PlanError> {
+        while self.bytes < bytes_max && self.state.attempts.first.position < low {
             let base = self.state.attempts.first.position.get();
             let Some(stored) = Stored::read(engine, Family::Attempt, base)? else {
                 break;
             };
             let end = AttemptSeq::new(stored.end());
-            if end > self.state.attempts.low {
+            if end > low {
                 break;
             }
             let mut rows = BTreeSet::new();

@@ -21,6 +21,10 @@ fn help_is_what_the_golden_files_say() {
     check_help(Some("token"), &expect_file!["help/token.txt"]);
     check_help(Some("publish"), &expect_file!["help/publish.txt"]);
     check_help(Some("receive"), &expect_file!["help/receive.txt"]);
+    check_help(Some("backup"), &expect_file!["help/backup.txt"]);
+    check_help(Some("restore"), &expect_file!["help/restore.txt"]);
+    check_help(Some("check"), &expect_file!["help/check.txt"]);
+    check_help(Some("compact"), &expect_file!["help/compact.txt"]);
 }
 
 #[test]
@@ -41,6 +45,10 @@ fn wrong_usage_is_refused_by_the_parser() {
         &["hooklog", "publish", "--app", "demo"],
         &["hooklog", "publish", "--concurrency", "0", "-"],
         &["hooklog", "receive", "--status", "99"],
+        &["hooklog", "backup"],
+        &["hooklog", "restore"],
+        &["hooklog", "check", "--repair", "new", "--json"],
+        &["hooklog", "token", "--operator", "--app", "demo"],
     ];
     for arguments in cases {
         let error = Cli::try_parse_from(arguments).map(|_| ()).unwrap_err();

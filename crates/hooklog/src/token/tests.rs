@@ -84,7 +84,10 @@ fn what_is_missing_or_wrong_is_said_clearly() {
         ),
     ];
     for (pairs, message) in cases {
-        let error = format!("{:#}", run(&settings(&pairs)).unwrap_err());
+        let error = format!(
+            "{:#}",
+            run(&settings(&pairs), Audience::Tenant).unwrap_err()
+        );
         assert!(error.starts_with(message), "{error}");
     }
 }

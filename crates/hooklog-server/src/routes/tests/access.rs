@@ -25,7 +25,7 @@ async fn tokens_reach_what_is_theirs() {
         .call("POST", "/api/v1/app", &make("other"))
         .await
         .is(201);
-    let organisation = organisation().organisation();
+    let organisation = organisation().organisation().expect("a tenant");
     let application = own.parse().expect("an id");
     let app = mint(Subject::Application {
         application,
@@ -71,6 +71,40 @@ async fn tokens_reach_what_is_theirs() {
             let is_json = reply.body["code"].is_string() && reply.body["detail"].is_string();
             assert!(is_json, "{reply:?}");
         }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_gets_backups_and_nothing_else() {
+    let server = Harness::start().await;
+    let operator = mint(Subject::Operator);
+    let app = mint(Subject::Application {
+        application: "app_000000000000000000000000001".parse().expect("an id"),
+        organisation: organisation().organisation().expect("a tenant"),
+    });
+    let cases = [
+        (operator.as_str(), "GET", "/api/v1/app", 403),
+        (&operator, "POST", "/api/v1/app", 403),
+        (&operator, "GET", "/api/v1/app/own", 403),
+        (&operator, "GET", "/api/v1/app/own/endpoint", 403),
+        (&operator, "GET", "/api/v1/event-type", 403),
+        (&operator, "GET", "/api/v1/health", 200),
+        (&operator, "GET", "/api/v1/operator/backup?since=x", 400),
+        (
+            &operator,
+            "GET",
+            "/api/v1/operator/backup?since=9-00000001-0-00000000",
+            409,
+        ),
+        (&operator, "POST", "/api/v1/operator/backup", 405),
+        (&server.token, "GET", "/api/v1/operator/backup", 403),
+        (&app, "GET", "/api/v1/operator/backup", 403),
+        ("garbage", "GET", "/api/v1/operator/backup", 401),
+    ];
+    for (token, method, path, status) in cases {
+        let reply = server.call_as(token, method, path, "").await;
+        assert_eq!(reply.status, status, "{method} {path}: {reply:?}");
     }
     server.stop().await;
 }

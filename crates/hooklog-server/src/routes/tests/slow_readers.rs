@@ -15,8 +15,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use super::end_to_end::{APPS, application, ids, publish};
-use super::harness::{Harness, PATIENCE};
+use super::harness::{Harness, PATIENCE, mint};
 use crate::Limits;
+use crate::token::Subject;
 
 /// An HTTP/2 client without a window for bodies; the task ends with the connection.
 async fn without_window(server: &Harness) -> (SendRequest<Empty<Bytes>>, JoinSet<()>) {
@@ -36,8 +37,17 @@ async fn get(
     server: &Harness,
     sender: &mut SendRequest<Empty<Bytes>>,
 ) -> http::Response<hyper::body::Incoming> {
-    let request = http::Request::get(format!("http://{}{APPS}/a/msg", server.address))
-        .header("authorization", format!("Bearer {}", server.token))
+    get_as(server, &server.token, &format!("{APPS}/a/msg"), sender).await
+}
+
+async fn get_as(
+    server: &Harness,
+    token: &str,
+    path: &str,
+    sender: &mut SendRequest<Empty<Bytes>>,
+) -> http::Response<hyper::body::Incoming> {
+    let request = http::Request::get(format!("http://{}{path}", server.address))
+        .header("authorization", format!("Bearer {token}"))
         .body(Empty::new())
         .expect("a request");
     let answer = tokio::time::timeout(PATIENCE, sender.send_request(request));
@@ -126,5 +136,40 @@ async fn answers_have_a_deadline() {
         .await
         .expect("the server ends the connection");
     assert!(total < 7_000_000, "{total}");
+    server.stop().await;
+}
+
+/// The first line of the answer to a request for a backup; the rest is left.
+async fn backup_status(server: &Harness, token: &str) -> String {
+    let mut stream = TcpStream::connect(server.address).await.expect("connects");
+    let request = format!(
+        "GET /api/v1/operator/backup HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    let sent = stream.write_all(request.as_bytes()).await;
+    sent.expect("sends");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.expect("an answer");
+    String::from_utf8_lossy(&status).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_nobody_takes_ends() {
+    let limits = Limits {
+        answer_timeout: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let server = Harness::start_with(limits).await;
+    application(&server, "a").await;
+    publish(&server, "a", json!({ "eventType": "x", "payload": {} })).await;
+    let operator = mint(Subject::Operator);
+    let (mut sender, mut tasks) = without_window(&server).await;
+    let answer = get_as(&server, &operator, "/api/v1/operator/backup", &mut sender).await;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers().contains_key("hooklog-backup-bytes"));
+    // The connection is cut off, and the next backup may begin.
+    let cut = tokio::time::timeout(PATIENCE, tasks.join_next());
+    assert!(cut.await.expect("in time").is_some());
+    let free = async { while backup_status(&server, &operator).await != "HTTP/1.1 200" {} };
+    tokio::time::timeout(PATIENCE, free).await.expect("in time");
     server.stop().await;
 }
