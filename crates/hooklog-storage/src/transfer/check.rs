@@ -23,9 +23,9 @@ use crate::offset::Offset;
 use crate::recovery::{no_state, read_state};
 use crate::state::{RowSum, State};
 use crate::transfer::raw::Raw;
-use crate::transfer::repair::{end_seen_by, is_sound};
+use crate::transfer::repair::end_seen_by;
 use crate::transfer::rows::{Rows, Window, families};
-use crate::transfer::survey::Scratch;
+use crate::transfer::survey::{Scratch, is_sound};
 use crate::transfer::{Stage, Transferred};
 
 /// How many problems are listed; all are counted.

@@ -19,13 +19,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::codec;
 use crate::config::Config;
 use crate::directory::{io_error, lock_read_only, parent_of, read_manifest, sync_directory};
 use crate::engine::Engine;
 use crate::entry::{Committed, Entry};
 use crate::journal::salvage;
-use crate::keys::{self, Family};
+
 use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::plan::PlanError;
 use crate::recovery::{OpenErrorKind, no_state, open_patiently, read_state, recover};
@@ -36,7 +35,7 @@ pub(crate) use crate::transfer::repair::pieces::end_seen_by;
 use crate::transfer::repair::pieces::{Pieces, Rebuild};
 use crate::transfer::restore::{RestoreError, draft_of};
 use crate::transfer::rows::{Rows, Window, families};
-use crate::transfer::survey::Scratch;
+use crate::transfer::survey::{Scratch, is_sound};
 use crate::transfer::{Stage, Transferred};
 
 /// Journal frames are applied in pieces of this size.
@@ -371,33 +370,6 @@ fn copy_rows(
         notes.push("look over applications, endpoints and their cursors".to_owned());
     }
     Ok(())
-}
-
-/// Whether a replaced row can be decoded.
-pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
-    use crate::attempt::{Cursor, Expired, Retry};
-    use crate::consumer::ConsumerCursor;
-    use crate::subscription::{Application, EventType, Organisation, Subscription};
-    match family {
-        Family::Registry => match keys::registry_kind(key) {
-            Some(keys::Kind::Organisation) => codec::decode::<Organisation>(value).is_ok(),
-            Some(keys::Kind::Application) => codec::decode::<Application>(value).is_ok(),
-            Some(keys::Kind::EventType) => codec::decode::<EventType>(value).is_ok(),
-            Some(keys::Kind::Subscription) => codec::decode::<Subscription>(value).is_ok(),
-            None => false,
-        },
-        Family::Cursor => codec::decode::<Cursor>(value).is_ok(),
-        Family::Retry => codec::decode::<Retry>(value).is_ok(),
-        Family::Expired => codec::decode::<Expired>(value).is_ok(),
-        Family::Consumer => codec::decode::<ConsumerCursor>(value).is_ok(),
-        Family::State
-        | Family::Log
-        | Family::AppLog
-        | Family::EventUid
-        | Family::Attempt
-        | Family::AttemptByEvent
-        | Family::AttemptBySubscription => true,
-    }
 }
 
 #[cfg(test)]

@@ -202,3 +202,30 @@ pub(crate) fn attempts(batch: &Batch) -> Option<Vec<StoredAttempt>> {
     }
     reader.is_empty().then_some(found)
 }
+
+/// Whether a replaced row can be decoded.
+pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
+    use crate::attempt::{Cursor, Expired, Retry};
+    use crate::consumer::ConsumerCursor;
+    use crate::subscription::{Application, EventType, Organisation, Subscription};
+    match family {
+        Family::Registry => match keys::registry_kind(key) {
+            Some(keys::Kind::Organisation) => codec::decode::<Organisation>(value).is_ok(),
+            Some(keys::Kind::Application) => codec::decode::<Application>(value).is_ok(),
+            Some(keys::Kind::EventType) => codec::decode::<EventType>(value).is_ok(),
+            Some(keys::Kind::Subscription) => codec::decode::<Subscription>(value).is_ok(),
+            None => false,
+        },
+        Family::Cursor => codec::decode::<Cursor>(value).is_ok(),
+        Family::Retry => codec::decode::<Retry>(value).is_ok(),
+        Family::Expired => codec::decode::<Expired>(value).is_ok(),
+        Family::Consumer => codec::decode::<ConsumerCursor>(value).is_ok(),
+        Family::State
+        | Family::Log
+        | Family::AppLog
+        | Family::EventUid
+        | Family::Attempt
+        | Family::AttemptByEvent
+        | Family::AttemptBySubscription => true,
+    }
+}
