@@ -23,15 +23,15 @@ use crate::ring::Ring;
 use crate::state::State;
 use crate::transfer::pins::Pins;
 
-/// Frames are applied together up to this many bytes: eight full batches, and with their indexes
-/// still below `COMMIT_BYTES_MAX`, so that one transaction holds them all.
-const APPLY_BYTES: usize = 512 << 10;
+/// Frames are applied together up to this many bytes: 64 full batches, so that the `fdatasync` of
+/// their extent and sled's transaction cost little beside the journal's syncs.
+const APPLY_BYTES: usize = 4 << 20;
 /// A barrier at the latest after this many bytes of the journal, however well they compress: a
 /// quarter of a segment, so that few segments wait for one.
 const JOURNAL_BYTES: usize = 16 << 20;
 
-/// Stored bytes removed at a time. Half of what may go into sled between two barriers.
-const REMOVE_BYTES: usize = 512 << 10;
+/// Stored bytes removed at a time: as many as one apply adds at most.
+const REMOVE_BYTES: usize = APPLY_BYTES;
 
 /// The last sequence that sled holds behind a barrier, shared with the committer.
 #[derive(Debug, Default)]
@@ -120,11 +120,17 @@ impl Applier {
         let commits = group.iter().map(AsRef::as_ref);
         let plan = Plan::of(&self.engine, self.state.clone(), self.compression, commits)?;
         let (mut ops, last, state) = plan.finish()?;
+        let total = self.sled_bytes(&ops) + self.sled_bytes(&last);
+        if total > COMMIT_BYTES_MAX && group.len() > 1 {
+            let (first, second) = group.split_at(group.len() / 2);
+            self.apply_group(first)?;
+            return self.apply_group(second);
+        }
         // Only a commit that stands alone is split; replaying it writes the same rows again.
-        while bytes(&ops) + bytes(&last) > COMMIT_BYTES_MAX && ops.len() > 1 {
+        while self.sled_bytes(&ops) + self.sled_bytes(&last) > COMMIT_BYTES_MAX && ops.len() > 1 {
             let mut piece = 0;
             let within = |op: &&Op| {
-                piece += op.bytes();
+                piece += self.engine.sled_bytes(op);
                 piece <= COMMIT_BYTES_MAX
             };
             let count = ops.iter().take_while(within).count().max(1);
@@ -149,8 +155,8 @@ impl Applier {
         }
     }
 
-    /// Removes some of what has expired and lies below `pinned`: about as many bytes as one apply adds, so that a log in
-    /// its steady state keeps pace and appends never wait long.
+    /// Removes some of what has expired and lies below `pinned`: about as many bytes as one apply
+    /// adds, so that a log in its steady state keeps pace and appends never wait long.
     pub(crate) fn remove_expired(&mut self, pinned: Option<Low>) -> Result<(), PlanError> {
         let low = self.state.low();
         let below = pinned.map_or(low, |pinned| low.min(pinned));
@@ -168,24 +174,20 @@ impl Applier {
             self.is_pinned = below != low;
             return Ok(());
         }
-        let Removal {
-            mut ops,
-            state,
-            bytes,
-        } = removal;
+        let Removal { mut ops, state } = removal;
         ops.push(state.op()?);
-        // sled rewrites the pages that shrink, so a removal counts as what it removes.
-        self.commit_counted(&ops, bytes)?;
+        self.commit(&ops)?;
         self.state = state;
         Ok(())
     }
 
-    /// Writes one transaction, after a barrier if it would be too much for one otherwise.
-    fn commit(&mut self, ops: &[Op]) -> Result<(), EngineError> {
-        self.commit_counted(ops, bytes(ops))
+    fn sled_bytes(&self, ops: &[Op]) -> usize {
+        ops.iter().map(|op| self.engine.sled_bytes(op)).sum()
     }
 
-    fn commit_counted(&mut self, ops: &[Op], bytes: usize) -> Result<(), EngineError> {
+    /// Writes one transaction, after a barrier if it would be too much for one otherwise.
+    fn commit(&mut self, ops: &[Op]) -> Result<(), EngineError> {
+        let bytes = self.sled_bytes(ops);
         if self.unbarriered > 0 && self.unbarriered + bytes > COMMIT_BYTES_MAX {
             self.barrier()?;
         }
@@ -208,10 +210,6 @@ fn group_len(commits: &[Arc<Committed>]) -> usize {
         .count()
         .max(1)
         .min(commits.len())
-}
-
-fn bytes(ops: &[Op]) -> usize {
-    ops.iter().map(Op::bytes).sum()
 }
 
 /// The applier's thread.

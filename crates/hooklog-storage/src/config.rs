@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::engine::{Sizes, VALUE_BYTES_MAX};
+
 /// How record batches are stored in sled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -81,6 +83,11 @@ pub struct Config {
     pub unapplied_bytes_max: usize,
     /// Bytes of recent events kept in memory for readers at the tail.
     pub tail_bytes_max: usize,
+    /// Bytes of a file of record batches; with retention by bytes files are kept smaller than a
+    /// sixteenth of that, because only whole files give their space back.
+    pub extent_bytes: u64,
+    /// Record batches of at most this many bytes stay in the database itself.
+    pub inline_bytes_max: usize,
     /// Longest time between an ack and the barrier that makes it durable in sled.
     pub barrier_interval: Duration,
     /// What an ack means.
@@ -99,6 +106,8 @@ pub struct Config {
 
 /// Most bytes of one append, whatever the segments: an fdatasync of it stays within milliseconds.
 const APPEND_BYTES_MAX: usize = 8 << 20;
+/// However little is kept, files are not smaller: a few batches each.
+const EXTENT_BYTES_MIN: u64 = 1 << 20;
 /// Room for what belongs to a payload (type, channels, uid, content type) and the frame itself.
 const METADATA_BYTES: usize = 64 << 10;
 
@@ -107,6 +116,17 @@ impl Config {
     pub(crate) fn append_bytes_max(&self) -> usize {
         let half = usize::try_from(self.journal_segment_bytes / 2).unwrap_or(usize::MAX);
         half.min(APPEND_BYTES_MAX)
+    }
+
+    /// Where batches lie.
+    pub(crate) fn sizes(&self) -> Sizes {
+        let kept = [self.retention.events.bytes, self.retention.attempts.bytes];
+        let kept = kept.into_iter().flatten().min();
+        let share = kept.map_or(u64::MAX, |bytes| (bytes / 16).max(EXTENT_BYTES_MIN));
+        Sizes {
+            extent_bytes: self.extent_bytes.min(share),
+            inline_bytes_max: self.inline_bytes_max.min(VALUE_BYTES_MAX),
+        }
     }
 
     /// The highest `payload_bytes_max` that these settings allow.
@@ -126,6 +146,8 @@ impl Config {
             // Two segments: about a second of full load.
             unapplied_bytes_max: 128 << 20,
             tail_bytes_max: 32 << 20,
+            extent_bytes: Sizes::STANDARD.extent_bytes,
+            inline_bytes_max: Sizes::STANDARD.inline_bytes_max,
             barrier_interval: Duration::from_secs(1),
             durability: Durability::PowerSafe,
             retention: Retention::default(),

@@ -1,4 +1,5 @@
-//! The ordered store under the log: the only file that imports sled.
+//! The ordered store under the log: sled, and extents beside it for what is too large for sled. Only
+//! this file and those below `engine/` import sled.
 //!
 //! sled 0.34's `flush` ends in `sync_file_range`, which keeps neither metadata nor the disk's cache;
 //! a barrier is therefore `flush` and then `fdatasync` on a handle to sled's file that was opened
@@ -6,18 +7,24 @@
 //!
 //! **Invariant:** values are at most [`VALUE_BYTES_MAX`], so no leaf ever becomes a blob file, and a
 //! commit is atomic over all families.
-//! **Next:** `apply.rs`, its only writer.
+//! **Next:** `engine/extents.rs`, then `apply.rs`, its only writer.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
+use crate::directory::IoError;
+use crate::engine::extents::{Extents, Place, Row};
 use crate::keys::Family;
+
+pub(crate) mod extents;
 
 /// Bytes of a sled segment; fixed when a database is created. At 8 MiB a message becomes a blob
 /// above segment / 4, and a leaf holds up to 17 values.
@@ -54,6 +61,12 @@ pub enum EngineError {
         /// The panic's message.
         reason: String,
     },
+    /// An extent could not be read, written or synced.
+    #[error("{reason}")]
+    Extent {
+        /// What was tried, with the path and what the system said.
+        reason: String,
+    },
     /// The data file could not be synced.
     #[error("cannot fdatasync {path}: {reason}")]
     Sync {
@@ -71,6 +84,28 @@ impl EngineError {
     }
 }
 
+/// Where batches lie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// An extent is closed before it would be longer.
+    pub(crate) extent_bytes: u64,
+    /// A batch of at most this many bytes stays in sled's row.
+    pub(crate) inline_bytes_max: usize,
+}
+
+impl Sizes {
+    /// What is not said otherwise.
+    pub(crate) const STANDARD: Self = Self {
+        // Large enough that files are few, small enough that retention gives space back soon.
+        extent_bytes: 64 << 20,
+        // A batch of a quiet log: one barrier of sled is cheaper than one of sled and one of an extent.
+        inline_bytes_max: 4 << 10,
+    };
+}
+
+/// Bytes of a row that points into an extent, beside its key.
+const POINTER_BYTES: usize = 21;
+
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Op {
@@ -81,7 +116,7 @@ pub(crate) struct Op {
 }
 
 impl Op {
-    /// Bytes that it adds to a commit.
+    /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.key.len() + self.value.as_ref().map_or(0, Vec::len)
     }
@@ -93,6 +128,11 @@ pub(crate) struct Engine {
     database: Option<sled::Db>,
     /// In the order of `Family::ALL`.
     trees: Vec<sled::Tree>,
+    /// Of events and of attempts.
+    extents: [Extents; 2],
+    sizes: Sizes,
+    /// Rows that point into extents were removed since the last barrier.
+    removed: AtomicBool,
     file: File,
     path: PathBuf,
     /// Held while a commit is written, and by who wants no commit for a while.
@@ -101,7 +141,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Opens or creates the database in a directory whose data file is `file`.
-    pub(crate) fn open(directory: &Path, file: &Path) -> Result<Self, EngineError> {
+    pub(crate) fn open(directory: &Path, file: &Path, sizes: Sizes) -> Result<Self, EngineError> {
         let action = "open";
         let config = sled::Config::new()
             .path(directory)
@@ -120,8 +160,24 @@ impl Engine {
                 action,
                 reason: format!("{}: {source}", file.display()),
             })?;
+            let extents = |family: Family, name| {
+                let tree = trees.get(family as usize).ok_or_else(no_tree)?;
+                // Inline rows point nowhere, as above.
+                let last = tree.iter().rev().find_map(|row| match row {
+                    Ok((_, row)) => place_of(&row).map(Ok),
+                    Err(error) => Some(Err(failed(action)(error))),
+                });
+                let last = last.transpose()?;
+                Ok::<_, EngineError>(Extents::open(directory, name, sizes.extent_bytes, last)?)
+            };
             Ok(Self {
                 database: Some(database),
+                extents: [
+                    extents(Family::Log, "events")?,
+                    extents(Family::Attempt, "attempts")?,
+                ],
+                sizes,
+                removed: AtomicBool::new(false),
                 trees,
                 file: opened,
                 path: file.to_path_buf(),
@@ -137,10 +193,16 @@ impl Engine {
     }
 
     fn tree(&self, family: Family) -> Result<&sled::Tree, EngineError> {
-        self.trees.get(family as usize).ok_or(EngineError::Failed {
-            action: "find a tree",
-            reason: "it was not opened".to_owned(),
-        })
+        self.trees.get(family as usize).ok_or_else(no_tree)
+    }
+
+    fn extents(&self, family: Family) -> Option<&Extents> {
+        let [events, attempts] = &self.extents;
+        match family {
+            Family::Log => Some(events),
+            Family::Attempt => Some(attempts),
+            _ => None,
+        }
     }
 
     /// The value of a key.
@@ -148,7 +210,25 @@ impl Engine {
         let action = "read";
         guarded(action, || {
             let value = self.tree(family)?.get(key).map_err(failed(action))?;
-            Ok(value.map(|value| self.share(family, key, value)))
+            value
+                .map(|value| self.share(family, key, value, usize::MAX))
+                .transpose()
+        })
+    }
+
+    /// The first bytes of a value, at least `bytes` if it has so many.
+    pub(crate) fn head(
+        &self,
+        family: Family,
+        key: &[u8],
+        bytes: usize,
+    ) -> Result<Option<Bytes>, EngineError> {
+        let action = "read";
+        guarded(action, || {
+            let value = self.tree(family)?.get(key).map_err(failed(action))?;
+            value
+                .map(|value| self.share(family, key, value, bytes))
+                .transpose()
         })
     }
 
@@ -167,7 +247,11 @@ impl Engine {
                 Edge::Last => pairs.next_back(),
             };
             let pair = pair.transpose().map_err(failed(action))?;
-            Ok(pair.map(|(key, value)| (key.to_vec(), self.share(family, &key, value))))
+            pair.map(|(key, value)| {
+                let value = self.share(family, &key, value, usize::MAX)?;
+                Ok((key.to_vec(), value))
+            })
+            .transpose()
         })
     }
 
@@ -176,6 +260,17 @@ impl Engine {
         &self,
         family: Family,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.scan_heads(family, bounds, usize::MAX, visit)
+    }
+
+    /// As [`scan`](Self::scan), with at least the first `bytes` of each value.
+    pub(crate) fn scan_heads<E: From<EngineError>>(
+        &self,
+        family: Family,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        bytes: usize,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let action = "read";
@@ -183,7 +278,7 @@ impl Engine {
         while let Some((key, value)) =
             guarded(action, || pairs.next().transpose().map_err(failed(action)))?
         {
-            let value = self.share(family, &key, value);
+            let value = self.share(family, &key, value, bytes)?;
             visit(&key, &value)?;
         }
         Ok(())
@@ -193,14 +288,15 @@ impl Engine {
     pub(crate) fn commit(&self, ops: &[Op]) -> Result<(), EngineError> {
         let action = "commit";
         let _still = self.still.lock();
+        let rows = self.place(ops)?;
         guarded(action, || {
             let result = self.trees.as_slice().transaction(|trees| {
-                for op in ops {
+                for (op, row) in ops.iter().zip(&rows) {
                     let tree = trees.get(op.family as usize).ok_or_else(|| {
                         ConflictableTransactionError::Abort("a family has no tree")
                     })?;
-                    match &op.value {
-                        Some(value) => tree.insert(op.key.as_slice(), value.as_slice())?,
+                    match row.as_deref() {
+                        Some(row) => tree.insert(op.key.as_slice(), row)?,
                         None => tree.remove(op.key.as_slice())?,
                     };
                 }
@@ -213,11 +309,46 @@ impl Engine {
                 },
                 TransactionError::Storage(error) => failed(action)(error),
             })?;
-            for op in ops.iter().filter(|op| op.bytes() > PUMP_VALUE_BYTES) {
-                self.pump(op.family, &op.key);
+            for (op, row) in ops.iter().zip(&rows) {
+                if row.as_ref().is_some_and(|row| row.len() > PUMP_VALUE_BYTES) {
+                    self.pump(op.family, &op.key);
+                }
             }
             Ok(())
         })
+    }
+
+    /// The rows to write: batches that are too large for sled go into extents, durably, first.
+    fn place<'a>(&self, ops: &'a [Op]) -> Result<Vec<Option<Cow<'a, [u8]>>>, EngineError> {
+        let mut rows = Vec::with_capacity(ops.len());
+        for op in ops {
+            let row = match (&op.value, self.extents(op.family)) {
+                (Some(batch), Some(extents)) if batch.len() > self.sizes.inline_bytes_max => {
+                    let place = extents.append(batch)?;
+                    Some(Row::Elsewhere(place).encode().into())
+                }
+                (Some(batch), Some(_)) => Some(Row::Inline(batch).encode().into()),
+                (Some(value), None) => Some(value.as_slice().into()),
+                (None, of) => {
+                    if of.is_some() {
+                        self.removed.store(true, Ordering::Relaxed);
+                    }
+                    None
+                }
+            };
+            rows.push(row);
+        }
+        for extents in &self.extents {
+            extents.sync()?;
+        }
+        Ok(rows)
+    }
+
+    /// About how many bytes a write adds to a commit of sled.
+    pub(crate) fn sled_bytes(&self, op: &Op) -> usize {
+        let value = op.value.as_ref().map_or(0, Vec::len);
+        let is_outside = self.extents(op.family).is_some() && value > self.sizes.inline_bytes_max;
+        op.key.len() + if is_outside { POINTER_BYTES } else { value }
     }
 
     /// Makes everything committed so far durable.
@@ -233,14 +364,57 @@ impl Engine {
         self.file.sync_data().map_err(|error| EngineError::Sync {
             path: self.path.clone(),
             reason: error.to_string(),
-        })
+        })?;
+        // Only now, when no power cut brings the rows back.
+        if self.removed.swap(false, Ordering::Relaxed) {
+            self.remove_extents()?;
+        }
+        Ok(())
     }
 
-    fn share(&self, family: Family, key: &[u8], value: sled::IVec) -> Bytes {
+    /// Removes the extents that no row points into any more. The rows must be durable as they are.
+    pub(crate) fn remove_extents(&self) -> Result<(), EngineError> {
+        let action = "read";
+        for (family, extents) in [Family::Log, Family::Attempt]
+            .into_iter()
+            .zip(&self.extents)
+        {
+            let first = guarded(action, || {
+                // Inline rows point nowhere; they are of a quiet time, so there are few in a row.
+                let mut rows = self.tree(family)?.iter();
+                let first = rows.find_map(|row| match row {
+                    Ok((_, row)) => place_of(&row).map(Ok),
+                    Err(error) => Some(Err(failed(action)(error))),
+                });
+                first.transpose()
+            })?;
+            extents.remove_below(first.map(|place| place.extent))?;
+        }
+        Ok(())
+    }
+
+    /// A value as its reader knows it: of one that lies in an extent, at least the first `bytes`.
+    fn share(
+        &self,
+        family: Family,
+        key: &[u8],
+        value: sled::IVec,
+        bytes: usize,
+    ) -> Result<Bytes, EngineError> {
         if value.len() > PUMP_VALUE_BYTES {
             self.pump(family, key);
         }
-        Bytes::from_owner(value)
+        let Some(extents) = self.extents(family) else {
+            return Ok(Bytes::from_owner(value));
+        };
+        match Row::decode(&value) {
+            Some(Row::Inline(_)) => Ok(Bytes::from_owner(value).slice(1..)),
+            Some(Row::Elsewhere(place)) => Ok(extents.read(place, bytes)?),
+            None => Err(EngineError::Failed {
+                action: "read",
+                reason: "a row neither holds a batch nor says where it lies".to_owned(),
+            }),
+        }
     }
 
     fn pump(&self, family: Family, key: &[u8]) {
@@ -281,6 +455,29 @@ impl Drop for Engine {
 pub(crate) enum Edge {
     First,
     Last,
+}
+
+fn no_tree() -> EngineError {
+    EngineError::Failed {
+        action: "find a tree",
+        reason: "it was not opened".to_owned(),
+    }
+}
+
+/// Where a row points.
+fn place_of(row: &[u8]) -> Option<Place> {
+    match Row::decode(row)? {
+        Row::Elsewhere(place) => Some(place),
+        Row::Inline(_) => None,
+    }
+}
+
+impl From<IoError> for EngineError {
+    fn from(error: IoError) -> Self {
+        Self::Extent {
+            reason: error.to_string(),
+        }
+    }
 }
 
 fn failed(action: &'static str) -> impl Fn(sled::Error) -> EngineError {

@@ -21,7 +21,7 @@ use crate::codec::{self, CodecError};
 use crate::config::Config;
 use crate::consumer::Consumers;
 use crate::directory::{Directory, DirectoryError, Manifest};
-use crate::engine::{self, Engine, EngineError};
+use crate::engine::{self, Engine, EngineError, Sizes};
 use crate::entry::Committed;
 use crate::journal::scan::ScanError;
 use crate::journal::{self, Journal, JournalError, Start};
@@ -163,7 +163,7 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
     let segment_bytes = directory.manifest.journal_segment_bytes;
     config.journal_segment_bytes = segment_bytes;
     check(config)?;
-    let engine = Arc::new(open_engine(&directory)?);
+    let engine = Arc::new(open_engine(&directory, config.sizes())?);
     let state = match read_state(&engine)? {
         Some(state) => state,
         None if directory.fresh => State::default(),
@@ -261,21 +261,21 @@ fn check(config: &Config) -> Result<(), OpenErrorKind> {
 
 /// Opens sled. Its I/O threads may hold the files of a log that was closed just now for a moment
 /// longer; nobody else can, since LOCK is ours.
-fn open_engine(directory: &Directory) -> Result<Engine, OpenErrorKind> {
-    let error = match open_patiently(&directory.sled()) {
+fn open_engine(directory: &Directory, sizes: Sizes) -> Result<Engine, OpenErrorKind> {
+    let error = match open_patiently(&directory.sled(), sizes) {
         Ok(engine) => return Ok(engine),
         Err(error) => error,
     };
     tracing::warn!(%error, "the database did not open; trying without its snapshots, which are derived");
     directory.set_snapshots_aside()?;
-    Ok(Engine::open(&directory.sled(), &directory.sled_file())?)
+    Ok(open_patiently(&directory.sled(), sizes)?)
 }
 
 /// Opens sled in a directory, waiting a little for threads of an engine that was just closed.
-pub(crate) fn open_patiently(sled: &Path) -> Result<Engine, EngineError> {
+pub(crate) fn open_patiently(sled: &Path, sizes: Sizes) -> Result<Engine, EngineError> {
     let started = Instant::now();
     loop {
-        match Engine::open(sled, &sled.join("db")) {
+        match Engine::open(sled, &sled.join("db"), sizes) {
             Err(error) if error.is_locked() && started.elapsed() < SLED_LOCK_PATIENCE => {
                 std::thread::park_timeout(Duration::from_millis(10));
             }

@@ -427,7 +427,14 @@ fn a_row_that_the_database_lost_is_noticed() {
             sled_segment_bytes: engine::SEGMENT_BYTES,
         };
         let opened = Directory::open(&path, manifest).unwrap();
-        let engine = Arc::new(Engine::open(&opened.sled(), &opened.sled_file()).unwrap());
+        let engine = Arc::new(
+            Engine::open(
+                &opened.sled(),
+                &opened.sled_file(),
+                crate::engine::Sizes::STANDARD,
+            )
+            .unwrap(),
+        );
         let lost = Op {
             family: Family::Consumer,
             key: keys::consumer(&key),

@@ -240,6 +240,7 @@ async fn a_batch_that_the_database_lost_is_told_and_never_skipped() {
     let engine = Engine::open(
         &live.path().join("log/sled"),
         &live.path().join("log/sled/db"),
+        crate::engine::Sizes::STANDARD,
     );
     let engine = engine.unwrap();
     let (low, high) = (keys::batch(5, 0), keys::batch(20, 0));

@@ -48,6 +48,8 @@ impl Written {
         let directory = TempDir::new().unwrap();
         let plain = Config {
             compression: Compression::None,
+            // All of it in sled, so that there is something to damage.
+            inline_bytes_max: usize::MAX,
             ..config(&directory)
         };
         let log = EventLog::open(plain).unwrap();
@@ -351,7 +353,7 @@ fn a_snapshot_that_is_damaged_is_set_aside() {
 fn an_index_row_that_is_gone_is_told() {
     let written = Written::small();
     let copy = written.copy(|sled| {
-        let engine = Engine::open(sled, &sled.join("db")).unwrap();
+        let engine = Engine::open(sled, &sled.join("db"), crate::engine::Sizes::STANDARD).unwrap();
         let key = keys::owned(&[1; 20], 0);
         assert!(engine.get(Family::AppLog, &key).unwrap().is_some());
         let (family, value) = (Family::AppLog, None);

@@ -25,8 +25,6 @@ use crate::state::{Chain, Link, State};
 pub(crate) struct Removal {
     pub(crate) ops: Vec<Op>,
     pub(crate) state: State,
-    /// Stored bytes of what goes.
-    pub(crate) bytes: usize,
 }
 
 impl Removal {
@@ -41,15 +39,20 @@ impl Removal {
         let mut removal = Self {
             ops: Vec::new(),
             state: state.clone(),
-            bytes: 0,
         };
-        removal.events(engine, low.events, bytes_max)?;
-        removal.attempts(engine, low.attempts, bytes_max)?;
+        let mut budget = bytes_max;
+        removal.events(engine, low.events, &mut budget)?;
+        removal.attempts(engine, low.attempts, &mut budget)?;
         Ok(removal)
     }
 
-    fn events(&mut self, engine: &Engine, low: Offset, bytes_max: usize) -> Result<(), PlanError> {
-        while self.bytes < bytes_max && self.state.events.first.position < low {
+    fn events(
+        &mut self,
+        engine: &Engine,
+        low: Offset,
+        budget: &mut usize,
+    ) -> Result<(), PlanError> {
+        while *budget > 0 && self.state.events.first.position < low {
             let base = self.state.events.first.position.get();
             let Some(stored) = Stored::read(engine, Family::Log, base)? else {
                 break;
@@ -69,7 +72,7 @@ impl Removal {
             for application in applications {
                 self.remove(Family::AppLog, keys::owned(application.as_bytes(), base));
             }
-            self.batch(Family::Log, &stored);
+            self.batch(Family::Log, &stored, budget);
             step(&mut self.state.events, end, &stored);
         }
         Ok(())
@@ -79,9 +82,9 @@ impl Removal {
         &mut self,
         engine: &Engine,
         low: AttemptSeq,
-        bytes_max: usize,
+        budget: &mut usize,
     ) -> Result<(), PlanError> {
-        while self.bytes < bytes_max && self.state.attempts.first.position < low {
+        while *budget > 0 && self.state.attempts.first.position < low {
             let base = self.state.attempts.first.position.get();
             let Some(stored) = Stored::read(engine, Family::Attempt, base)? else {
                 break;
@@ -101,17 +104,17 @@ impl Removal {
             for (family, key) in rows {
                 self.remove(family, key);
             }
-            self.batch(Family::Attempt, &stored);
+            self.batch(Family::Attempt, &stored, budget);
             step(&mut self.state.attempts, end, &stored);
         }
         Ok(())
     }
 
-    fn batch(&mut self, family: Family, stored: &Stored) {
+    fn batch(&mut self, family: Family, stored: &Stored, budget: &mut usize) {
         for key in &stored.keys {
             self.remove(family, key.clone());
         }
-        self.bytes += stored.bytes;
+        *budget = budget.saturating_sub(stored.bytes);
     }
 
     fn remove(&mut self, family: Family, key: Vec<u8>) {

@@ -266,7 +266,7 @@ fn search(
     report: &mut CheckReport,
     progress: &mut dyn FnMut(Transferred),
 ) -> Result<(), IoError> {
-    let path = directory.join("sled/db");
+    let path = directory.join("sled");
     let raw = Raw::search(&path, |bytes, total| {
         progress(Transferred {
             stage: Stage::Verify,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::directory::{IoError, io_error};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Sizes};
 use crate::recovery::{OpenError, OpenErrorKind, Recovered, open_patiently, recover, verify_whole};
 use crate::state::State;
 use crate::transfer::rows::{Rows, Window, families};
@@ -92,7 +92,7 @@ pub fn compact(
     });
     let rows = copy.and_then(|rows| {
         tell(&mut progress, Stage::Verify, 0, copied);
-        let found = verify_whole(&open_patiently(&draft)?)?;
+        let found = verify_whole(&open_patiently(&draft, Sizes::STANDARD)?)?;
         if found == applier.state {
             Ok(rows)
         } else {
@@ -149,9 +149,13 @@ pub(crate) fn bytes_of(directory: &Path) -> Result<u64, IoError> {
     let list = || io_error("list", directory);
     let mut bytes = 0;
     for entry in fs::read_dir(directory).map_err(list())? {
-        let data = entry.and_then(|entry| entry.metadata()).map_err(list())?;
+        let entry = entry.map_err(list())?;
+        let data = entry.metadata().map_err(list())?;
         if data.is_file() {
             bytes += data.len();
+        } else if data.is_dir() {
+            // The extents: one level, with nothing below.
+            bytes += bytes_of(&entry.path())?;
         }
     }
     Ok(bytes)

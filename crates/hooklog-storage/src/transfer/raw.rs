@@ -1,12 +1,12 @@
-//! Finding record batches in sled's data file without sled.
+//! Finding record batches in the extents and in sled's data file without sled.
 //!
 //! A batch describes and checks itself, and sled writes a value of ours in one piece (it is not told
 //! to compress). So every place where a batch's magic stands is looked at. What this cannot find:
-//! batches of more than one value (an event above 112 KiB), and rows of other families, which have
-//! no frame of their own.
+//! batches of more than one value (an event above 112 KiB) in sled's own file, and rows of other
+//! families, which have no frame of their own.
 //!
-//! **Invariant:** only batches whose both checksums hold are reported; memory is one window of the
-//! file, whatever its size.
+//! **Invariant:** only batches whose both checksums hold are reported; memory is one window of a file,
+//! whatever its size.
 //! **Next:** `repair.rs`.
 
 use std::fs::File;
@@ -16,11 +16,13 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::directory::{IoError, io_error};
-use crate::engine::VALUE_BYTES_MAX;
+use crate::engine::extents;
 use crate::frame::{self, Batch, Kind};
 
 /// The file is read in windows of this size; they overlap by the longest value.
 const WINDOW_BYTES: usize = 4 << 20;
+/// Longest batch that is found: one event at the largest payload limit (8 MiB) with its metadata.
+const BATCH_BYTES_MAX: usize = 9 << 20;
 /// Shortest batch: its header and its checksum.
 const HEAD_BYTES: usize = 52;
 
@@ -30,26 +32,57 @@ pub(crate) struct RawBatch {
     pub(crate) kind: Kind,
     pub(crate) base: u64,
     pub(crate) count: u32,
+    /// Which file, and where in it.
+    file: usize,
     position: u64,
     bytes: usize,
 }
 
-/// sled's data file, searched.
+/// The files that may hold batches, searched.
 #[derive(Debug)]
 pub(crate) struct Raw {
-    path: PathBuf,
-    file: File,
+    files: Vec<(PathBuf, File)>,
     pub(crate) batches: Vec<RawBatch>,
 }
 
 impl Raw {
-    /// Looks through the file; `progress` hears of the bytes that were searched.
-    pub(crate) fn search(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self, IoError> {
-        let file = File::open(path).map_err(io_error("open", path))?;
+    /// Looks through the files of a database's directory; `progress` hears of the bytes that were
+    /// searched, and of all there are.
+    pub(crate) fn search(sled: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self, IoError> {
+        let mut paths = extents::files(sled)?;
+        let database = sled.join("db");
+        if database.is_file() {
+            paths.push(database);
+        }
+        let total = super::compact::bytes_of(sled)?;
+        let mut raw = Self {
+            files: Vec::new(),
+            batches: Vec::new(),
+        };
+        let mut searched = 0;
+        for path in paths {
+            let file = File::open(&path).map_err(io_error("open", &path))?;
+            let before = searched;
+            raw.search_file(&path, &file, |bytes| {
+                searched = before + bytes;
+                progress(searched.min(total), total);
+            })?;
+            raw.files.push((path, file));
+        }
+        raw.batches
+            .sort_by_key(|batch| (batch.base, batch.file, batch.position));
+        Ok(raw)
+    }
+
+    fn search_file(
+        &mut self,
+        path: &Path,
+        file: &File,
+        mut progress: impl FnMut(u64),
+    ) -> Result<(), IoError> {
         let total = file.metadata().map_err(io_error("stat", path))?.len();
-        let mut batches = Vec::new();
         let mut start = 0;
-        let mut window = vec![0; WINDOW_BYTES + VALUE_BYTES_MAX];
+        let mut window = vec![0; WINDOW_BYTES + BATCH_BYTES_MAX];
         while start < total {
             let left = usize::try_from(total - start).unwrap_or(usize::MAX);
             let length = window.len().min(left);
@@ -63,10 +96,11 @@ impl Raw {
                 let rest = bytes.get(at..).unwrap_or_default();
                 match batch_at(rest) {
                     Some((batch, taken)) => {
-                        batches.push(RawBatch {
+                        self.batches.push(RawBatch {
                             kind: batch.header.kind,
                             base: batch.header.base,
                             count: batch.header.count,
+                            file: self.files.len(),
                             position: start + at as u64,
                             bytes: taken,
                         });
@@ -77,22 +111,19 @@ impl Raw {
             }
             // A batch that begins in this window may end in the next; it is not found again.
             start += at as u64;
-            progress(start.min(total), total);
+            progress(start.min(total));
         }
-        batches.sort_by_key(|batch| (batch.base, batch.position));
-        Ok(Self {
-            path: path.to_path_buf(),
-            file,
-            batches,
-        })
+        Ok(())
     }
 
     /// One of the batches.
     pub(crate) fn load(&self, batch: &RawBatch) -> Result<Option<Batch>, IoError> {
+        let Some((path, file)) = self.files.get(batch.file) else {
+            return Ok(None);
+        };
         let mut bytes = vec![0; batch.bytes];
-        self.file
-            .read_exact_at(&mut bytes, batch.position)
-            .map_err(io_error("read", &self.path))?;
+        file.read_exact_at(&mut bytes, batch.position)
+            .map_err(io_error("read", path))?;
         Ok(frame::decode(&Bytes::from(bytes)).ok())
     }
 }

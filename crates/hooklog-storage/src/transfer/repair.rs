@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::directory::{io_error, lock_read_only, parent_of, read_manifest, sync_directory};
-use crate::engine::Engine;
+use crate::engine::{Engine, Sizes};
 use crate::entry::{Committed, Entry};
 use crate::journal::salvage;
 
@@ -107,7 +107,8 @@ fn salvage_into(
 ) -> Result<Repaired, RestoreError> {
     let scratch = config.directory.join("damaged");
     let source = Source::open(damaged, &scratch, notes, progress);
-    let new = open_patiently(&config.directory.join("sled")).map_err(OpenErrorKind::from)?;
+    let new = open_patiently(&config.directory.join("sled"), Sizes::STANDARD)
+        .map_err(OpenErrorKind::from)?;
     let mut rebuild = Rebuild::new(new, &source, config.compression);
     let mut repaired = fill(&source, &mut rebuild, progress)?;
     drop(source);
@@ -165,7 +166,7 @@ impl Source {
                 .map_err(|error| told(error.to_string()))
                 .ok()
         });
-        let path = damaged.join("sled/db");
+        let path = damaged.join("sled");
         let searched = Raw::search(&path, |bytes, total| {
             progress(Transferred {
                 stage: Stage::Open,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::directory::{IoError, io_error, parent_of, sync_directory};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Sizes};
 use crate::keys::{self, Family, Kind};
 use crate::offset::{AttemptSeq, Offset};
 use crate::plan::PlanError;
@@ -215,7 +215,7 @@ fn fill(
         bytes: 0,
         total,
     });
-    verify_whole(&open_patiently(&sled).map_err(engine)?)?;
+    verify_whole(&open_patiently(&sled, Sizes::STANDARD).map_err(engine)?)?;
     let mut config = config.clone();
     config.directory = draft.to_path_buf();
     let recovered = recover(&mut config)?;

@@ -16,7 +16,8 @@ use bytes::Bytes;
 use crate::bytes::Reader;
 use crate::codec;
 use crate::directory::{IoError, io_error};
-use crate::engine::{Engine, EngineError};
+use crate::engine::extents;
+use crate::engine::{Engine, EngineError, Sizes};
 use crate::entry::StoredAttempt;
 use crate::event::Record;
 use crate::frame::{self, Batch, Kind};
@@ -68,12 +69,27 @@ impl Scratch {
                 });
             }
         }
+        let below = path.join(extents::DIRECTORY);
+        fs::create_dir(&below).map_err(io_error("create", &below))?;
+        for from in extents::files(&sled)? {
+            let to = below.join(from.file_name().unwrap_or_default());
+            // Nothing is ever written to the copy's extents, so they may be the same files.
+            bytes += match fs::hard_link(&from, &to) {
+                Ok(()) => fs::metadata(&from).map_or(0, |data| data.len()),
+                Err(_) => fs::copy(&from, &to).map_err(io_error("copy", &from))?,
+            };
+            progress(Transferred {
+                stage: Stage::Open,
+                bytes,
+                total,
+            });
+        }
         Ok(scratch)
     }
 
     /// Opens the copy; without sled's snapshots, which are derived, if it does not open with them.
     pub(crate) fn open(&self) -> Result<Engine, EngineError> {
-        open_patiently(&self.path).or_else(|error| {
+        open_patiently(&self.path, Sizes::STANDARD).or_else(|error| {
             let entries = fs::read_dir(&self.path).map(|entries| entries.flatten().collect());
             let entries: Vec<fs::DirEntry> = entries.unwrap_or_default();
             let mut removed = 0;
@@ -84,7 +100,7 @@ impl Scratch {
             }
             match removed {
                 0 => Err(error),
-                _ => open_patiently(&self.path),
+                _ => open_patiently(&self.path, Sizes::STANDARD),
             }
         })
     }

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::codec;
-use crate::engine::{COMMIT_BYTES_MAX, Engine, EngineError, Op};
+use crate::engine::{COMMIT_BYTES_MAX, Engine, EngineError, Op, Sizes};
 use crate::keys::{self, Family};
 use crate::recovery::{OpenErrorKind, open_patiently};
 use crate::state::State;
@@ -27,7 +27,7 @@ impl Writer {
     /// Creates a database in a directory that does not exist or is empty.
     pub(crate) fn create(sled: &Path) -> Result<Self, EngineError> {
         Ok(Self {
-            engine: open_patiently(sled)?,
+            engine: open_patiently(sled, Sizes::STANDARD)?,
             ops: Vec::new(),
             bytes: 0,
         })

@@ -80,7 +80,12 @@ fn rows(batches: &[u8], salt: u8) -> (Vec<Row>, State) {
 
 fn verified(rows: &[Row], state: &State) -> Result<Verified, VerifyError> {
     let directory = TempDir::new().unwrap();
-    let engine = Engine::open(directory.path(), &directory.path().join("db")).unwrap();
+    let engine = Engine::open(
+        directory.path(),
+        &directory.path().join("db"),
+        crate::engine::Sizes::STANDARD,
+    )
+    .unwrap();
     for (family, key, value) in rows {
         let (key, value) = (key.clone(), Some(value.clone()));
         engine

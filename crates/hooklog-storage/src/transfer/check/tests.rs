@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::Op;
+use crate::engine::{Op, Sizes};
 use crate::keys;
 use crate::log::tests::{config, open};
 use crate::recovery::open_patiently;
@@ -45,7 +45,7 @@ impl Fixture {
     /// A copy in which rows were changed behind the log's back.
     fn changed(&self, name: &str, change: impl FnOnce(&Engine) -> Vec<Op>) -> CheckReport {
         let copy = copy_directory(&self.log, &self.directory.path().join(name));
-        let engine = open_patiently(&copy.join("sled")).unwrap();
+        let engine = open_patiently(&copy.join("sled"), Sizes::STANDARD).unwrap();
         let ops = change(&engine);
         engine.commit(&ops).unwrap();
         engine.barrier().unwrap();

@@ -1,5 +1,6 @@
 use super::*;
 use crate::EventLog;
+use crate::engine::Sizes;
 use crate::log::tests::{config, open};
 use crate::testing::copy_directory;
 use crate::transfer::testing::{Contents, contents, contents_of, fill};
@@ -46,7 +47,7 @@ async fn a_compacted_log_holds_the_same_and_goes_on() {
 fn rows_that_were_replaced_take_no_space_afterwards() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("sled");
-    let engine = open_patiently(&path).unwrap();
+    let engine = open_patiently(&path, Sizes::STANDARD).unwrap();
     // Removed rows stand for expired batches: sled keeps their space.
     for round in 0..300_u16 {
         for value in [Some(vec![round.to_be_bytes()[1]; 60_000]), None] {

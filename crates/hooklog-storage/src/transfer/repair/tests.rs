@@ -157,28 +157,32 @@ async fn frames_behind_a_broken_one_are_saved() {
 
 /// Flips a bit in every copy of one batch of events in sled's file.
 fn break_batch(directory: &Path, at: usize) -> Range<u64> {
-    let path = directory.join("sled/db");
-    let raw = Raw::search(&path, |_, _| {}).unwrap();
+    let sled = directory.join("sled");
+    let raw = Raw::search(&sled, |_, _| {}).unwrap();
     let events = raw
         .batches
         .iter()
         .filter(|b| b.kind == crate::frame::Kind::Events);
     let bases: std::collections::BTreeSet<_> = events.map(|b| (b.base, b.count)).collect();
     let (base, count) = *bases.iter().nth(at).unwrap();
-    let mut bytes = fs::read(&path).unwrap();
-    let mut head = b"HLB1\x01\x01".to_vec();
-    for kind in [0, 1] {
-        head.truncate(6);
-        head.extend([kind, 0]);
-        head.extend(base.to_be_bytes());
-        let places: Vec<_> = (0..bytes.len() - head.len())
-            .filter(|at| bytes[*at..].starts_with(&head))
-            .collect();
-        for place in places {
-            bytes[place + 60] ^= 1;
+    let mut paths = crate::engine::extents::files(&sled).unwrap();
+    paths.push(sled.join("db"));
+    for path in paths {
+        let mut bytes = fs::read(&path).unwrap();
+        let mut head = b"HLB1\x01\x01".to_vec();
+        for kind in [0, 1] {
+            head.truncate(6);
+            head.extend([kind, 0]);
+            head.extend(base.to_be_bytes());
+            let places: Vec<_> = (0..bytes.len().saturating_sub(head.len()))
+                .filter(|at| bytes[*at..].starts_with(&head))
+                .collect();
+            for place in places {
+                bytes[place + 60] ^= 1;
+            }
         }
+        fs::write(path, bytes).unwrap();
     }
-    fs::write(path, bytes).unwrap();
     base..base + u64::from(count)
 }
 
