@@ -21,7 +21,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
 use crate::directory::IoError;
-use crate::engine::extents::{Extents, Place, Row};
+use crate::engine::extents::{Extents, Mark, Place, Row};
 use crate::keys::Family;
 
 pub(crate) mod extents;
@@ -104,7 +104,7 @@ impl Sizes {
 }
 
 /// Bytes of a row that points into an extent, beside its key.
-const POINTER_BYTES: usize = 21;
+const POINTER_BYTES: usize = 77;
 
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,25 +211,51 @@ impl Engine {
         guarded(action, || {
             let value = self.tree(family)?.get(key).map_err(failed(action))?;
             value
-                .map(|value| self.share(family, key, value, usize::MAX))
+                .map(|value| self.share(family, key, value))
                 .transpose()
         })
     }
 
-    /// The first bytes of a value, at least `bytes` if it has so many.
-    pub(crate) fn head(
+    /// What can be known of a batch's value without reading it.
+    pub(crate) fn mark<T>(
         &self,
         family: Family,
         key: &[u8],
-        bytes: usize,
-    ) -> Result<Option<Bytes>, EngineError> {
+        look: impl FnOnce(Mark<'_>) -> T,
+    ) -> Result<Option<T>, EngineError> {
         let action = "read";
         guarded(action, || {
             let value = self.tree(family)?.get(key).map_err(failed(action))?;
             value
-                .map(|value| self.share(family, key, value, bytes))
+                .map(|value| Ok(look(Row::decode(&value).ok_or_else(no_row)?.mark())))
                 .transpose()
         })
+    }
+
+    /// Hands what can be known of each batch's value without reading it, ascending, to `visit`.
+    pub(crate) fn scan_marks<E: From<EngineError>>(
+        &self,
+        family: Family,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        mut visit: impl FnMut(&[u8], Mark<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let action = "read";
+        let mut pairs = self.tree(family)?.range::<&[u8], _>(bounds);
+        while let Some((key, value)) =
+            guarded(action, || pairs.next().transpose().map_err(failed(action)))?
+        {
+            visit(&key, Row::decode(&value).ok_or_else(no_row)?.mark())?;
+        }
+        Ok(())
+    }
+
+    /// Whether an extent has at least the bytes that a place in it needs.
+    pub(crate) fn holds(&self, family: Family, place: Place) -> Result<bool, EngineError> {
+        let Some(extents) = self.extents(family) else {
+            return Ok(false);
+        };
+        let found = extents.bytes_of(place.extent)?;
+        Ok(found >= place.position + u64::from(place.bytes))
     }
 
     /// The first (or last) pair whose key lies within the bounds.
@@ -248,7 +274,7 @@ impl Engine {
             };
             let pair = pair.transpose().map_err(failed(action))?;
             pair.map(|(key, value)| {
-                let value = self.share(family, &key, value, usize::MAX)?;
+                let value = self.share(family, &key, value)?;
                 Ok((key.to_vec(), value))
             })
             .transpose()
@@ -260,17 +286,6 @@ impl Engine {
         &self,
         family: Family,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
-        visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.scan_heads(family, bounds, usize::MAX, visit)
-    }
-
-    /// As [`scan`](Self::scan), with at least the first `bytes` of each value.
-    pub(crate) fn scan_heads<E: From<EngineError>>(
-        &self,
-        family: Family,
-        bounds: (Bound<&[u8]>, Bound<&[u8]>),
-        bytes: usize,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let action = "read";
@@ -278,7 +293,7 @@ impl Engine {
         while let Some((key, value)) =
             guarded(action, || pairs.next().transpose().map_err(failed(action)))?
         {
-            let value = self.share(family, &key, value, bytes)?;
+            let value = self.share(family, &key, value)?;
             visit(&key, &value)?;
         }
         Ok(())
@@ -325,7 +340,7 @@ impl Engine {
             let row = match (&op.value, self.extents(op.family)) {
                 (Some(batch), Some(extents)) if batch.len() > self.sizes.inline_bytes_max => {
                     let place = extents.append(batch)?;
-                    Some(Row::Elsewhere(place).encode().into())
+                    Some(Row::Elsewhere(place, Mark::of(batch)).encode().into())
                 }
                 (Some(batch), Some(_)) => Some(Row::Inline(batch).encode().into()),
                 (Some(value), None) => Some(value.as_slice().into()),
@@ -393,14 +408,8 @@ impl Engine {
         Ok(())
     }
 
-    /// A value as its reader knows it: of one that lies in an extent, at least the first `bytes`.
-    fn share(
-        &self,
-        family: Family,
-        key: &[u8],
-        value: sled::IVec,
-        bytes: usize,
-    ) -> Result<Bytes, EngineError> {
+    /// A value as its reader knows it.
+    fn share(&self, family: Family, key: &[u8], value: sled::IVec) -> Result<Bytes, EngineError> {
         if value.len() > PUMP_VALUE_BYTES {
             self.pump(family, key);
         }
@@ -409,11 +418,8 @@ impl Engine {
         };
         match Row::decode(&value) {
             Some(Row::Inline(_)) => Ok(Bytes::from_owner(value).slice(1..)),
-            Some(Row::Elsewhere(place)) => Ok(extents.read(place, bytes)?),
-            None => Err(EngineError::Failed {
-                action: "read",
-                reason: "a row neither holds a batch nor says where it lies".to_owned(),
-            }),
+            Some(Row::Elsewhere(place, _)) => Ok(extents.read(place)?),
+            None => Err(no_row()),
         }
     }
 
@@ -457,6 +463,13 @@ pub(crate) enum Edge {
     Last,
 }
 
+fn no_row() -> EngineError {
+    EngineError::Failed {
+        action: "read",
+        reason: "a row neither holds a batch nor says where it lies".to_owned(),
+    }
+}
+
 fn no_tree() -> EngineError {
     EngineError::Failed {
         action: "find a tree",
@@ -467,7 +480,7 @@ fn no_tree() -> EngineError {
 /// Where a row points.
 fn place_of(row: &[u8]) -> Option<Place> {
     match Row::decode(row)? {
-        Row::Elsewhere(place) => Some(place),
+        Row::Elsewhere(place, _) => Some(place),
         Row::Inline(_) => None,
     }
 }

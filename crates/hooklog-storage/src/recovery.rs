@@ -30,7 +30,7 @@ use crate::offset::Sequence;
 use crate::plan::PlanError;
 use crate::registry::Registry;
 use crate::state::{RowSum, State};
-use crate::verify::{self, VerifyError};
+use crate::verify::{self, Depth, VerifyError};
 
 /// Why a log did not open. The directory is as it was, but for what recovery had applied.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +171,7 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
     };
     let mut applier = Applier::new(engine, state, config.compression);
     check_sum(&applier.engine, &applier.state)?;
-    let verified = verify::verify(&applier.engine, &applier.state)?;
+    let verified = verify::verify(&applier.engine, &applier.state, Depth::Recent)?;
     (
         applier.state.events.verified,
         applier.state.attempts.verified,
@@ -306,7 +306,7 @@ pub(crate) fn verify_whole(engine: &Engine) -> Result<State, OpenErrorKind> {
     check_sum(engine, &state)?;
     let mut whole = state.clone();
     (whole.events.verified, whole.attempts.verified) = (whole.events.first, whole.attempts.first);
-    verify::verify(engine, &whole)?;
+    verify::verify(engine, &whole, Depth::Whole)?;
     Ok(state)
 }
 

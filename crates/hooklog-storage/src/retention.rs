@@ -131,16 +131,14 @@ impl<P: Copy + Ord> Stored<'_, P> {
                 break;
             }
             let damaged = corrupt(self.family, at);
-            let head = self
+            let key = keys::batch(at, 0);
+            let found = self
                 .shared
                 .engine
-                .get(self.family, &keys::batch(at, 0))?
-                // The applier has removed it since the state was read: all below is gone.
-                .unwrap_or_default();
-            if head.is_empty() {
-                break;
-            }
-            let (header, stored) = frame::header(&head).map_err(|error| damaged(&error))?;
+                .mark(self.family, &key, |mark| frame::header(mark.head))?;
+            // None: the applier has removed it since the state was read, and all below.
+            let Some(found) = found else { break };
+            let (header, stored) = found.map_err(|error| damaged(&error))?;
             let is_old = keep.age.is_some_and(|age| now.since(header.last) > age);
             let is_over = keep.bytes.is_some_and(|most| bytes > most);
             if !is_old && !is_over {

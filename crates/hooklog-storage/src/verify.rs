@@ -2,8 +2,11 @@
 //! row without holes, each with a good checksum and the CRC of the one before it, and each event
 //! must be named by its application's index.
 //!
-//! **Invariant:** everything between the last verified position and the state's end is looked at.
-//! **Next:** `recovery.rs`, which goes on with the journal.
+//! **Invariant:** every row between the last verified position and the state's end is looked at, and
+//! every recent batch, or every batch at all, is read and held against its index.
+//! **Next:** `verify/marks.rs`, then `recovery.rs`, which goes on with the journal.
+
+mod marks;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -44,29 +47,36 @@ pub(crate) enum VerifyError {
     },
 }
 
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// At every batch.
+    Whole,
+    /// At every row, and at the batches that are recent.
+    Recent,
+}
+
 /// Checks everything above what was verified before.
-pub(crate) fn verify(engine: &Engine, state: &State) -> Result<Verified, VerifyError> {
+pub(crate) fn verify(
+    engine: &Engine,
+    state: &State,
+    depth: Depth,
+) -> Result<Verified, VerifyError> {
     let (events, attempts) = (&state.events, &state.attempts);
-    let (from, crc) = (events.verified.position, events.verified.crc);
-    let crc = walk(
+    let crc = chain(
         engine,
         Family::Log,
-        from.get()..events.end.get(),
-        crc,
-        |batch| check_index(engine, batch),
+        (events.verified.position.get(), events.verified.crc),
+        (events.end.get(), events.crc),
+        depth,
     )?;
-    let (from, attempts_crc) = (attempts.verified.position, attempts.verified.crc);
-    let range = from.get()..attempts.end.get();
-    let attempts_crc = walk(engine, Family::Attempt, range, attempts_crc, |_| Ok(()))?;
-    let chained = [
-        ("events", crc, events.crc, events.end.get()),
-        ("attempts", attempts_crc, attempts.crc, attempts.end.get()),
-    ];
-    for (what, found, expected, base) in chained {
-        if found != expected {
-            return Err(VerifyError::Chain { what, base });
-        }
-    }
+    let attempts_crc = chain(
+        engine,
+        Family::Attempt,
+        (attempts.verified.position.get(), attempts.verified.crc),
+        (attempts.end.get(), attempts.crc),
+        depth,
+    )?;
     let events = Link {
         position: events.end,
         crc,
@@ -78,6 +88,39 @@ pub(crate) fn verify(engine: &Engine, state: &State) -> Result<Verified, VerifyE
     Ok((events, attempts))
 }
 
+/// Checks one chain between two places with their CRCs.
+fn chain(
+    engine: &Engine,
+    family: Family,
+    from: (u64, u32),
+    to: (u64, u32),
+    depth: Depth,
+) -> Result<u32, VerifyError> {
+    let (mut from, mut crc) = from;
+    if depth == Depth::Recent {
+        let (_, recent) = marks::walk(engine, family, from..to.0, crc)?;
+        (from, crc) = (recent.position, recent.crc);
+    }
+    let crc = walk(engine, family, from..to.0, crc, |batch| match family {
+        Family::Log => check_index(engine, batch),
+        _ => Ok(()),
+    })?;
+    if crc == to.1 {
+        Ok(crc)
+    } else {
+        let (what, base) = (what(family), to.0);
+        Err(VerifyError::Chain { what, base })
+    }
+}
+
+fn what(family: Family) -> &'static str {
+    if family == Family::Log {
+        "events"
+    } else {
+        "attempts"
+    }
+}
+
 /// Walks over the batches of a family; returns the CRC of the last.
 fn walk(
     engine: &Engine,
@@ -86,11 +129,7 @@ fn walk(
     crc: u32,
     mut check: impl FnMut(&Batch) -> Result<(), VerifyError>,
 ) -> Result<u32, VerifyError> {
-    let what = if family == Family::Log {
-        "events"
-    } else {
-        "attempts"
-    };
+    let what = what(family);
     let (mut next, mut previous_crc) = (range.start, crc);
     let mut chunks: Vec<u8> = Vec::new();
     let mut wanted = 0;

@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! extents/events-00000000000000000007.extent     batch · batch · batch …
-//! row in sled:  1 · extent u64 · position u64 · bytes u32        (or 0 · the batch itself)
+//! row in sled:  1 · extent u64 · position u64 · bytes u32 · last 4 bytes · first 52 bytes
+//!               0 · the batch itself, if it is small
 //! ```
 //! Batches describe and check themselves (`frame.rs`), so an extent needs no header: it can be read
 //! without sled. What lies behind the last row's batch was never committed, and is written over.
@@ -43,6 +44,22 @@ pub(crate) struct Place {
     pub(crate) bytes: u32,
 }
 
+/// What can be known of a value without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark<'a> {
+    /// Its first bytes: all of a batch's header, if it begins one.
+    pub(crate) head: &'a [u8],
+    /// Its last bytes: the checksum of the batch that it ends.
+    pub(crate) tail: [u8; TAIL_BYTES],
+    /// How many bytes it has.
+    pub(crate) bytes: usize,
+    /// Where it lies, if that is an extent.
+    pub(crate) place: Option<Place>,
+}
+
+/// Bytes of a batch's header, and of its checksum (`frame.rs`).
+const HEAD_BYTES: usize = 52;
+const TAIL_BYTES: usize = 4;
 /// First byte of a row that holds the batch itself, and of one that says where it lies.
 const INLINE: u8 = 0;
 const ELSEWHERE: u8 = 1;
@@ -51,18 +68,27 @@ const ELSEWHERE: u8 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Row<'a> {
     Inline(&'a [u8]),
-    Elsewhere(Place),
+    Elsewhere(Place, Mark<'a>),
 }
 
 impl<'a> Row<'a> {
+    pub(crate) fn mark(self) -> Mark<'a> {
+        match self {
+            Self::Inline(batch) => Mark::of(batch),
+            Self::Elsewhere(_, mark) => mark,
+        }
+    }
+
     pub(crate) fn encode(self) -> Vec<u8> {
         match self {
             Self::Inline(batch) => [&[INLINE], batch].concat(),
-            Self::Elsewhere(place) => [
+            Self::Elsewhere(place, mark) => [
                 &[ELSEWHERE][..],
                 &place.extent.to_be_bytes(),
                 &place.position.to_be_bytes(),
                 &place.bytes.to_be_bytes(),
+                &mark.tail,
+                mark.head,
             ]
             .concat(),
         }
@@ -79,9 +105,27 @@ impl<'a> Row<'a> {
                     position,
                     bytes,
                 };
-                reader.is_empty().then_some(Self::Elsewhere(place))
+                let tail = reader.array()?;
+                let mark = Mark {
+                    head: reader.take(reader.remaining())?,
+                    tail,
+                    bytes: usize::try_from(bytes).ok()?,
+                    place: Some(place),
+                };
+                (mark.head.len() <= HEAD_BYTES).then_some(Self::Elsewhere(place, mark))
             }
             _ => None,
+        }
+    }
+}
+
+impl<'a> Mark<'a> {
+    pub(crate) fn of(batch: &'a [u8]) -> Self {
+        Self {
+            head: batch.get(..HEAD_BYTES).unwrap_or(batch),
+            tail: batch.last_chunk().copied().unwrap_or_default(),
+            bytes: batch.len(),
+            place: None,
         }
     }
 }
@@ -212,11 +256,10 @@ impl Extents {
         Ok(())
     }
 
-    /// The first `bytes_max` bytes of a batch, or all of it.
-    pub(crate) fn read(&self, place: Place, bytes_max: usize) -> Result<Bytes, IoError> {
+    /// A batch.
+    pub(crate) fn read(&self, place: Place) -> Result<Bytes, IoError> {
         let path = self.path(place.extent);
-        let length = usize::try_from(place.bytes).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length.min(bytes_max)];
+        let mut bytes = vec![0; usize::try_from(place.bytes).unwrap_or(usize::MAX)];
         self.file(place.extent, &path)?
             .read_exact_at(&mut bytes, place.position)
             .map_err(io_error("read a batch of", &path))?;
@@ -238,6 +281,13 @@ impl Extents {
         }
         open.push_back((number, Arc::clone(&file)));
         Ok(file)
+    }
+
+    /// How many bytes an extent has.
+    pub(crate) fn bytes_of(&self, number: u64) -> Result<u64, IoError> {
+        let path = self.path(number);
+        let data = fs::metadata(&path).map_err(io_error("look for", &path))?;
+        Ok(data.len())
     }
 
     /// Removes the extents below the first that a row points into (all but the one that is written,
@@ -301,11 +351,7 @@ mod tests {
             .collect();
         extents.sync().unwrap();
         for (batch, place) in batches.iter().zip(&places) {
-            assert_eq!(extents.read(*place, usize::MAX).unwrap(), batch);
-            assert_eq!(
-                extents.read(*place, 7).unwrap(),
-                batch[..batch.len().min(7)]
-            );
+            assert_eq!(extents.read(*place).unwrap(), batch);
         }
         for path in files(directory.path()).unwrap() {
             let bytes = fs::metadata(&path).unwrap().len();
@@ -319,8 +365,8 @@ mod tests {
             (places[3].extent, places[3].position + 300)
         );
         again.sync().unwrap();
-        assert_eq!(again.read(places[3], usize::MAX).unwrap(), batches[3]);
-        assert_eq!(again.read(place, usize::MAX).unwrap(), vec![9; 50]);
+        assert_eq!(again.read(places[3]).unwrap(), batches[3]);
+        assert_eq!(again.read(place).unwrap(), vec![9; 50]);
     }
 
     #[test]
@@ -331,8 +377,8 @@ mod tests {
             .map(|_| extents.append(&[1; 900]).unwrap())
             .collect();
         extents.remove_below(Some(places[4].extent)).unwrap();
-        assert!(extents.read(places[3], 1).is_err());
-        assert!(extents.read(places[4], 1).is_ok());
+        assert!(extents.read(places[3]).is_err());
+        assert!(extents.read(places[4]).is_ok());
         extents.remove_below(None).unwrap();
         let left = files(directory.path()).unwrap();
         assert_eq!(left, [extents.path(places[9].extent)]);
@@ -343,21 +389,28 @@ mod tests {
 
     #[test]
     fn rows_say_where_a_batch_lies() {
-        let place = Place {
-            extent: 7,
-            position: 8,
-            bytes: 9,
+        let batch: Vec<u8> = (0..200).collect();
+        let row_of = |length: usize| {
+            let place = Place {
+                extent: 7,
+                position: 8,
+                bytes: u32::try_from(length).unwrap(),
+            };
+            let mark = Mark {
+                place: Some(place),
+                ..Mark::of(&batch[..length])
+            };
+            Row::Elsewhere(place, mark)
         };
-        for row in [
-            Row::Elsewhere(place),
-            Row::Inline(b"batch"),
-            Row::Inline(b""),
-        ] {
-            assert_eq!(Row::decode(&row.encode()), Some(row));
+        for length in [0, 3, 4, 51, 52, 200] {
+            for row in [row_of(length), Row::Inline(&batch[..length])] {
+                assert_eq!(Row::decode(&row.encode()), Some(row));
+                assert_eq!(row.mark().head, &batch[..length.min(52)]);
+            }
         }
-        for bad in [&[][..], &[2], &[1, 0], &[1; 22]] {
+        for bad in [&[][..], &[2], &[1, 0], &[1; 78]] {
             assert_eq!(Row::decode(bad), None, "{bad:?}");
         }
-        crate::testing::assert_golden("extent_row.hex", &Row::Elsewhere(place).encode());
+        crate::testing::assert_golden("extent_row.hex", &row_of(200).encode());
     }
 }

@@ -96,7 +96,10 @@ fn verified(rows: &[Row], state: &State) -> Result<Verified, VerifyError> {
             }])
             .unwrap();
     }
-    verify(&engine, state)
+    let recent = verify(&engine, state, Depth::Recent);
+    let whole = verify(&engine, state, Depth::Whole);
+    assert_eq!(recent.is_ok(), whole.is_ok(), "all of it is recent");
+    recent
 }
 
 /// What happens to the rows.
