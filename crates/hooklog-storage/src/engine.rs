@@ -11,20 +11,25 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
-use crate::directory::IoError;
-use crate::engine::extents::{Extents, Mark, Place, Row};
 use crate::keys::Family;
 
+mod error;
 pub(crate) mod extents;
+mod read;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use error::EngineError;
+use error::{failed, guarded, message, no_tree};
+use extents::{Extents, Mark, Place, Row};
+pub(crate) use read::Edge;
 
 /// Bytes of a sled segment; fixed when a database is created. At 8 MiB a message becomes a blob
 /// above segment / 4, and a leaf holds up to 17 values.
@@ -41,48 +46,6 @@ const CACHE_BYTES: u64 = 64 << 20;
 const PUMP_ACCESSES: usize = 8;
 /// Values above this are worth pumping for: small ones are accounted for soon enough.
 const PUMP_VALUE_BYTES: usize = 4 << 10;
-
-/// Why the engine failed. After any of these on the write path the log is poisoned.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum EngineError {
-    /// sled returned an error.
-    #[error("the database failed to {action}: {reason}")]
-    Failed {
-        /// What was tried.
-        action: &'static str,
-        /// What sled said.
-        reason: String,
-    },
-    /// sled panicked.
-    #[error("the database panicked while trying to {action}: {reason}")]
-    Panicked {
-        /// What was tried.
-        action: &'static str,
-        /// The panic's message.
-        reason: String,
-    },
-    /// An extent could not be read, written or synced.
-    #[error("{reason}")]
-    Extent {
-        /// What was tried, with the path and what the system said.
-        reason: String,
-    },
-    /// The data file could not be synced.
-    #[error("cannot fdatasync {path}: {reason}")]
-    Sync {
-        /// sled's data file.
-        path: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
-}
-
-impl EngineError {
-    /// Whether sled found its data file locked (the text is that of the pinned version).
-    pub(crate) fn is_locked(&self) -> bool {
-        matches!(self, Self::Failed { reason, .. } if reason.contains("could not acquire lock"))
-    }
-}
 
 /// Where batches lie.
 #[derive(Clone, Copy, Debug)]
@@ -205,100 +168,6 @@ impl Engine {
         }
     }
 
-    /// The value of a key.
-    pub(crate) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        let action = "read";
-        guarded(action, || {
-            let value = self.tree(family)?.get(key).map_err(failed(action))?;
-            value
-                .map(|value| self.share(family, key, value))
-                .transpose()
-        })
-    }
-
-    /// What can be known of a batch's value without reading it.
-    pub(crate) fn mark<T>(
-        &self,
-        family: Family,
-        key: &[u8],
-        look: impl FnOnce(Mark<'_>) -> T,
-    ) -> Result<Option<T>, EngineError> {
-        let action = "read";
-        guarded(action, || {
-            let value = self.tree(family)?.get(key).map_err(failed(action))?;
-            value
-                .map(|value| Ok(look(Row::decode(&value).ok_or_else(no_row)?.mark())))
-                .transpose()
-        })
-    }
-
-    /// Hands what can be known of each batch's value without reading it, ascending, to `visit`.
-    pub(crate) fn scan_marks<E: From<EngineError>>(
-        &self,
-        family: Family,
-        bounds: (Bound<&[u8]>, Bound<&[u8]>),
-        mut visit: impl FnMut(&[u8], Mark<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let action = "read";
-        let mut pairs = self.tree(family)?.range::<&[u8], _>(bounds);
-        while let Some((key, value)) =
-            guarded(action, || pairs.next().transpose().map_err(failed(action)))?
-        {
-            visit(&key, Row::decode(&value).ok_or_else(no_row)?.mark())?;
-        }
-        Ok(())
-    }
-
-    /// Whether an extent has at least the bytes that a place in it needs.
-    pub(crate) fn holds(&self, family: Family, place: Place) -> Result<bool, EngineError> {
-        let Some(extents) = self.extents(family) else {
-            return Ok(false);
-        };
-        let found = extents.bytes_of(place.extent)?;
-        Ok(found >= place.position + u64::from(place.bytes))
-    }
-
-    /// The first (or last) pair whose key lies within the bounds.
-    pub(crate) fn edge(
-        &self,
-        family: Family,
-        bounds: (Bound<&[u8]>, Bound<&[u8]>),
-        edge: Edge,
-    ) -> Result<Option<(Vec<u8>, Bytes)>, EngineError> {
-        let action = "read";
-        guarded(action, || {
-            let mut pairs = self.tree(family)?.range::<&[u8], _>(bounds);
-            let pair = match edge {
-                Edge::First => pairs.next(),
-                Edge::Last => pairs.next_back(),
-            };
-            let pair = pair.transpose().map_err(failed(action))?;
-            pair.map(|(key, value)| {
-                let value = self.share(family, &key, value)?;
-                Ok((key.to_vec(), value))
-            })
-            .transpose()
-        })
-    }
-
-    /// Hands each pair within the bounds, ascending, to `visit`.
-    pub(crate) fn scan<E: From<EngineError>>(
-        &self,
-        family: Family,
-        bounds: (Bound<&[u8]>, Bound<&[u8]>),
-        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let action = "read";
-        let mut pairs = self.tree(family)?.range::<&[u8], _>(bounds);
-        while let Some((key, value)) =
-            guarded(action, || pairs.next().transpose().map_err(failed(action)))?
-        {
-            let value = self.share(family, &key, value)?;
-            visit(&key, &value)?;
-        }
-        Ok(())
-    }
-
     /// Writes all of `ops`, or none. Not durable before [`barrier`](Self::barrier) returned.
     pub(crate) fn commit(&self, ops: &[Op]) -> Result<(), EngineError> {
         let action = "commit";
@@ -408,21 +277,6 @@ impl Engine {
         Ok(())
     }
 
-    /// A value as its reader knows it.
-    fn share(&self, family: Family, key: &[u8], value: sled::IVec) -> Result<Bytes, EngineError> {
-        if value.len() > PUMP_VALUE_BYTES {
-            self.pump(family, key);
-        }
-        let Some(extents) = self.extents(family) else {
-            return Ok(Bytes::from_owner(value));
-        };
-        match Row::decode(&value) {
-            Some(Row::Inline(_)) => Ok(Bytes::from_owner(value).slice(1..)),
-            Some(Row::Elsewhere(place, _)) => Ok(extents.read(place)?),
-            None => Err(no_row()),
-        }
-    }
-
     fn pump(&self, family: Family, key: &[u8]) {
         if let Ok(tree) = self.tree(family) {
             for _ in 0..PUMP_ACCESSES {
@@ -456,27 +310,6 @@ impl Drop for Engine {
     }
 }
 
-/// Which end of a range.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Edge {
-    First,
-    Last,
-}
-
-fn no_row() -> EngineError {
-    EngineError::Failed {
-        action: "read",
-        reason: "a row neither holds a batch nor says where it lies".to_owned(),
-    }
-}
-
-fn no_tree() -> EngineError {
-    EngineError::Failed {
-        action: "find a tree",
-        reason: "it was not opened".to_owned(),
-    }
-}
-
 /// Where a row points.
 fn place_of(row: &[u8]) -> Option<Place> {
     match Row::decode(row)? {
@@ -484,42 +317,3 @@ fn place_of(row: &[u8]) -> Option<Place> {
         Row::Inline(_) => None,
     }
 }
-
-impl From<IoError> for EngineError {
-    fn from(error: IoError) -> Self {
-        Self::Extent {
-            reason: error.to_string(),
-        }
-    }
-}
-
-fn failed(action: &'static str) -> impl Fn(sled::Error) -> EngineError {
-    move |error| EngineError::Failed {
-        action,
-        reason: error.to_string(),
-    }
-}
-
-/// Runs `work` so that a panic inside sled becomes an error.
-fn guarded<T>(
-    action: &'static str,
-    work: impl FnOnce() -> Result<T, EngineError>,
-) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        Err(EngineError::Panicked {
-            action,
-            reason: message(panic.as_ref()).to_owned(),
-        })
-    })
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-}
-
-#[cfg(test)]
-pub(crate) mod testing;

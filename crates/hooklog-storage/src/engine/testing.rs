@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::message;
+use super::error::message;
 
 /// What sled alone makes of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
