@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .map_or(Ok(default), |text| text.parse::<usize>())
     };
     let (events, bytes) = (number(0, 10_000_000)?, number(1, 256)?);
-    let directory = tempfile::TempDir::new_in(std::env::current_dir()?)?;
+    let directory = tempfile::TempDir::new()?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["--append", &directory.path().display().to_string()])
         .args([events.to_string(), bytes.to_string()])

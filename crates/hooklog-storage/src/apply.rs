@@ -26,9 +26,6 @@ use crate::transfer::pins::Pins;
 /// Frames are applied together up to this many bytes: 64 full batches, so that the `fdatasync` of
 /// their extent and sled's transaction cost little beside the journal's syncs.
 const APPLY_BYTES: usize = 4 << 20;
-/// A barrier at the latest after this many bytes of the journal, however well they compress: a
-/// quarter of a segment, so that few segments wait for one.
-const JOURNAL_BYTES: usize = 16 << 20;
 
 /// Stored bytes removed at a time: as many as one apply adds at most.
 const REMOVE_BYTES: usize = APPLY_BYTES;
@@ -220,6 +217,8 @@ pub(crate) struct ApplyLoop {
     pub(crate) durable: Arc<Durable>,
     pub(crate) poison: Poison,
     pub(crate) barrier_interval: Duration,
+    /// A barrier at the latest after this many bytes of the journal.
+    pub(crate) barrier_bytes: usize,
     pub(crate) pins: Arc<Pins>,
     /// Called with commits that sled shows from now on.
     pub(crate) applied: OnApplied,
@@ -273,7 +272,7 @@ impl ApplyLoop {
                 pins.removing(|pinned| self.applier.remove_expired(pinned))?;
                 deadline.get_or_insert_with(|| Instant::now() + self.barrier_interval);
             }
-            if due || closed || unbarriered >= JOURNAL_BYTES {
+            if due || closed || unbarriered >= self.barrier_bytes {
                 self.applier.barrier()?;
                 deadline = None;
                 unbarriered = 0;

@@ -36,6 +36,10 @@ const GROUP_REQUESTS: usize = 4096;
 /// wait for ever after an I/O error of its own).
 pub(crate) const APPLIER_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long nothing must be asked for before the last frame is sealed: several times what a writer
+/// takes from its ack to its next request, so that a busy log writes no seals.
+const SEAL_DELAY: Duration = Duration::from_micros(500);
+
 /// The committer's thread.
 pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
@@ -88,32 +92,32 @@ impl Committer {
                 Ok(()) => self.commit(group),
                 Err(error) => self.fail(&error.to_string(), group.waiters),
             }
-            if self.input.is_empty() {
-                self.seal();
-            }
         }
         if let Err(error) = self.journal.sync() {
             self.shared.poison.set(&error.to_string());
         }
     }
 
-    /// Waits for the first request of a group, and syncs what is due meanwhile. `None` when every
-    /// sender is gone.
+    /// Waits for the first request of a group; syncs what is due, and seals, meanwhile. `None` when
+    /// every sender is gone.
     fn first(&mut self) -> Option<Queued> {
         loop {
-            let Some(due) = self.sync_due else {
-                return self.input.recv().ok();
-            };
-            // Under load there is always a request, so the time is looked at before it is taken.
-            if due > Instant::now() {
-                match self.input.recv_deadline(due) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    received => return received.ok(),
+            // Under load there is always a request, so the time is looked at before one is taken.
+            if self.sync_due.is_some_and(|due| due <= Instant::now()) {
+                self.sync_due = None;
+                if let Err(error) = self.journal.sync() {
+                    self.shared.poison.set(&error.to_string());
                 }
             }
-            self.sync_due = None;
-            if let Err(error) = self.journal.sync() {
-                self.shared.poison.set(&error.to_string());
+            let seal = self.journal.needs_seal() && self.shared.poison.reason().is_none();
+            let seal_at = seal.then(|| Instant::now() + SEAL_DELAY);
+            let Some(due) = self.sync_due.into_iter().chain(seal_at).min() else {
+                return self.input.recv().ok();
+            };
+            match self.input.recv_deadline(due) {
+                Err(RecvTimeoutError::Timeout) if seal => self.seal(),
+                Err(RecvTimeoutError::Timeout) => {}
+                received => return received.ok(),
             }
         }
     }
@@ -247,14 +251,12 @@ impl Committer {
         Ok(())
     }
 
-    /// Writes an empty frame when nothing is waiting: its header says that the frame before it was
+    /// Writes an empty frame: its header says that the frame before it was
     /// durable, so damage to that one can be told from a torn write.
     fn seal(&mut self) {
-        if self.journal.needs_seal() {
-            let sealed = self.write(Vec::new(), Vec::new(), Sync::Later);
-            if let Err(reason) = sealed {
-                self.shared.poison.set(&reason);
-            }
+        let sealed = self.write(Vec::new(), Vec::new(), Sync::Later);
+        if let Err(reason) = sealed {
+            self.shared.poison.set(&reason);
         }
     }
 

@@ -118,6 +118,12 @@ impl Config {
         half.min(APPEND_BYTES_MAX)
     }
 
+    /// A barrier at the latest after this many bytes of the journal: a quarter of a segment, so that
+    /// few segments wait for one.
+    pub(crate) fn barrier_bytes(&self) -> usize {
+        usize::try_from(self.journal_segment_bytes / 4).unwrap_or(usize::MAX)
+    }
+
     /// Where batches lie.
     pub(crate) fn sizes(&self) -> Sizes {
         let kept = [self.retention.events.bytes, self.retention.attempts.bytes];

@@ -96,6 +96,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         durable,
         poison: shared.poison.clone(),
         barrier_interval,
+        barrier_bytes: shared.config.barrier_bytes(),
         pins: Arc::clone(&shared.pins),
         applied: Box::new(move |commits| uids.forget_uids(commits)),
     };
