@@ -111,6 +111,8 @@ pub(super) fn config(directory: PathBuf) -> Config {
         unapplied_bytes_max: 2 << 20,
         tail_bytes_max: 1 << 20,
         barrier_interval: Duration::from_millis(20),
+        extent_bytes: 256 << 10,
+        inline_bytes_max: 512,
         ..Config::new(directory)
     };
     let payload_bytes_max = config.payload_bytes_limit();
@@ -118,6 +120,17 @@ pub(super) fn config(directory: PathBuf) -> Config {
         payload_bytes_max,
         ..config
     }
+}
+
+/// Events that retention leaves in the log; the rest expires while the program writes.
+const KEPT: u64 = 700;
+
+/// The same for the program, whose old events expire all the time.
+pub(super) fn expiring(directory: PathBuf) -> Config {
+    let mut config = config(directory);
+    config.retention.events.count = Some(KEPT);
+    config.retention.attempts.count = Some(KEPT / 10);
+    config
 }
 
 /// What was found, for the summary.
@@ -136,11 +149,14 @@ pub(super) fn check(directory: &Path, acked: &[Acked]) -> Result<Found, String> 
     let next = event(ApplicationId::from_bytes([9; 20]), 1, 1000);
     log.append_blocking(vec![next])
         .map_err(|error| format!("the next append: {error}"))?;
-    let end = log.end().get();
-    if end != events as u64 + 1 {
+    let (low, end) = (log.low().events.get(), log.end().get());
+    if end != low + events as u64 + 1 {
         return Err(format!(
-            "the next event made the end {end}, with {events} before it"
+            "the next event made the end {end}, with {events} from {low} on before it"
         ));
+    }
+    if low > 0 && low + KEPT > end - 1 {
+        return Err(format!("only {events} events are left, from {low} on"));
     }
     log.close().map_err(|error| format!("close: {error}"))?;
     Ok(Found { events })
@@ -168,7 +184,9 @@ fn check_events(log: &EventLog, acked: &[Acked]) -> Result<usize, String> {
             expected.insert(id.offset(), (*id, *application, *nonce, *length));
         }
     }
-    let mut next = Offset::ZERO;
+    let low = log.low().events;
+    let mut next = low;
+    expected.retain(|offset, _| *offset >= low);
     let mut missing = expected.clone();
     while next < log.end() {
         let records = log
@@ -206,7 +224,7 @@ fn check_events(log: &EventLog, acked: &[Acked]) -> Result<usize, String> {
             return Err(format!("{application} lists {found} of its {count} events"));
         }
     }
-    Ok(usize::try_from(next.get()).unwrap())
+    Ok(usize::try_from(next.since(low)).unwrap())
 }
 
 /// By id and by uid.

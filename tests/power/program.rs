@@ -21,7 +21,7 @@ use hooklog::storage::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use super::acked::{Acked, config, event};
+use super::acked::{Acked, event, expiring};
 use super::writer::{DIRECTORY, SEED};
 use crate::harness::number;
 
@@ -58,7 +58,7 @@ fn writes_until_it_is_killed() {
     let nonces = AtomicU64::new(seed << 32);
     let mut random = fastrand::Rng::with_seed(seed);
     loop {
-        let log = EventLog::open(config(PathBuf::from(&directory))).unwrap();
+        let log = EventLog::open(expiring(PathBuf::from(&directory))).unwrap();
         live(&log, &nonces, &mut random);
         log.close().unwrap();
     }

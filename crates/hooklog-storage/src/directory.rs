@@ -185,13 +185,19 @@ impl Directory {
         let exists = |path: &Path| path.try_exists().map_err(io_error("look for", path));
         // One that is not whole was torn before there was anything beside it.
         if exists(&creating)? && check(&creating, self.manifest).is_ok() {
+            // Never written anew: torn, with half of the parts gone, it would not tell any more that
+            // they are worth nothing. The process that wrote it may have been killed before this.
+            File::open(&creating)
+                .and_then(|file| file.sync_all())
+                .map_err(io_error("fsync", &creating))?;
+            sync_directory(&self.path)?;
             for part in &parts {
                 if exists(part)? {
                     fs::remove_dir_all(part).map_err(io_error("remove", part))?;
                 }
             }
-        }
-        if !exists(&self.journal())? && !exists(&self.sled())? {
+            self.begun = true;
+        } else if !exists(&self.journal())? && !exists(&self.sled())? {
             write_durably(&creating, &encode(self.manifest))?;
             sync_directory(&self.path)?;
             self.begun = true;

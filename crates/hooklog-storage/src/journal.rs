@@ -127,10 +127,13 @@ impl Journal {
         for path in scan::segment_paths(directory)? {
             let file = open_segment(&path, &mut OpenOptions::new())?;
             zero_fill(&file, &path, segment_bytes)?;
+            // The youngest is not written over yet: should a power cut tear the new header, the old
+            // one is still there to tell which epoch was the last.
+            let epoch = scan::epoch(&path)?;
             segments.push(Segment {
                 path,
                 file,
-                epoch: 0,
+                epoch,
                 last: None,
             });
         }

@@ -180,6 +180,11 @@ fn headers(directory: &Path) -> Result<Vec<(SegmentHeader, PathBuf)>, ScanError>
     Ok(segments)
 }
 
+/// The epoch that a segment's header names; 0 if it has none.
+pub(crate) fn epoch(path: &Path) -> Result<u64, IoError> {
+    Ok(SegmentHeader::decode(&head(path)?).map_or(0, |header| header.epoch))
+}
+
 /// The first bytes of a segment: its header and the header of its first frame.
 fn head(path: &Path) -> Result<Vec<u8>, IoError> {
     use std::io::Read;
