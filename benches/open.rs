@@ -1,4 +1,5 @@
-//! How long the log takes to open after kill -9: `cargo bench --bench open -- [events] [bytes]`.
+//! How long the log takes to open after kill -9:
+//! `cargo bench --bench open -- [events] [bytes] [applications]`.
 //!
 //! The program runs itself as a child that appends, and that is killed in the middle.
 //!
@@ -22,10 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip(1)
         .filter(|argument| argument != "--bench")
         .collect();
-    if let [mode, directory, events, bytes] = arguments.as_slice()
+    if let [mode, directory, events, bytes, applications] = arguments.as_slice()
         && mode == "--append"
     {
-        return append(Path::new(directory), events.parse()?, bytes.parse()?);
+        let (events, bytes) = (events.parse()?, bytes.parse()?);
+        return append(Path::new(directory), events, bytes, applications.parse()?);
     }
     if arguments.iter().any(|argument| argument == "--test") {
         return Ok(());
@@ -36,10 +38,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             .map_or(Ok(default), |text| text.parse::<usize>())
     };
     let (events, bytes) = (number(0, 10_000_000)?, number(1, 256)?);
+    // Interleaved at random: each batch then has events of all of them, which no index likes.
+    let applications = number(2, 10)?;
     let directory = tempfile::TempDir::new()?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["--append", &directory.path().display().to_string()])
-        .args([events.to_string(), bytes.to_string()])
+        .args([events, bytes, applications].map(|number| number.to_string()))
         .stdout(Stdio::piped())
         .spawn()?;
     let stdout = child.stdout.take().ok_or("the child has no output")?;
@@ -51,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     child.wait()?;
     println!(
-        "{events} events of {bytes} B appended in {:.1} s, then kill -9",
+        "{events} events of {bytes} B in {applications} applications appended in {:.1} s, then kill -9",
         started.elapsed().as_secs_f64()
     );
     for round in ["after kill -9", "again, closed in order"] {
@@ -69,7 +73,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Appends, says so, and goes on until it is killed.
-fn append(directory: &Path, events: usize, bytes: usize) -> Result<(), Box<dyn Error>> {
+fn append(
+    directory: &Path,
+    events: usize,
+    bytes: usize,
+    applications: u8,
+) -> Result<(), Box<dyn Error>> {
     let log = EventLog::open(Config::new(directory.join("log")))?;
     let mut rng = fastrand::Rng::with_seed(7);
     let mut appended = 0;
@@ -83,7 +92,7 @@ fn append(directory: &Path, events: usize, bytes: usize) -> Result<(), Box<dyn E
                 })
                 .collect();
             Event {
-                application: ApplicationId::from_bytes([rng.u8(0..100); 20]),
+                application: ApplicationId::from_bytes([rng.u8(0..applications); 20]),
                 event_type: "bench.event".parse().unwrap_or_else(|_| unreachable!()),
                 channels: Vec::new(),
                 uid: None,

@@ -149,8 +149,8 @@ impl Config {
             // The body limit of the HTTP API. May be raised to half a journal segment, at most 8 MiB.
             payload_bytes_max: 2 << 20,
             queue_bytes_max: 64 << 20,
-            // Two segments: about a second of full load.
-            unapplied_bytes_max: 128 << 20,
+            // A segment: what an open applies again after a crash, in about half a second.
+            unapplied_bytes_max: 64 << 20,
             tail_bytes_max: 32 << 20,
             extent_bytes: Sizes::STANDARD.extent_bytes,
             inline_bytes_max: Sizes::STANDARD.inline_bytes_max,

@@ -20,9 +20,9 @@ use crate::keys::{self, Family};
 use crate::read::corrupt;
 use crate::state::Link;
 
-/// The last batches of at least this many bytes are read in full: all that the applier can have
-/// written since any barrier that the last stop may have interrupted, many times over.
-const RECENT_BYTES: usize = 64 << 20;
+/// The last batches of at least this many bytes are read in full: twice what the applier writes
+/// between two barriers, so all that a power cut can have touched.
+const RECENT_BYTES: usize = 32 << 20;
 
 /// A walk along the rows of a family.
 struct Walk {
