@@ -56,8 +56,8 @@ pub struct Retention {
     pub events: Keep,
     /// For attempts.
     pub attempts: Keep,
-    /// Events that an enabled subscription, or a disabled one that may be enabled again, has not
-    /// settled are kept beyond the limits until all events together take this many bytes, as
+    /// Events that a consumer, an enabled subscription, or a disabled one that may be enabled again,
+    /// has not settled are kept beyond the limits until all events together take this many bytes, as
     /// stored. `None`: the limits hold, and a subscription that is too slow is moved and told so.
     pub undelivered_bytes_max: Option<u64>,
 }

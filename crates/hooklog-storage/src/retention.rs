@@ -3,7 +3,7 @@
 //! the acks, a bounded number at a time, so appends never wait for it.
 //!
 //! **Invariant:** the low end only rises. It passes an event only when a limit says so, and, where
-//! undelivered events are kept, only when every subscription has settled it or the cap is reached.
+//! undelivered events are kept, only when every subscription and every consumer has settled it or the cap is reached.
 //! **Next:** `commit.rs`, which journals it; `plan/expire.rs`, which removes.
 
 use std::ops::Bound;
@@ -193,7 +193,7 @@ impl Shared {
         Ok((low != today).then_some(low))
     }
 
-    /// The lowest offset that some subscription has not settled.
+    /// The lowest offset that some subscription or consumer has not settled.
     fn undelivered(&self, state: &State) -> Result<Offset, ReadError> {
         let subscriptions: Vec<_> = self
             .registry
@@ -202,6 +202,10 @@ impl Shared {
             .map(|value| (value.id, value.start, value.state))
             .collect();
         let mut lowest = state.events.end;
+        // In memory, and so never behind what a restart would find.
+        for (_, row) in self.consumers.lock().list(None) {
+            lowest = lowest.min(row.cursor);
+        }
         for (id, start, subscription) in subscriptions {
             let cursor: Option<Cursor> = self.row(Family::Cursor, &keys::cursor(id))?;
             let floor = cursor.as_ref().map_or(start, |cursor| cursor.floor);

@@ -20,6 +20,7 @@ use crate::event::Record;
 use crate::log::EventLog;
 use crate::offset::{Offset, Sequence};
 use crate::page::{Limit, Order};
+use crate::read::ReadError;
 use crate::request::Sync;
 use crate::subscription::Filter;
 use crate::wait::{wait, wait_until};
@@ -231,7 +232,12 @@ impl Consumer {
             return Err(ConsumeError::Deleted { key });
         }
         let before = self.fetched;
-        self.fetch()?;
+        match self.fetch() {
+            Ok(()) => {}
+            // It expired just now; the next look tells of it.
+            Err(ReadError::Expired { .. }) => return Ok(Step::Again),
+            Err(error) => return Err(error.into()),
+        }
         if self.fetched > before {
             return Ok(Step::Again);
         }
@@ -243,7 +249,7 @@ impl Consumer {
         Ok(Step::Nothing)
     }
 
-    fn fetch(&mut self) -> Result<(), ConsumeError> {
+    fn fetch(&mut self) -> Result<(), ReadError> {
         let log = &self.cell.log;
         let wanted = |record: &Record| self.filter.takes(&record.event);
         match self.lease.key.scope {

@@ -12,6 +12,7 @@ use super::*;
 use crate::attempt::{NewAttempt, Outcome, Trigger};
 use crate::codec;
 use crate::config::{Compression, Keep, Retention};
+use crate::consumer::{ConsumeError, ConsumerOptions};
 use crate::engine::Edge;
 use crate::keys::{self, Family};
 use crate::state::State;
@@ -304,6 +305,57 @@ fn undelivered_events_are_kept_up_to_the_cap() {
         runtime.block_on(log.record(vec![mark])).unwrap();
         assert_eq!(expire(&log, now()).events, log.end());
     }
+}
+
+#[test]
+fn a_consumer_that_retention_overtook_is_told_once_and_goes_on() {
+    let directory = TempDir::new().unwrap();
+    let log = EventLog::open(keeping(&directory, events(Some(100), None, None))).unwrap();
+    fill(&log, 0..10);
+    let options = ConsumerOptions {
+        start: crate::Start::Beginning,
+        ..ConsumerOptions::default()
+    };
+    let mut consumer = log.consumer_blocking("slow", options).unwrap();
+    let first = consumer.poll_next().unwrap().unwrap();
+    assert_eq!(first.record.offset, Offset::ZERO);
+    first.ack();
+    fill(&log, 10..1000);
+    let low = expire(&log, now()).events;
+    let told = consumer.poll_next();
+    assert!(
+        matches!(&told, Err(ConsumeError::Expired { range }) if range.end == low),
+        "{told:?}"
+    );
+    for offset in 900..1000 {
+        let next = consumer.next_blocking().unwrap();
+        assert_eq!(next.record.offset, Offset::new(offset));
+        next.ack();
+    }
+    assert!(consumer.poll_next().unwrap().is_none());
+}
+
+#[test]
+fn what_a_consumer_has_not_acked_is_kept_like_what_is_undelivered() {
+    let directory = TempDir::new().unwrap();
+    let retention = Retention {
+        undelivered_bytes_max: Some(u64::MAX),
+        ..events(Some(0), None, None)
+    };
+    let log = EventLog::open(keeping(&directory, retention)).unwrap();
+    fill(&log, 0..500);
+    let options = ConsumerOptions::default();
+    let mut consumer = log.consumer_blocking("slow", options).unwrap();
+    for _ in 0..123 {
+        consumer.next_blocking().unwrap().ack();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime
+        .block_on(consumer.commit_durable(Offset::new(123)))
+        .unwrap();
+    assert_eq!(expire(&log, now()).events, Offset::new(123));
 }
 
 #[test]
