@@ -279,8 +279,12 @@ fn a_disk_that_forgets_syncs_is_found_out() {
     }
     let _machine = shared();
     let seed = number("HOOKLOG_TEST_SEED", 1);
-    // Of the journal, and of the database behind it.
-    for syncs in [Syncs::Forgotten, Syncs::ForgottenFor("db")] {
+    // Of the journal, of the database behind it, and of the batches beside that.
+    for syncs in [
+        Syncs::Forgotten,
+        Syncs::ForgottenFor("db"),
+        Syncs::ForgottenFor(".extent"),
+    ] {
         let mut found = None;
         round(seed, SPREAD, empty(syncs), |verdict| match verdict.result {
             Ok(_) => ControlFlow::Continue(()),

@@ -29,7 +29,7 @@ pub(super) enum Syncs {
     Kept,
     /// Says so, and does nothing.
     Forgotten,
-    /// Does nothing for files of this name.
+    /// Does nothing for files whose names end like this.
     ForgottenFor(&'static str),
 }
 
@@ -184,7 +184,10 @@ impl Disk {
         let forgotten = match self.syncs {
             Syncs::Kept => false,
             Syncs::Forgotten => true,
-            Syncs::ForgottenFor(name) => self.names.of(number) == Some(name),
+            Syncs::ForgottenFor(end) => self
+                .names
+                .of(number)
+                .is_some_and(|name| name.ends_with(end)),
         };
         match self.nodes.get_mut(&number) {
             None => return Err(Refusal::NotFound),
