@@ -35,12 +35,12 @@ fn strace_works() -> Result<(), String> {
 
 /// A server whose calls go to a file. `-y` names the file of each descriptor, `-s` shows enough of
 /// what is written to find an event in it.
-fn start(directory: &Path, output: &Path) -> Server {
+fn start(directory: &Path, output: &Path, options: &[&str]) -> Server {
     let arguments = [
         "strace", "-f", "-ttt", "-y", "-s", "4096", "-e", CALLS, "-o",
     ];
     let wrapper = arguments.iter().map(OsString::from).chain([output.into()]);
-    Setup::new(directory).under(wrapper).start()
+    Setup::new(directory).under(wrapper).with(options).start()
 }
 
 /// Ends the server, so that the trace is complete.
@@ -64,7 +64,7 @@ fn every_202_follows_an_fdatasync_of_the_journal() {
     let _machine = shared();
     let scratch = tempfile::tempdir().unwrap();
     let (directory, output) = (scratch.path().join("data"), scratch.path().join("trace"));
-    let server = start(&directory, &output);
+    let server = start(&directory, &output, &[]);
     let sink = Sink::start();
     let mut api = server.api();
     api.create_application("proof");
@@ -83,6 +83,38 @@ fn every_202_follows_an_fdatasync_of_the_journal() {
     read(&output).check_acks(&markers).unwrap();
 }
 
+/// The mode whose name says that a 202 does not survive power loss by itself; and the proof that the
+/// one above can fail.
+#[test]
+fn process_safe_acks_before_it_syncs_and_syncs_soon() {
+    if !can_run("a 202 before its sync under strace", strace_works()) {
+        return;
+    }
+    let _machine = shared();
+    let scratch = tempfile::tempdir().unwrap();
+    let (directory, output) = (scratch.path().join("data"), scratch.path().join("trace"));
+    let options = ["--durability", "process-safe", "--sync-interval", "10ms"];
+    let server = start(&directory, &output, &options);
+    let mut api = server.api();
+    api.create_application("proof");
+    let markers: Vec<String> = (0..50)
+        .map(|number| format!("marker-{number:04}-end"))
+        .collect();
+    for marker in &markers {
+        let body = format!(r#"{{"eventType":"proof.sync","payload":{{"is":"{marker}"}}}}"#);
+        api.accept("proof", &body);
+    }
+    stop(server);
+    let trace = read(&output);
+    let synced_first = |marker: &&String| trace.check_acks(&[(*marker).clone()]).is_ok();
+    let early = markers.iter().filter(synced_first).count();
+    assert!(
+        early < markers.len() / 2,
+        "{early} were synced before their 202"
+    );
+    trace.check_synced_at_last(&markers).unwrap();
+}
+
 #[test]
 fn no_segment_is_recycled_before_sled_is_synced() {
     if !can_run(
@@ -94,7 +126,7 @@ fn no_segment_is_recycled_before_sled_is_synced() {
     let _machine = shared();
     let scratch = tempfile::tempdir().unwrap();
     let (directory, output) = (scratch.path().join("data"), scratch.path().join("trace"));
-    let server = start(&directory, &output);
+    let server = start(&directory, &output, &[]);
     let mut api = server.api();
     api.create_application("proof");
     let text = "abcdefgh".repeat(50_000);
@@ -115,7 +147,7 @@ fn no_segment_is_recycled_before_sled_is_synced() {
     // A start writes over segments that an earlier process filled.
     let output = scratch.path().join("trace-of-the-restart");
     let used = segments(&directory);
-    let server = start(&directory, &output);
+    let server = start(&directory, &output, &[]);
     let shown = server
         .api()
         .list("proof", "limit=250&with_content=false")

@@ -23,6 +23,7 @@ pub(crate) const SEGMENT_BYTES: u64 = (4 << 20) + (256 << 10);
 pub(crate) struct Setup {
     directory: PathBuf,
     wrapper: Vec<OsString>,
+    options: Vec<String>,
     retry_schedule: String,
 }
 
@@ -58,6 +59,7 @@ impl Setup {
         Self {
             directory: directory.to_path_buf(),
             wrapper: Vec::new(),
+            options: Vec::new(),
             // So short that nothing of a test waits for it.
             retry_schedule: "0s,100ms,200ms,500ms,1s,1s,1s,1s,1s,1s".to_owned(),
         }
@@ -66,6 +68,12 @@ impl Setup {
     /// Runs below another program.
     pub(crate) fn under(mut self, wrapper: impl IntoIterator<Item = OsString>) -> Self {
         self.wrapper = wrapper.into_iter().collect();
+        self
+    }
+
+    /// With further options of `serve`.
+    pub(crate) fn with(mut self, options: &[&str]) -> Self {
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
         self
     }
 
@@ -89,6 +97,7 @@ impl Setup {
         command.arg(&self.directory);
         command.args(["--allow-network", "127.0.0.0/8", "--retry-jitter", "0"]);
         command.args(["--retry-schedule", &self.retry_schedule]);
+        command.args(&self.options);
         Process::spawn(&mut command)
     }
 

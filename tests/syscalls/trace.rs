@@ -103,6 +103,25 @@ impl Trace {
         Ok(())
     }
 
+    /// Whether an fdatasync of the journal file that each marked event had been written to returned
+    /// 0 at some time after.
+    pub(crate) fn check_synced_at_last(&self, markers: &[String]) -> Result<(), String> {
+        for marker in markers {
+            let written = self.calls.iter().rfind(|call| {
+                call.arguments.contains(marker.as_str()) && call.journal_write().is_some()
+            });
+            let write = written.ok_or(format!("{marker} was never written to the journal"))?;
+            let path = write.path();
+            let synced = write.end.is_some_and(|written| {
+                self.synced_between(written, usize::MAX, |file| file == path)
+            });
+            if !synced {
+                return Err(format!("{marker}: written to {path}, never synced"));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether each segment that held frames was started anew only after an fdatasync of sled's
     /// file that began after the last of them, and was not the one written last. `used` are segments
     /// that held frames before the trace began. Returns how many were started anew.
