@@ -46,6 +46,8 @@ fn every_error() -> Vec<ApiError> {
             limit: Duration::from_secs(30),
         },
         ApiError::Query("The query is not UTF-8"),
+        ApiError::Header("idempotency-key must be sent once"),
+        Issue::header("idempotency-key", "belongs to another request").into(),
         Issue::body("name", "field required").into(),
         Issue::query("limit", "must be 1 to 250").into(),
         ApiError::NotImplemented("the query parameter `tag`".to_owned()),
