@@ -87,6 +87,7 @@ fn append(directory: &Path, events: usize, bytes: usize) -> Result<(), Box<dyn E
                 event_type: "bench.event".parse().unwrap_or_else(|_| unreachable!()),
                 channels: Vec::new(),
                 uid: None,
+                idempotency: None,
                 content_type: "application/json".to_owned(),
                 payload: payload.into(),
             }

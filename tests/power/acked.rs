@@ -95,6 +95,7 @@ pub(super) fn event(application: ApplicationId, nonce: u64, length: usize) -> Ev
         event_type: "power.cut".parse().unwrap(),
         channels,
         uid,
+        idempotency: None,
         content_type: "application/octet-stream".to_owned(),
         payload: payload.into(),
     }

@@ -80,7 +80,7 @@ fn filled(config: &Config) -> (EventLog, Vec<Appended>) {
             seal(&log);
         }
         told.push(append(&log, keyed(&format!("key {at}"), "{}")));
-        append(&log, with_uid(1, &format!("uid {at}")));
+        append(&log, with_uid(1, &format!("uid-{at}")));
     }
     (log, told)
 }
@@ -96,7 +96,7 @@ fn assert_known(log: &EventLog, told: &[Appended]) {
         let other = append(log, keyed(&format!("key {at}"), "{ }"));
         assert_eq!(other, Appended::KeyMismatch { existing });
         let application = ApplicationId::from_bytes([1; 20]);
-        let uid = format!("uid {at}");
+        let uid = format!("uid-{at}");
         let found = log.find_event(application, &uid).unwrap().unwrap();
         let existing = found.id;
         assert_eq!(found.event.uid.unwrap().as_str(), uid);
@@ -107,8 +107,8 @@ fn assert_known(log: &EventLog, told: &[Appended]) {
     }
     assert_eq!(log.end(), end, "no repetition took an offset");
     committed(&append(log, keyed("unheard of", "{}")));
-    committed(&append(log, with_uid(1, "unheard of")));
-    committed(&append(log, with_uid(2, "uid 1")));
+    committed(&append(log, with_uid(1, "unheard-of")));
+    committed(&append(log, with_uid(2, "uid-1")));
 }
 
 #[test]
@@ -179,7 +179,10 @@ fn damage_at_run_time_stops_what_asks_for_keys_until_the_next_open() {
     seal(&log);
     let keys = config.directory.join("keys/requests");
     for path in crate::testing::files(&keys) {
-        if path.extension().is_some_and(|extension| extension == "keys") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "keys")
+        {
             // In place: the log holds the file.
             let length = fs::metadata(&path).unwrap().len();
             let bytes = vec![0xa5; usize::try_from(length).unwrap()];
@@ -194,7 +197,7 @@ fn damage_at_run_time_stops_what_asks_for_keys_until_the_next_open() {
         assert!(expected, "{refused:?}");
     }
     assert_eq!(log.end(), end, "nothing of a refused append is written");
-    let found = log.find_event(ApplicationId::from_bytes([1; 20]), "uid 1");
+    let found = log.find_event(ApplicationId::from_bytes([1; 20]), "uid-1");
     assert!(matches!(found, Err(ReadError::Keys { .. })), "{found:?}");
     committed(&append(&log, event(1, "without keys")));
     assert_eq!(log.poisoned(), None);
@@ -286,7 +289,13 @@ fn equal_keys_in_one_append_are_told_apart() {
     committed(&told[5]);
     committed(&told[6]);
     assert_eq!(log.end().get(), 4);
-    let records = log.read(Offset::ZERO, crate::Limit { items: 10, bytes: 1 << 20 });
+    let records = log.read(
+        Offset::ZERO,
+        crate::Limit {
+            items: 10,
+            bytes: 1 << 20,
+        },
+    );
     let ids: Vec<_> = records.unwrap().iter().map(|record| record.id).collect();
     let placed = [0, 1, 5, 6].map(|at| committed(&told[at]).0);
     assert_eq!(ids, placed);
