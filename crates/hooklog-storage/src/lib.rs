@@ -59,6 +59,7 @@
 //! [`compact`] makes a closed log small again, [`EventLog::backup`] streams an open one while
 //! publishing goes on, [`restore`] makes a log of backups, [`check`] looks at a closed one without
 //! writing to it, and [`repair`] saves what can be read of a damaged one into a new directory.
+//! `keys/` is in no copy and is not checked: the first open of the copy makes it from the log.
 //!
 //! # What is not here
 //! Replication. A directory is opened once at a time, by whichever

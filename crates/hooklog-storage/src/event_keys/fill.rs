@@ -36,6 +36,8 @@ impl Shared {
             let Some(last) = records.last() else { break };
             for record in &records {
                 keys.insert_above(record, requests, uids)?;
+                // Not forgotten if the process is killed again soon: it is sealed in its time.
+                keys.committed(record.event.payload.len(), now);
             }
             next = last.offset.next();
             if keys.is_filling() {

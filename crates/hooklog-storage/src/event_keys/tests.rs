@@ -398,3 +398,51 @@ fn room_is_asked_for_before_keys_are_inserted() {
     keys.requests.seal(Offset::new(1)).unwrap();
     assert!(keys.has_room(10, 10));
 }
+
+/// The threads keep what waits in memory small, and a kill leaves little to be read again.
+#[test]
+fn keys_go_to_disk_behind_the_acks() {
+    let directory = TempDir::new().unwrap();
+    let config = at(&directory, "log");
+    let log = open(&config);
+    let due = Limits::STANDARD.seal_entries();
+    let mut count = 0;
+    while count < due {
+        let events = (count..count + 1000).map(|at| with_uid(1, &at.to_string()));
+        log.append_blocking(events.collect()).unwrap();
+        count += 1000;
+    }
+    let uids = || &log.handle.shared.keys.uids;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while uids().stats().runs == 0 {
+        assert!(Instant::now() < deadline, "{:?}", uids().stats());
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    assert!(uids().stats().memtable < due);
+    let covered = uids().covered().get();
+    assert!(covered >= u64::try_from(due).unwrap(), "{covered}");
+    let killed = at(&directory, "killed");
+    copy_directory(&config.directory, &killed.directory);
+    for log in [log, open(&killed)] {
+        for at in (0..count).step_by(997) {
+            let told = append(&log, with_uid(1, &at.to_string()));
+            let expected = matches!(&told, Appended::UidTaken { existing }
+                if existing.offset() == Offset::new(u64::try_from(at).unwrap()));
+            assert!(expected, "{at}: {told:?}");
+        }
+    }
+}
+
+/// What the index needs is not there any more: the log says so rather than to forget keys silently.
+#[test]
+fn an_index_that_cannot_be_written_stops_the_log() {
+    let directory = TempDir::new().unwrap();
+    let config = at(&directory, "log");
+    let log = open(&config);
+    let first = append(&log, keyed("k", "{}"));
+    fs::remove_dir_all(config.directory.join("keys")).unwrap();
+    let error = log.close().unwrap_err().to_string();
+    assert!(error.contains("requests"), "{error}");
+    drop(log);
+    assert_eq!(append(&open(&config), keyed("k", "{}")), replayed(&first));
+}

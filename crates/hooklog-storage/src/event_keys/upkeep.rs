@@ -84,12 +84,12 @@ impl SealLoop {
         }
         // What readers see is durable, or as durable as an ack is; its keys were inserted before.
         let up_to = self.shared.ring.end();
-        for index in keys.both() {
-            if all || index.seal_is_due() {
-                index.seal(up_to)?;
-            }
-        }
-        Ok(())
+        let seal = |index: &KeyIndex| {
+            let due = all || index.seal_is_due();
+            if due { index.seal(up_to) } else { Ok(()) }
+        };
+        // An index that is behind keeps the other from nothing.
+        keys.both().map(seal).into_iter().collect()
     }
 }
 
