@@ -12,10 +12,11 @@ use crate::token::Subject;
 const BODY: &str = r#"{"eventType":"a.b","payload":{"n":1}}"#;
 
 async fn publish(server: &Harness, token: &str, path: &str, keys: &[&str], body: &str) -> Reply {
-    let headers: String = keys
+    let headers: Vec<_> = keys
         .iter()
         .map(|key| format!("idempotency-key: {key}\r\n"))
         .collect();
+    let headers = headers.concat();
     server.call_with(&headers, token, "POST", path, body).await
 }
 
