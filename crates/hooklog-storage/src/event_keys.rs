@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::directory::{IoError, io_error, sync_directory};
 use crate::event::Record;
 use crate::event_keys::secret::Secret;
@@ -46,6 +47,10 @@ pub(crate) struct EventKeys {
     uids: KeyIndex,
     /// How long idempotency keys are known.
     age: Duration,
+    /// After so many committed bytes the indexes are told how far they cover the log, whether there
+    /// are keys or not: what lies above is read at open after a kill, at some hundred MB/s. As many as
+    /// the journal may be ahead of the database, which is read then as well.
+    seal_bytes: u64,
     /// Why nothing is looked up any more until the log is opened again.
     broken: OnceLock<Arc<str>>,
     /// Ends a merge early.
@@ -62,7 +67,7 @@ impl EventKeys {
         directory: &Path,
         limits: Limits,
         end: Offset,
-        age: Duration,
+        config: &Config,
     ) -> Result<Self, KeyIndexError> {
         let (requests, uids) = (directory.join("requests"), directory.join("uids"));
         let open = || -> Result<_, KeyIndexError> {
@@ -93,7 +98,8 @@ impl EventKeys {
             secret,
             requests,
             uids,
-            age,
+            age: config.idempotency_age,
+            seal_bytes: config.unapplied_bytes_max as u64,
             broken: OnceLock::new(),
             stop: AtomicBool::new(false),
             unsealed_bytes: AtomicU64::new(0),
@@ -174,7 +180,7 @@ impl EventKeys {
         self.now.store(now.as_millis(), Ordering::Relaxed);
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let before = self.unsealed_bytes.fetch_add(bytes, Ordering::Relaxed);
-        before + bytes >= upkeep::SEAL_BYTES || self.is_filling()
+        before + bytes >= self.seal_bytes || self.is_filling()
     }
 
     /// Whether enough keys wait in memory for a run.

@@ -128,8 +128,7 @@ fn share(
         state.low(),
         config.tail_bytes_max,
     );
-    let (end, age) = (next.offset, config.idempotency_age);
-    let keys = EventKeys::open(&directory.keys(), Limits::STANDARD, end, age)?;
+    let keys = EventKeys::open(&directory.keys(), Limits::STANDARD, next.offset, &config)?;
     Ok(Arc::new(Shared {
         config,
         engine: Arc::clone(&applier.engine),

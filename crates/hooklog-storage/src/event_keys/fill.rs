@@ -55,12 +55,12 @@ impl Shared {
 }
 
 impl EventKeys {
-    /// Seals what is due, and merges until that is possible again.
+    /// Seals what is due, after merging: as many runs as there may be leave no room for another.
     fn seal_fully(&self, up_to: Offset) -> Result<(), KeyIndexError> {
         for index in self.both() {
             if index.seal_is_due() {
-                index.seal(up_to)?;
                 while index.merge_step(&self.stop)? == MergeStep::Merged {}
+                index.seal(up_to)?;
             }
         }
         Ok(())

@@ -386,8 +386,7 @@ fn room_is_asked_for_before_keys_are_inserted() {
         memtable_max: 10,
     };
     let path = directory.path().join("small");
-    let hour = Duration::from_hours(1);
-    let keys = EventKeys::open(&path, limits, Offset::ZERO, hour).unwrap();
+    let keys = EventKeys::open(&path, limits, Offset::ZERO, log.config()).unwrap();
     assert!(keys.has_room(10, 10) && !keys.has_room(11, 0) && !keys.has_room(0, 11));
     for at in 0..10 {
         let mut record = record.clone();

@@ -14,9 +14,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::key_index::{KeyIndex, KeyIndexError, MergeStep};
 use crate::shared::Shared;
 
-/// After so many committed bytes the indexes are told how far they cover the log, whether there are
-/// keys or not: what lies above is read at open after a kill, at some hundred MB/s.
-pub(super) const SEAL_BYTES: u64 = 128 << 20;
 /// How often expired keys are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -78,7 +75,7 @@ impl SealLoop {
     fn seal(&self, when: When) -> Result<(), KeyIndexError> {
         let keys = &self.shared.keys;
         let bytes = &keys.unsealed_bytes;
-        let all = when == When::Now || bytes.load(Ordering::Relaxed) >= SEAL_BYTES;
+        let all = when == When::Now || bytes.load(Ordering::Relaxed) >= keys.seal_bytes;
         if all {
             bytes.store(0, Ordering::Relaxed);
         }
