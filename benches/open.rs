@@ -96,6 +96,7 @@ fn append(
                 event_type: "bench.event".parse().unwrap_or_else(|_| unreachable!()),
                 channels: Vec::new(),
                 uid: None,
+                idempotency: None,
                 content_type: "application/json".to_owned(),
                 payload: payload.into(),
             }

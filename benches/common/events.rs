@@ -25,6 +25,7 @@ impl Events {
                 event_type: name.parse().expect("a valid event type"),
                 channels: Vec::new(),
                 uid: None,
+                idempotency: None,
                 content_type: "application/json".to_owned(),
                 payload: payload.clone(),
             });

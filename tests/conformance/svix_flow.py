@@ -139,6 +139,14 @@ def messages(svix):
     page = svix.message.list("first", MessageListOptions(event_types=["invoice.paid"]))
     assert [m.id for m in page.data] == [sent.id]
     fails(404, "not_found", svix.message.get, "first", "absent")
+    once = MessageCreateOptions(idempotency_key="order 1, paid")
+    order = MessageIn(event_type="invoice.sent", payload={"order": 1})
+    first = svix.message.create("first", order, once)
+    assert svix.message.create("first", order, once) == first, "a repetition gets the first answer"
+    other = MessageIn(event_type="invoice.sent", payload={"order": 2})
+    error = fails(422, None, svix.message.create, "first", other, once)
+    assert error.detail[0].loc == ["header", "idempotency-key"], error.to_dict()
+    assert len(svix.message.list("first").data) == 3
     return sent, skipped
 
 

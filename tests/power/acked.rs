@@ -11,7 +11,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use hooklog::storage::{
-    ApplicationId, Config, Event, EventId, EventLog, Limit, Offset, Order, Record, SubscriptionId,
+    Appended, ApplicationId, Config, Event, EventId, EventLog, IdempotencyKey, Limit, Offset,
+    Order, Record, SubscriptionId,
 };
 
 /// One line of the program: what is certain once it is read.
@@ -85,6 +86,7 @@ pub(super) fn event(application: ApplicationId, nonce: u64, length: usize) -> Ev
         bytes
     };
     let uid = nonce.is_multiple_of(3).then(|| uid(nonce).parse().unwrap());
+    let (keyed, key) = (nonce.is_multiple_of(4), nonce.to_string());
     let channels = if nonce.is_multiple_of(5) {
         vec!["five".parse().unwrap()]
     } else {
@@ -95,6 +97,7 @@ pub(super) fn event(application: ApplicationId, nonce: u64, length: usize) -> Ev
         event_type: "power.cut".parse().unwrap(),
         channels,
         uid,
+        idempotency: keyed.then(|| IdempotencyKey::new(&[application.as_bytes()], &key, b"")),
         content_type: "application/octet-stream".to_owned(),
         payload: payload.into(),
     }
@@ -227,12 +230,16 @@ fn check_events(log: &EventLog, acked: &[Acked]) -> Result<usize, String> {
     Ok(usize::try_from(next.since(low)).unwrap())
 }
 
-/// By id and by uid.
+/// By id, by uid and by idempotency key.
 fn look_up(
     log: &EventLog,
-    events: impl DoubleEndedIterator<Item = (EventId, ApplicationId, u64, usize)>,
+    events: impl Iterator<Item = (EventId, ApplicationId, u64, usize)>,
 ) -> Result<(), String> {
-    for (id, application, nonce, _) in events.rev().take(LOOKED_UP) {
+    let events: Vec<_> = events.collect();
+    // The newest, and some from all over the log.
+    let step = (events.len() / LOOKED_UP).max(1);
+    let some = events.iter().rev().take(LOOKED_UP);
+    for (id, application, nonce, length) in some.chain(events.iter().step_by(step)).copied() {
         let is = |found: Option<Record>| found.is_some_and(|record| record.id == id);
         let by_id = log.get(id).map_err(|error| format!("{id}: {error}"))?;
         if !is(by_id) {
@@ -242,6 +249,13 @@ fn look_up(
             let by_uid = log.find_event(application, &uid(nonce));
             if !is(by_uid.map_err(|error| format!("uid of {id}: {error}"))?) {
                 return Err(format!("{id} is not found by its uid"));
+            }
+        }
+        if nonce.is_multiple_of(4) {
+            let again = log.append_blocking(vec![event(application, nonce, length)]);
+            let told = again.map_err(|error| format!("key of {id}: {error}"))?;
+            if !matches!(told[..], [Appended::Replayed { id: found, .. }] if found == id) {
+                return Err(format!("{id} is not found by its key: {told:?}"));
             }
         }
     }

@@ -62,6 +62,7 @@ pub(crate) fn record_of(offset: u64, bytes: usize) -> Record {
             event_type: "test.event".parse().unwrap(),
             channels: Vec::new(),
             uid: None,
+            idempotency: None,
             content_type: "application/json".to_owned(),
             payload: Bytes::from(vec![b'x'; bytes]),
         },

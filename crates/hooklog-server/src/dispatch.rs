@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use crate::answers::{Answers, Room};
 use crate::body::{Body, Upload};
 use crate::error::ApiError;
+use crate::idempotency;
 use crate::operator::OutBody;
 use crate::query::Query;
 use crate::reply::{self, Response};
@@ -73,6 +74,12 @@ async fn answer(
         route: pattern,
         path,
         query: Query::parse(head.uri.query().unwrap_or_default())?,
+        idempotency: head
+            .headers
+            .get_all(idempotency::NAME)
+            .iter()
+            .cloned()
+            .collect(),
         body: Body::default(),
     };
     let handler = route.handler;

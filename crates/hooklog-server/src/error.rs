@@ -43,6 +43,8 @@ pub(crate) enum ApiError {
     BodyBroken(hyper::Error),
     #[error("bad query: {0}")]
     Query(&'static str),
+    #[error("{0}")]
+    Header(&'static str),
     #[error("invalid: {0:?}")]
     Invalid(#[from] Issue),
     #[error("not implemented: {0}")]
@@ -134,7 +136,9 @@ impl ApiError {
                 return (S::REQUEST_TIMEOUT, "request_timeout", detail);
             }
             Self::BodyBroken(_) => (S::BAD_REQUEST, "generic_error", "The body broke off"),
-            Self::Query(detail) => (S::BAD_REQUEST, "generic_error", *detail),
+            Self::Query(detail) | Self::Header(detail) => {
+                (S::BAD_REQUEST, "generic_error", *detail)
+            }
             Self::NotImplemented(what) => {
                 let detail = format!("{what} is not implemented by this server");
                 return (S::NOT_IMPLEMENTED, "not_implemented", detail);
@@ -220,6 +224,7 @@ impl From<AppendError> for ApiError {
         match error {
             AppendError::PayloadTooLarge { limit, .. }
             | AppendError::AppendTooLarge { limit, .. } => Self::BodyTooLarge { limit },
+            AppendError::Keys(error) => error.into(),
             AppendError::Commit(error) => error.into(),
         }
     }

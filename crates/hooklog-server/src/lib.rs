@@ -11,8 +11,8 @@
 //! # Cancel safety
 //! Requests that write run in tasks of their own: a client that goes away between sending a request
 //! and reading the answer does not stop the write. **A dropped publish may still commit**; so may
-//! one whose answer was lost. Publishers that retry give an `eventId`, which makes the second try a
-//! 409 instead of a second event. (The `Idempotency-Key` header is accepted and has no effect yet.)
+//! one whose answer was lost. Publishers that retry send an `Idempotency-Key`, which makes the second
+//! try the same answer, or an `eventId`, which makes it a 409, instead of a second event.
 //!
 //! # What is accepted and what is refused
 //! A field or filter of the API family that this server knows but does not act upon is refused by
@@ -34,6 +34,7 @@ mod endpoint;
 mod error;
 mod event_type;
 mod health;
+mod idempotency;
 mod message;
 mod operator;
 mod page;

@@ -5,11 +5,12 @@
 //! **Next:** `commit.rs` of storage, where the event gets its offset.
 
 use bytes::Bytes;
-use hooklog_storage::{Appended, ApplicationId, Event, Record};
+use hooklog_storage::{Appended, ApplicationId, Event, IdempotencyKey, Record};
 use http::StatusCode;
 
 use crate::application;
 use crate::error::ApiError;
+use crate::idempotency;
 use crate::reply::{self, Answer};
 use crate::request::Call;
 use crate::wire::{Content, Issue, MessageIn, MessageOut};
@@ -18,11 +19,13 @@ pub(crate) async fn create(call: Call) -> Answer {
     let content = call.content()?;
     let mut new = MessageIn::parse(call.bytes())?;
     let application = scope(&call, &mut new).await?;
+    let idempotency = key(&call, application)?;
     let event = Event {
         application,
         event_type: new.event_type,
         channels: new.channels,
         uid: new.uid,
+        idempotency,
         content_type: "application/json".to_owned(),
         payload: new.payload,
     };
@@ -33,7 +36,8 @@ pub(crate) async fn create(call: Call) -> Answer {
     }
     let appended = call.state.log.append(vec![event]).await?;
     match appended.into_iter().next() {
-        Some(Appended::Committed { id, timestamp }) => {
+        // The same body made the same event, so this is the first answer again.
+        Some(Appended::Committed { id, timestamp } | Appended::Replayed { id, timestamp }) => {
             let record = Record {
                 offset: id.offset(),
                 id,
@@ -52,9 +56,28 @@ pub(crate) async fn create(call: Call) -> Answer {
                 "eventId {uid:?} is that of {existing}"
             )))
         }
+        Some(Appended::KeyMismatch { existing }) => {
+            let message = format!("belongs to another request, which published {existing}");
+            let issue = Issue::header(idempotency::NAME, message);
+            Err(issue.of_kind("idempotency_key_reused").into())
+        }
         // One event gives one outcome.
         None => Err(ApiError::OutOfService("The log gave no answer".to_owned())),
     }
+}
+
+/// The request's idempotency key, which means nothing in another tenant, application or route.
+fn key(call: &Call, application: ApplicationId) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(text) = idempotency::parse(&call.idempotency)? else {
+        return Ok(None);
+    };
+    let organisation = call.organisation()?;
+    let scope: [&[u8]; 3] = [
+        b"message.create",
+        organisation.as_bytes(),
+        application.as_bytes(),
+    ];
+    Ok(Some(IdempotencyKey::new(&scope, &text, call.bytes())))
 }
 
 /// The application to publish in; made from the message's own `application` if there is none.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hooklog_storage::{Application, EventId, OrganisationId, Record, Subscription, Uid};
+use http::HeaderValue;
 
 use crate::body::Body;
 use crate::error::ApiError;
@@ -27,6 +28,8 @@ pub(crate) struct Call {
     pub(crate) route: &'static str,
     pub(crate) path: Vec<(&'static str, String)>,
     pub(crate) query: Query,
+    /// Values of the header `Idempotency-Key`, as they came.
+    pub(crate) idempotency: Vec<HeaderValue>,
     pub(crate) body: Body,
 }
 

@@ -95,6 +95,15 @@ impl Issue {
         }
     }
 
+    /// A header.
+    pub(crate) fn header(name: &'static str, msg: impl Into<String>) -> Self {
+        Self {
+            loc: vec!["header", name],
+            msg: msg.into(),
+            kind: "value_error",
+        }
+    }
+
     /// The body as a whole.
     fn json(msg: impl Into<String>) -> Self {
         Self {

@@ -220,12 +220,7 @@ pub(crate) struct ApplyLoop {
     /// A barrier at the latest after this many bytes of the journal.
     pub(crate) barrier_bytes: usize,
     pub(crate) pins: Arc<Pins>,
-    /// Called with commits that sled shows from now on.
-    pub(crate) applied: OnApplied,
 }
-
-/// Hears of commits that sled shows.
-pub(crate) type OnApplied = Box<dyn Fn(&[Arc<Committed>]) + Send>;
 
 impl ApplyLoop {
     /// Runs until the committer is gone and all is applied, or until an error. Its clock only paces
@@ -261,7 +256,6 @@ impl ApplyLoop {
             if applied {
                 self.applier.apply(&held)?;
                 unbarriered += held_bytes;
-                (self.applied)(&held);
                 let sequence = self.applier.state.applied;
                 self.ring.applied(sequence);
                 held.clear();

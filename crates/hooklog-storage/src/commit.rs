@@ -16,10 +16,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
 
 use crate::commit_error::CommitError;
 use crate::config::Durability;
-use crate::engine::EngineError;
 use crate::entry::{Committed, Entry};
 use crate::event::Record;
 use crate::journal::{Draft, Journal, Written};
+use crate::key_index::KeyIndexError;
 use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::request::{Queued, Request, Sync, Waiter};
 use crate::ring::Room;
@@ -48,6 +48,8 @@ pub(crate) struct Committer {
     pub(crate) applier: Sender<Arc<Committed>>,
     pub(crate) next: Next,
     pub(crate) rng: fastrand::Rng,
+    /// Wakes the thread that seals keys, which ends when the committer does.
+    pub(crate) keys: Sender<()>,
     /// When the journal is to be synced, in a mode that acks before.
     pub(crate) sync_due: Option<Instant>,
 }
@@ -135,7 +137,7 @@ impl Committer {
     }
 
     /// Takes what is waiting, up to a group.
-    fn gather(&mut self, first: Queued, group: &mut Group) -> Result<(), EngineError> {
+    fn gather(&mut self, first: Queued, group: &mut Group) -> Result<(), KeyIndexError> {
         let now = self.now();
         // A group and the request that ends it (at most half a segment) fit a segment together.
         let quarter = self.shared.config.journal_segment_bytes / 4;
@@ -172,7 +174,7 @@ impl Committer {
             waiters,
             sync,
         } = group;
-        // Nothing to write: every event's uid was taken, or the change was refused.
+        // Nothing to write: every event's key was known, or the change was refused.
         if !(records.is_empty() && entries.is_empty()) {
             let sync = sync.unwrap_or(Sync::Now);
             if let Err(reason) = self.write(records, entries, sync) {
@@ -242,6 +244,9 @@ impl Committer {
         self.shared
             .ring
             .push(Arc::clone(&commit), &self.shared.registry);
+        if self.shared.keys.committed(bytes, self.next.timestamp) {
+            self.wake_sealing();
+        }
         match self.applier.send_timeout(commit, APPLIER_PATIENCE) {
             // It is gone only after an error of its own, which has poisoned the log; what is durable
             // in the journal is acked all the same.
@@ -291,3 +296,4 @@ pub(crate) fn stuck() -> String {
 }
 
 mod assign;
+mod keyed;

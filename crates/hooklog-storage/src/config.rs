@@ -94,6 +94,9 @@ pub struct Config {
     pub durability: Durability,
     /// What expires.
     pub retention: Retention,
+    /// How long an idempotency key is known, measured by the times of commits; never longer than its
+    /// event is kept. Zero: keys have no effect.
+    pub idempotency_age: Duration,
     /// How record batches are stored.
     pub compression: Compression,
     /// Most applications of an organisation.
@@ -157,6 +160,8 @@ impl Config {
             barrier_interval: Duration::from_secs(1),
             durability: Durability::PowerSafe,
             retention: Retention::default(),
+            // What clients of Svix-compatible servers know.
+            idempotency_age: Duration::from_hours(12),
             compression: Compression::Lz4,
             // The registry lives in memory. A small value takes about 1 KiB there, a subscription
             // with all its texts at their limits about 12: these keep one tenant, and one customer

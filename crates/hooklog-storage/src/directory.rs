@@ -7,6 +7,7 @@
 //! CREATING    what MANIFEST is called until the directory is complete
 //! journal/    segments
 //! sled/       the database: db, conf, snap.*, blobs/ (must stay empty)
+//! keys/       indexes of keys, made anew from the log when they are gone (event_keys.rs)
 //! sled.*      of a compaction that did not end (transfer/swap.rs settles it)
 //! ```
 //!
@@ -164,6 +165,11 @@ impl Directory {
 
     pub(crate) fn sled(&self) -> PathBuf {
         self.path.join("sled")
+    }
+
+    /// The indexes of keys.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.path.join("keys")
     }
 
     fn creating(&self) -> PathBuf {

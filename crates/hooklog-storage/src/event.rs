@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::id::{ApplicationId, EventId};
+use crate::idempotency::IdempotencyKey;
 use crate::name::{Channel, EventTypeName, Uid};
 use crate::offset::Offset;
 use crate::time::Timestamp;
@@ -21,6 +22,8 @@ pub struct Event {
     pub channels: Vec<Channel>,
     /// The publisher's own id, unique within the application.
     pub uid: Option<Uid>,
+    /// What tells a repetition of the request that publishes it.
+    pub idempotency: Option<IdempotencyKey>,
     /// Media type of the payload, sent as `content-type`.
     pub content_type: String,
     /// The payload, verbatim.
@@ -28,7 +31,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// A JSON event without channels and without a uid.
+    /// A JSON event without channels, uid and idempotency key.
     pub fn new(
         application: ApplicationId,
         event_type: EventTypeName,
@@ -39,6 +42,7 @@ impl Event {
             event_type,
             channels: Vec::new(),
             uid: None,
+            idempotency: None,
             content_type: "application/json".to_owned(),
             payload: payload.into(),
         }
@@ -71,6 +75,18 @@ pub enum Appended {
     /// Its uid belongs to an earlier event of the application; nothing was written for it.
     UidTaken {
         /// The earlier event.
+        existing: EventId,
+    },
+    /// The same request was here before, with this outcome; nothing was written for it again.
+    Replayed {
+        /// Id of the event that it published.
+        id: EventId,
+        /// That event's time.
+        timestamp: Timestamp,
+    },
+    /// Its idempotency key belongs to another request; nothing was written for it.
+    KeyMismatch {
+        /// The event that the other request published.
         existing: EventId,
     },
 }

@@ -1,4 +1,4 @@
-//! What an open log is made of: two threads, what they share, and the way in and out.
+//! What an open log is made of: its threads, what they share, and the way in and out.
 //!
 //! **Invariant:** the queue is bounded in requests and bytes; a closed log takes nothing, and closing
 //! ends in bounded time even when the database hangs.
@@ -12,12 +12,17 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use parking_lot::{Mutex, RwLock};
 
-use crate::apply::{ApplyLoop, Durable};
+use crate::apply::{Applier, ApplyLoop, Durable};
 use crate::commit::{Committer, Next};
 use crate::commit_error::CommitError;
 use crate::config::Config;
+use crate::consumer::Consumers;
+use crate::directory::Directory;
+use crate::event_keys::{EventKeys, upkeep};
+use crate::key_index::Limits;
 use crate::poison::Poison;
-use crate::recovery::Recovered;
+use crate::recovery::{OpenErrorKind, Recovered};
+use crate::registry::Registry;
 use crate::request::{Queued, Request};
 use crate::retention::RetentionLoop;
 use crate::ring::Ring;
@@ -53,8 +58,8 @@ impl From<Refused> for CommitError {
     }
 }
 
-/// Starts the committer and the applier of a recovered log.
-pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
+/// Brings the keys of a recovered log up to date and starts its threads.
+pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, OpenErrorKind> {
     let Recovered {
         directory,
         applier,
@@ -62,44 +67,21 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         registry,
         consumers,
     } = recovered;
-    let state = &applier.state;
-    let next = Next::after(state);
-    let durable = Arc::new(Durable::default());
-    durable.set(state.applied);
-    let ring = Arc::new(Ring::new(
-        next.sequence,
-        next.offset,
-        state.low(),
-        config.tail_bytes_max,
-    ));
-    let barrier_interval = config.barrier_interval;
-    let shared = Arc::new(Shared {
-        config,
-        engine: Arc::clone(&applier.engine),
-        ring: Arc::clone(&ring),
-        registry: RwLock::new(registry),
-        consumers: Mutex::new(consumers),
-        closed: AtomicBool::new(false),
-        uids: Mutex::default(),
-        durable: Arc::clone(&durable),
-        poison: Poison::default(),
-        pins: Arc::default(),
-        queued_bytes: AtomicUsize::new(0),
-        _directory: directory,
-    });
+    let next = Next::after(&applier.state);
+    let shared = share(config, directory, &applier, registry, consumers)?;
+    shared.fill_keys(next.timestamp)?;
     let (to_applier, from_committer) = crossbeam_channel::bounded(APPLY_QUEUE);
-    let uids = Arc::clone(&shared);
     let apply = ApplyLoop {
         applier,
         input: from_committer,
-        ring,
-        durable,
+        ring: Arc::clone(&shared.ring),
+        durable: Arc::clone(&shared.durable),
         poison: shared.poison.clone(),
-        barrier_interval,
+        barrier_interval: shared.config.barrier_interval,
         barrier_bytes: shared.config.barrier_bytes(),
         pins: Arc::clone(&shared.pins),
-        applied: Box::new(move |commits| uids.forget_uids(commits)),
     };
+    let (keys, seal, merge) = upkeep::loops(&shared);
     let (queue, input) = crossbeam_channel::bounded(QUEUE_REQUESTS);
     let committer = Committer {
         shared: Arc::clone(&shared),
@@ -108,22 +90,60 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Handle {
         applier: to_applier,
         next,
         rng: fastrand::Rng::new(),
+        keys,
         sync_due: None,
     };
     let (end_retention, retention) = RetentionLoop::new(&shared, &queue);
     let mut threads = vec![
         spawn(&shared, move || committer.run()),
         spawn(&shared, move || apply.run()),
+        spawn(&shared, move || seal.run()),
+        spawn(&shared, move || merge.run()),
     ];
     if shared.config.retention.is_limited() {
         threads.push(spawn(&shared, move || retention.run()));
     }
-    Handle {
+    Ok(Handle {
         shared,
         queue: RwLock::new(Some(queue)),
         threads: Mutex::new(threads),
         retention: Mutex::new(Some(end_retention)),
-    }
+    })
+}
+
+/// What the threads of a recovered log share. Its keys may lag behind it.
+fn share(
+    config: Config,
+    directory: Directory,
+    applier: &Applier,
+    registry: Registry,
+    consumers: Consumers,
+) -> Result<Arc<Shared>, OpenErrorKind> {
+    let state = &applier.state;
+    let next = Next::after(state);
+    let durable = Arc::new(Durable::default());
+    durable.set(state.applied);
+    let ring = Ring::new(
+        next.sequence,
+        next.offset,
+        state.low(),
+        config.tail_bytes_max,
+    );
+    let keys = EventKeys::open(&directory.keys(), Limits::STANDARD, next.offset, &config)?;
+    Ok(Arc::new(Shared {
+        config,
+        engine: Arc::clone(&applier.engine),
+        ring: Arc::new(ring),
+        registry: RwLock::new(registry),
+        consumers: Mutex::new(consumers),
+        closed: AtomicBool::new(false),
+        keys,
+        durable,
+        poison: Poison::default(),
+        pins: Arc::default(),
+        queued_bytes: AtomicUsize::new(0),
+        _directory: directory,
+    }))
 }
 
 /// A thread, and a channel that disconnects when it ends.
@@ -211,6 +231,7 @@ impl Handle {
 
     pub(crate) fn close(&self) -> Result<(), CommitError> {
         drop(self.retention.lock().take());
+        self.shared.keys.stop();
         drop(self.queue.write().take());
         let mut threads = self.threads.lock();
         for (thread, ended) in threads.drain(..) {

@@ -163,6 +163,12 @@ impl KeyIndex {
         Ok(())
     }
 
+    /// How many more keys it takes before it must be sealed.
+    pub(crate) fn room(&self) -> usize {
+        let limit = self.limits.memtable_max;
+        limit.saturating_sub(self.state.read().memtable.len())
+    }
+
     /// Whether enough keys wait in memory for a run that is worth its syncs.
     pub(crate) fn seal_is_due(&self) -> bool {
         self.state.read().memtable.len() >= self.limits.seal_entries()
@@ -259,6 +265,7 @@ impl KeyIndex {
     }
 
     /// Reads everything and compares all checksums; says how many keys the runs have.
+    #[cfg(test)]
     pub(crate) fn verify(&self) -> Result<u64, KeyIndexError> {
         let runs = Arc::clone(&self.state.read().runs);
         runs.iter().map(|run| run_reader::verify(run)).sum()

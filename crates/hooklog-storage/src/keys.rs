@@ -6,7 +6,6 @@
 //! | `state` | `"state"` | where the applier stands (codec) | with each apply |
 //! | `log` | base offset u64, chunk u16 | record batch, in chunks | written once |
 //! | `app_log` | application 20, base offset u64 | positions u16 in that batch | written once |
-//! | `event_uid` | application 20, uid | event id 20 | written once |
 //! | `registry` | kind u8, owner 20, id or name | the value (codec) | replaced |
 //! | `cursor` | subscription 20 | cursor (codec) | replaced |
 //! | `retry` | subscription 20, offset u64 | parked delivery (codec) | put, removed |
@@ -20,8 +19,8 @@
 //! **Next:** `engine.rs`.
 
 use crate::consumer::{ConsumerKey, ConsumerScope};
-use crate::id::{ApplicationId, EventId, OrganisationId, SubscriptionId};
-use crate::name::{EventTypeName, Uid};
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
+use crate::name::EventTypeName;
 use crate::offset::Offset;
 
 /// The families of keys, one tree each.
@@ -30,7 +29,6 @@ pub(crate) enum Family {
     State,
     Log,
     AppLog,
-    EventUid,
     Registry,
     Cursor,
     Retry,
@@ -43,11 +41,10 @@ pub(crate) enum Family {
 
 impl Family {
     /// Every family with the name of its tree, in the order of the trees.
-    pub(crate) const ALL: [(Self, &'static str); 12] = [
+    pub(crate) const ALL: [(Self, &'static str); 11] = [
         (Self::State, "state"),
         (Self::Log, "log"),
         (Self::AppLog, "app_log"),
-        (Self::EventUid, "event_uid"),
         (Self::Registry, "registry"),
         (Self::Cursor, "cursor"),
         (Self::Retry, "retry"),
@@ -70,13 +67,10 @@ impl Family {
 
     /// What a row of this family goes with: a copy of the log takes the rows of the batches that it
     /// takes, and every other row as it is at one moment.
-    pub(crate) fn place(self, key: &[u8], value: &[u8]) -> Place {
+    pub(crate) fn place(self, key: &[u8]) -> Place {
         let place = match self {
             Self::Log => batch_base(key).map(Place::Event),
             Self::AppLog => last_number(key).map(Place::Event),
-            Self::EventUid => value
-                .first_chunk()
-                .map(|id| Place::Event(EventId::from_bytes(*id).offset().get())),
             Self::Attempt => batch_base(key).map(Place::Attempt),
             Self::AttemptByEvent | Self::AttemptBySubscription => {
                 last_number(key).map(Place::Attempt)
@@ -96,7 +90,6 @@ impl Family {
         match self {
             Self::Log
             | Self::AppLog
-            | Self::EventUid
             | Self::Attempt
             | Self::AttemptByEvent
             | Self::AttemptBySubscription => true,
@@ -169,10 +162,6 @@ pub(crate) fn attempt_by_event(offset: Offset, base: u64) -> Vec<u8> {
 /// The place of an offset in its block.
 pub(crate) fn in_block(offset: Offset) -> u16 {
     u16::try_from(offset.get() % ATTEMPT_BLOCK).unwrap_or(u16::MAX)
-}
-
-pub(crate) fn event_uid(application: ApplicationId, uid: &Uid) -> Vec<u8> {
-    join(&[application.as_bytes(), uid.as_str().as_bytes()])
 }
 
 pub(crate) fn organisation(id: OrganisationId) -> Vec<u8> {

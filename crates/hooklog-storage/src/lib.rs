@@ -11,6 +11,7 @@
 //!     event_type: "user.created".parse()?,
 //!     channels: vec![],
 //!     uid: None,
+//!     idempotency: None,
 //!     content_type: "application/json".to_owned(),
 //!     payload: r#"{"name":"Ada"}"#.into(),
 //! };
@@ -29,6 +30,14 @@
 //! returned: they survive kill -9 and power loss. What the dispatcher records
 //! ([`EventLog::record`]) survives kill -9 at once and power loss from the next sync on; losing it
 //! repeats deliveries and loses none. After an I/O error nothing is acked until the log is reopened.
+//!
+//! # Repeated appends
+//! An event may carry a uid, which no other kept event of its application has, and an
+//! [`IdempotencyKey`]: the same key with the same request answers for the event that is there
+//! already, for [`Config::idempotency_age`] or as long as that event is kept, whichever is shorter.
+//! Both are as durable as the event, and both are looked up in an index on disk (`keys/`) that takes
+//! no memory for them and is made anew from the log whenever it is lost. An index that holds
+//! 50 million keys drops the oldest ones before they expire.
 //!
 //! # Consumers
 //! [`EventLog::consumer`] opens a named reader whose cursor the log keeps: it yields each event at
@@ -50,6 +59,7 @@
 //! [`compact`] makes a closed log small again, [`EventLog::backup`] streams an open one while
 //! publishing goes on, [`restore`] makes a log of backups, [`check`] looks at a closed one without
 //! writing to it, and [`repair`] saves what can be read of a damaged one into a new directory.
+//! `keys/` is in no copy and is not checked: the first open of the copy makes it from the log.
 //!
 //! # What is not here
 //! Replication. A directory is opened once at a time, by whichever
@@ -69,6 +79,7 @@ mod change;
 mod consumer;
 mod event;
 mod id;
+mod idempotency;
 mod name;
 mod offset;
 mod subscription;
@@ -91,6 +102,7 @@ mod wait;
 // Behind the acks.
 mod apply;
 mod engine;
+mod event_keys;
 mod plan;
 mod retention;
 mod state;
@@ -117,10 +129,6 @@ mod bytes;
 mod codec;
 mod entry;
 mod frame;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the committer and recovery will use it")
-)]
 mod key_index;
 mod keys;
 mod record;
@@ -150,6 +158,7 @@ pub use id::{
     ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
     SubscriptionId,
 };
+pub use idempotency::IdempotencyKey;
 pub use log::{AppendError, EventLog, Unrecorded};
 pub use name::{Channel, ConsumerName, EventTypeName, NameError, Uid};
 pub use offset::{AttemptSeq, Offset, OffsetRange, Sequence};

@@ -52,9 +52,18 @@ pub enum AppendError {
         /// The limit.
         limit: usize,
     },
+    /// Whether the log knows a key of an event cannot be told. Events without keys are taken.
+    #[error("cannot look up the keys of an event: {0}")]
+    Keys(ReadError),
     /// The log could not take it.
     #[error(transparent)]
     Commit(#[from] CommitError),
+}
+
+impl From<ReadError> for AppendError {
+    fn from(error: ReadError) -> Self {
+        Self::Keys(error)
+    }
 }
 
 /// Why progress was not recorded, or not all of it.
@@ -77,10 +86,9 @@ impl EventLog {
     /// Opens the log in a directory, creating or recovering it. Blocks.
     pub fn open(mut config: Config) -> Result<Self, OpenError> {
         let directory = config.directory.clone();
-        let recovered = recover(&mut config).map_err(|kind| OpenError { directory, kind })?;
-        Ok(Self {
-            handle: Arc::new(start(config, recovered)),
-        })
+        let handle = recover(&mut config).and_then(|recovered| start(config, recovered));
+        let handle = Arc::new(handle.map_err(|kind| OpenError { directory, kind })?);
+        Ok(Self { handle })
     }
 
     /// Appends events in one commit. Returns when they are on disk: an `fdatasync` returned.
@@ -89,15 +97,17 @@ impl EventLog {
     /// A dropped call may or may not append.
     pub async fn append(&self, events: Vec<Event>) -> Result<Vec<Appended>, AppendError> {
         let answer = self.submit_append(events)?;
-        Ok(answer.await.unwrap_or_else(|_| Err(self.handle.gone()))?)
+        answer
+            .await
+            .unwrap_or_else(|_| Err(self.handle.gone().into()))
     }
 
     /// [`append`](Self::append) for callers without a runtime.
     pub fn append_blocking(&self, events: Vec<Event>) -> Result<Vec<Appended>, AppendError> {
         let answer = self.submit_append(events)?;
-        Ok(answer
+        answer
             .blocking_recv()
-            .unwrap_or_else(|_| Err(self.handle.gone()))?)
+            .unwrap_or_else(|_| Err(self.handle.gone().into()))
     }
 
     fn submit_append(&self, events: Vec<Event>) -> Result<AppendAnswer, AppendError> {
@@ -315,7 +325,7 @@ impl EventLog {
     }
 }
 
-type AppendAnswer = oneshot::Receiver<Result<Vec<Appended>, CommitError>>;
+type AppendAnswer = oneshot::Receiver<Result<Vec<Appended>, AppendError>>;
 
 /// What a change counts for in the queue; its values are bounded by `commands::within_limits`.
 const CHANGE_BYTES: usize = 4 << 10;

@@ -143,10 +143,6 @@ impl<'a> Plan<'a> {
                 .entry(application)
                 .or_default()
                 .extend(position.to_be_bytes());
-            if let Some(uid) = &record.event.uid {
-                let key = keys::event_uid(application, uid);
-                self.put(Family::EventUid, key, record.id.as_bytes().to_vec());
-            }
         }
         for (application, positions) in positions {
             self.put(

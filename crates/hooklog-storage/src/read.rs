@@ -40,6 +40,12 @@ pub enum ReadError {
         /// The first event that is kept.
         low: Offset,
     },
+    /// The index of keys is damaged or cannot be read.
+    #[error("{reason}")]
+    Keys {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The database failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -215,16 +221,14 @@ impl Shared {
         application: ApplicationId,
         id_or_uid: &str,
     ) -> Result<Option<Record>, ReadError> {
-        let id = match id_or_uid.parse::<EventId>() {
-            Ok(id) => Some(id),
+        let record = match id_or_uid.parse::<EventId>() {
+            Ok(id) => self.get_at(id.offset())?.filter(|record| record.id == id),
             Err(_) => match id_or_uid.parse() {
-                Ok(uid) => self.event_by_uid(application, &uid)?,
+                Ok(uid) => self.event_by_uid(application, &uid, &[])?,
                 Err(_) => None,
             },
         };
-        let Some(id) = id else { return Ok(None) };
-        let record = self.get_at(id.offset())?;
-        Ok(record.filter(|record| record.id == id && record.event.application == application))
+        Ok(record.filter(|record| record.event.application == application))
     }
 
     /// The first offset whose event is not older than `time`.

@@ -12,6 +12,7 @@ use crate::bytes::Reader;
 use crate::codec::{self, CodecError};
 use crate::event::{Event, Record};
 use crate::id::{ApplicationId, EventId};
+use crate::idempotency::IdempotencyKey;
 use crate::name::{Channel, EventTypeName, Uid};
 use crate::offset::Offset;
 use crate::time::Timestamp;
@@ -28,6 +29,7 @@ struct MetaRef<'a> {
     channels: &'a [Channel],
     uid: Option<&'a Uid>,
     content_type: Option<&'a str>,
+    idempotency: Option<IdempotencyKey>,
 }
 
 #[derive(Deserialize)]
@@ -39,10 +41,11 @@ struct Meta {
     channels: Vec<Channel>,
     uid: Option<Uid>,
     content_type: Option<String>,
+    idempotency: Option<IdempotencyKey>,
 }
 
 /// Bytes that a record may take beside payload and texts; used for estimates only.
-const OVERHEAD: usize = 8 + 20 + 8 + 20 + 8 + 8 + 1 + 1;
+const OVERHEAD: usize = 8 + 20 + 8 + 20 + 8 + 8 + 1 + 1 + 1 + IdempotencyKey::BYTES;
 
 /// About how many bytes an event takes, counting everything that its publisher controls.
 pub(crate) fn estimate(event: &Event) -> usize {
@@ -70,6 +73,7 @@ pub(crate) fn encode(record: &Record, out: &mut Vec<u8>) -> Result<(), CodecErro
         channels: &event.channels,
         uid: event.uid.as_ref(),
         content_type: (content_type != JSON).then_some(content_type),
+        idempotency: event.idempotency,
     };
     codec::encode_into(&meta, out)?;
     let lengths = [out.len() - start - 8, event.payload.len()];
@@ -126,6 +130,7 @@ pub(crate) fn decode(body: &Bytes, span: &Span, offset: Offset) -> Result<Record
             event_type: meta.event_type,
             channels: meta.channels,
             uid: meta.uid,
+            idempotency: meta.idempotency,
             content_type: meta.content_type.unwrap_or_else(|| JSON.to_owned()),
             payload: body.slice(span.payload.clone()),
         },

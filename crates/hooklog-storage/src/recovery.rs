@@ -73,6 +73,12 @@ pub enum OpenErrorKind {
         /// What was tried and what the system said.
         reason: String,
     },
+    /// The index of keys does not fit.
+    #[error("{reason}; remove the directory `keys`, which is made anew from the log")]
+    Keys {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The database opened, but what it recovered is not what was written.
     #[error(
         "the database is damaged: {reason}; restore a backup, or keep the directory for salvage"

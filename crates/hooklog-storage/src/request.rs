@@ -12,6 +12,7 @@ use crate::commit_error::CommitError;
 use crate::consumer::{ConsumerCursor, ConsumerKey};
 use crate::event::Appended;
 use crate::event::Event;
+use crate::log::AppendError;
 use crate::registry::Registry;
 
 /// Tells the caller how its change went.
@@ -23,7 +24,7 @@ pub(crate) type PlanFn = Box<dyn FnOnce(&Registry, &Turn) -> Option<(Vec<Change>
 pub(crate) enum Request {
     Append {
         events: Vec<Event>,
-        ack: oneshot::Sender<Result<Vec<Appended>, CommitError>>,
+        ack: oneshot::Sender<Result<Vec<Appended>, AppendError>>,
     },
     Record {
         progress: Vec<Progress>,
@@ -65,7 +66,7 @@ pub(crate) struct Queued {
 /// Who hears about a commit.
 pub(crate) enum Waiter {
     Append(
-        oneshot::Sender<Result<Vec<Appended>, CommitError>>,
+        oneshot::Sender<Result<Vec<Appended>, AppendError>>,
         Vec<Appended>,
     ),
     Record(oneshot::Sender<Result<(), CommitError>>),
@@ -76,7 +77,9 @@ impl Waiter {
     /// The caller may be gone; then nobody needs to hear it.
     pub(crate) fn tell(self, result: Result<(), CommitError>) {
         match self {
-            Self::Append(ack, appended) => drop(ack.send(result.map(|()| appended))),
+            Self::Append(ack, appended) => {
+                drop(ack.send(result.map(|()| appended).map_err(AppendError::from)));
+            }
             Self::Record(ack) => drop(ack.send(result)),
             Self::Change(finish) => finish(result),
         }

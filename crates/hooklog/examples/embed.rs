@@ -46,6 +46,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         event_type: "greeting".parse()?,
         channels: Vec::new(),
         uid: None,
+        idempotency: None,
         content_type: "application/json".to_owned(),
         payload: r#"{"hello": "world"}"#.into(),
     }])

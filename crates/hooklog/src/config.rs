@@ -54,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) journal_segment: ByteSize,
     pub(crate) durability: Mode,
     pub(crate) sync_interval: HumanDuration,
+    pub(crate) idempotency_age: HumanDuration,
     pub(crate) retention: Span,
     pub(crate) retention_bytes: Option<ByteSize>,
     pub(crate) retention_count: Count,
@@ -108,6 +109,8 @@ impl Default for Settings {
             durability: Mode::PowerSafe,
             // A power cut takes as little as with the usual settings of databases that do the same.
             sync_interval: HumanDuration(Duration::from_millis(100)),
+            // What the crates take by themselves; a test compares them.
+            idempotency_age: HumanDuration(Duration::from_hours(12)),
             // What users of Svix-compatible servers know: payloads are kept for 90 days.
             retention: Span(Some(Duration::from_hours(90 * 24))),
             retention_bytes: None,

@@ -194,6 +194,7 @@ fn service_config(settings: &Settings, secret: &JwtSecret) -> anyhow::Result<hoo
     config.log.journal_segment_bytes = u64::try_from(settings.journal_segment.0)?;
     config.log.durability = storage_options::durability(settings);
     config.log.retention = storage_options::retention(settings);
+    config.log.idempotency_age = settings.idempotency_age.0;
     // The body holds the payload, so this never refuses what the server took.
     config.log.payload_bytes_max = settings.body_limit.0;
     let largest = config.log.payload_bytes_limit();
@@ -232,6 +233,7 @@ mod tests {
             ("HOOKLOG_BODY_LIMIT", "4MiB"),
             ("HOOKLOG_ALLOW_NETWORK", "127.0.0.0/8,::1/128"),
             ("HOOKLOG_LISTEN", "[::1]:0"),
+            ("HOOKLOG_IDEMPOTENCY_AGE", "30m"),
         ];
         let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let settings = Settings::load(None, pairs, Default::default()).unwrap();
@@ -247,6 +249,8 @@ mod tests {
         assert_eq!(delays, [0, 1, 120]);
         assert_eq!(config.limits.body_bytes_max, 4 << 20);
         assert_eq!(config.log.payload_bytes_max, 4 << 20);
+        let age = config.log.idempotency_age;
+        assert_eq!(age, std::time::Duration::from_mins(30));
         assert_eq!(config.dispatcher.allow_networks.len(), 2);
         assert_eq!(config.listen.to_string(), "[::1]:0");
     }

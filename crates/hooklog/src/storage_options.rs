@@ -28,6 +28,11 @@ pub(crate) struct StorageFlags {
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     sync_interval: Option<HumanDuration>,
+    /// How long an Idempotency-Key is known, but never longer than its message is kept; 0s: keys have
+    /// no effect [default: 12h].
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_age: Option<HumanDuration>,
     /// How long messages are kept, or `none` for ever [default: 90d].
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -122,13 +122,14 @@ impl World {
             event_type: "test.event".parse().unwrap(),
             channels: Vec::new(),
             uid: None,
+            idempotency: None,
             content_type: "application/json".to_owned(),
             payload: Bytes::from(format!("{{\"n\":{number}}}")),
         };
         let appended = self.log.append(numbers.map(event).collect()).await.unwrap();
         let id = |appended| match appended {
             Appended::Committed { id, .. } => id,
-            Appended::UidTaken { .. } => panic!("events have no uid"),
+            other => panic!("events have no keys: {other:?}"),
         };
         appended.into_iter().map(id).collect()
     }

@@ -46,6 +46,8 @@ fn every_error() -> Vec<ApiError> {
             limit: Duration::from_secs(30),
         },
         ApiError::Query("The query is not UTF-8"),
+        ApiError::Header("idempotency-key must be sent once"),
+        Issue::header("idempotency-key", "belongs to another request").into(),
         Issue::body("name", "field required").into(),
         Issue::query("limit", "must be 1 to 250").into(),
         ApiError::NotImplemented("the query parameter `tag`".to_owned()),
@@ -91,6 +93,8 @@ fn every_error_is_json_with_its_status() {
         408 {"code":"request_timeout","detail":"No byte of the body came in 10s"}
         408 {"code":"request_timeout","detail":"The body was not complete after 30s"}
         400 {"code":"generic_error","detail":"The query is not UTF-8"}
+        400 {"code":"generic_error","detail":"idempotency-key must be sent once"}
+        422 {"detail":[{"loc":["header","idempotency-key"],"msg":"belongs to another request","type":"value_error"}]}
         422 {"detail":[{"loc":["body","name"],"msg":"field required","type":"value_error"}]}
         422 {"detail":[{"loc":["query","limit"],"msg":"must be 1 to 250","type":"value_error"}]}
         501 {"code":"not_implemented","detail":"the query parameter `tag` is not implemented by this server"}

@@ -9,6 +9,7 @@ mod access;
 mod attempts;
 mod end_to_end;
 mod harness;
+mod idempotency;
 mod since;
 mod slow_clients;
 mod slow_readers;

@@ -35,6 +35,7 @@ fn record(payload: &'static [u8]) -> Record {
             event_type: "invoice.paid".parse().expect("a name"),
             channels: vec!["eu".parse().expect("a name")],
             uid: Some("inv-1".parse().expect("a name")),
+            idempotency: None,
             content_type: "application/json".to_owned(),
             payload: Bytes::from_static(payload),
         },

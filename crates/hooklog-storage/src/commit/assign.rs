@@ -2,18 +2,19 @@
 //! its turn against the registry.
 //!
 //! **Invariant:** offsets, attempt numbers and times are assigned here alone, without gaps.
-//! **Next:** `journal.rs`, which writes the group.
+//! **Next:** `commit/keyed.rs`, then `journal.rs`, which writes the group.
 
+use super::keyed::Verdict;
 use super::{Committer, Group};
 use crate::attempt::{Low, Progress};
 use crate::change::{ChangeError, Turn};
 use crate::commands::NO_APPLICATION;
 use crate::commit_error::CommitError;
 use crate::consumer::ConsumerScope;
-use crate::engine::EngineError;
 use crate::entry::{Entry, StoredAttempt};
 use crate::event::{Appended, Event, Record};
 use crate::id::{AttemptId, EventId};
+use crate::key_index::KeyIndexError;
 use crate::request::{ConsumerWrite, Request, Sync, Waiter};
 use crate::time::Timestamp;
 
@@ -24,16 +25,16 @@ impl Committer {
         request: Request,
         now: Timestamp,
         group: &mut Group,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), KeyIndexError> {
         match request {
-            Request::Append { events, ack } => {
-                let mut appended = Vec::with_capacity(events.len());
-                for event in events {
-                    appended.push(self.append(event, now, &mut group.records)?);
+            Request::Append { events, ack } => match self.judge(&events, now, &group.records) {
+                Ok(verdicts) => {
+                    let appended = self.append(events, verdicts, now, &mut group.records)?;
+                    group.waiters.push(Waiter::Append(ack, appended));
+                    group.sync = Some(Sync::Now);
                 }
-                group.waiters.push(Waiter::Append(ack, appended));
-                group.sync = Some(Sync::Now);
-            }
+                Err(error) => drop(ack.send(Err(error))),
+            },
             Request::Expire(low) => {
                 let end = Low {
                     events: self.next.offset,
@@ -102,31 +103,48 @@ impl Committer {
         }
     }
 
-    /// Gives an event its place, unless its uid is taken.
+    /// Gives the events their places, but for those whose keys say that they have one.
     fn append(
+        &mut self,
+        events: Vec<Event>,
+        verdicts: Vec<Verdict>,
+        timestamp: Timestamp,
+        records: &mut Vec<Record>,
+    ) -> Result<Vec<Appended>, KeyIndexError> {
+        let mut appended = Vec::with_capacity(events.len());
+        let mut verdicts = verdicts.into_iter();
+        for event in events {
+            let known = verdicts
+                .next()
+                .and_then(|verdict| verdict.outcome(&appended));
+            appended.push(match known {
+                Some(outcome) => outcome,
+                None => self.place(event, timestamp, records)?,
+            });
+        }
+        Ok(appended)
+    }
+
+    /// Gives an event its place.
+    fn place(
         &mut self,
         event: Event,
         timestamp: Timestamp,
         records: &mut Vec<Record>,
-    ) -> Result<Appended, EngineError> {
+    ) -> Result<Appended, KeyIndexError> {
         let mut tail = [0; 7];
         self.rng.fill(&mut tail);
         let offset = self.next.offset;
         let id = EventId::at(timestamp, offset, tail);
-        if let Some(uid) = &event.uid {
-            if let Some(existing) = self.shared.event_by_uid(event.application, uid)? {
-                return Ok(Appended::UidTaken { existing });
-            }
-            let key = (event.application, uid.clone());
-            self.shared.uids.lock().insert(key, id);
-        }
-        self.next.offset = offset.next();
-        records.push(Record {
+        let record = Record {
             offset,
             id,
             timestamp,
             event,
-        });
+        };
+        self.shared.keys.insert(&record)?;
+        self.next.offset = offset.next();
+        records.push(record);
         Ok(Appended::Committed { id, timestamp })
     }
 

@@ -280,6 +280,10 @@ impl Drop for Consumer {
 }
 
 /// What one look gave.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, on its way to the caller"
+)]
 enum Step {
     Yield(Delivery),
     /// Something was read; look again.

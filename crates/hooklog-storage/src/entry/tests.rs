@@ -8,6 +8,7 @@ use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
 use crate::event::Event;
 use crate::id::{ApplicationId, EventId, OrganisationId};
+use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
 use crate::offset::AttemptSeq;
 use crate::state::{Chain, Link, State};
@@ -33,6 +34,7 @@ fn record() -> Record {
             event_type: "invoice.paid".parse().unwrap(),
             channels: vec!["eu".parse().unwrap()],
             uid: Some("inv-1".parse().unwrap()),
+            idempotency: Some(IdempotencyKey::new(&[b"scope"], "key", b"{}")),
             content_type: "application/json".to_owned(),
             payload: Bytes::from_static(b"{\"paid\":true}"),
         },
@@ -212,7 +214,6 @@ fn the_bytes_of_rows_and_keys_are_golden() {
         codec::encode(&retry).unwrap(),
         keys::batch(5, 1),
         keys::owned(APPLICATION.as_bytes(), 5),
-        keys::event_uid(APPLICATION, &"inv-1".parse().unwrap()),
         keys::organisation(ORGANISATION),
         keys::application(APPLICATION),
         keys::event_type(ORGANISATION, &"invoice.paid".parse().unwrap()),
@@ -261,6 +262,7 @@ prop_compose! {
                 application: ApplicationId::from_bytes(application),
                 event_type: event_type.parse().unwrap(),
                 channels: channels.iter().map(|channel| channel.parse().unwrap()).collect(),
+                idempotency: uid.as_ref().map(|uid| IdempotencyKey::new(&[], uid, &payload)),
                 uid: uid.map(|uid| uid.parse().unwrap()),
                 content_type: content_type.to_owned(),
                 payload: payload.into(),

@@ -9,6 +9,7 @@ use super::*;
 use crate::entry::{Committed, Entry};
 use crate::event::{Event, Record};
 use crate::id::{ApplicationId, EventId};
+use crate::idempotency::IdempotencyKey;
 use crate::testing::assert_golden;
 use crate::time::Timestamp;
 
@@ -32,6 +33,7 @@ fn record(offset: u64, payload: &[u8]) -> Record {
             event_type: "invoice.paid".parse().unwrap(),
             channels: vec!["eu".parse().unwrap()],
             uid: Some("inv-1".parse().unwrap()),
+            idempotency: Some(IdempotencyKey::new(&[b"scope"], "key", b"{}")),
             content_type: "text/xml".to_owned(),
             payload: payload.to_vec().into(),
         },

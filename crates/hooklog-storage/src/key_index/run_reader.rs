@@ -6,7 +6,9 @@
 
 use crate::key_index::entry::{KeyEntry, KeyHash};
 use crate::key_index::error::{KeyIndexError, damaged};
-use crate::key_index::layout::{BLOCK_BYTES, LINE_BYTES};
+use crate::key_index::layout::BLOCK_BYTES;
+#[cfg(test)]
+use crate::key_index::layout::LINE_BYTES;
 use crate::key_index::run::Run;
 
 /// Blocks that are read at once.
@@ -86,6 +88,7 @@ impl<'a> RunReader<'a> {
 
 /// Compares every checksum of a run and the order of its entries, and looks every entry up in the
 /// filter; says how many entries there are.
+#[cfg(test)]
 pub(crate) fn verify(run: &Run) -> Result<u64, KeyIndexError> {
     let lines = run.header().geometry.lines;
     let mut bytes = [0; LINE_BYTES];

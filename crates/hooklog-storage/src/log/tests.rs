@@ -39,6 +39,7 @@ pub(crate) fn event(application: u8, payload: impl Into<Bytes>) -> Event {
         event_type: "user.created".parse().unwrap(),
         channels: Vec::new(),
         uid: None,
+        idempotency: None,
         content_type: "application/json".to_owned(),
         payload: payload.into(),
     }

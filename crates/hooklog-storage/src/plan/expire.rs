@@ -63,11 +63,7 @@ impl Removal {
             }
             let mut applications = BTreeSet::new();
             for record in stored.records()? {
-                let event = record.event;
-                applications.insert(event.application);
-                if let Some(uid) = &event.uid {
-                    self.remove(Family::EventUid, keys::event_uid(event.application, uid));
-                }
+                applications.insert(record.event.application);
             }
             for application in applications {
                 self.remove(Family::AppLog, keys::owned(application.as_bytes(), base));

@@ -34,6 +34,7 @@ fn commit(sequence: Sequence, base: Offset, events: u64, bytes: usize) -> Arc<Co
             event_type: "a".parse().unwrap(),
             channels: Vec::new(),
             uid: None,
+            idempotency: None,
             content_type: String::new(),
             payload: bytes::Bytes::new(),
         },

@@ -187,7 +187,7 @@ fn fill(
             for row in rows {
                 // Replaced rows are all in the last file; batches may have expired since theirs.
                 let is_wanted = if row.family.is_batched() {
-                    window.wants(row.family.place(&row.key, &row.value))
+                    window.wants(row.family.place(&row.key))
                 } else {
                     is_last
                 };

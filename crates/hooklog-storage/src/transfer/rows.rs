@@ -125,7 +125,7 @@ impl Rows {
             }
             looked += 1;
             last = Some(key.to_vec());
-            if self.window.wants(family.place(key, value)) {
+            if self.window.wants(family.place(key)) {
                 bytes += key.len() + value.len();
                 page.push(Row {
                     family,

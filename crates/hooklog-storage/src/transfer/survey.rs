@@ -239,7 +239,6 @@ pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
         Family::State
         | Family::Log
         | Family::AppLog
-        | Family::EventUid
         | Family::Attempt
         | Family::AttemptByEvent
         | Family::AttemptBySubscription => true,

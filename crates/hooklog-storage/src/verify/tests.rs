@@ -26,6 +26,7 @@ fn record(offset: u64, application: u8, payload: usize) -> Record {
             event_type: "invoice.paid".parse().unwrap(),
             channels: Vec::new(),
             uid: None,
+            idempotency: None,
             content_type: "application/json".to_owned(),
             payload: std::iter::repeat_with(|| rng.u8(..))
                 .take(payload)

@@ -101,9 +101,21 @@ impl Harness {
     }
 
     pub(super) async fn call_as(&self, token: &str, method: &str, path: &str, body: &str) -> Reply {
+        self.call_with("", token, method, path, body).await
+    }
+
+    /// With more headers, each with its end of line.
+    pub(super) async fn call_with(
+        &self,
+        headers: &str,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Reply {
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\
              authorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         self.raw(request.as_bytes()).await

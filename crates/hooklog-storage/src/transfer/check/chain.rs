@@ -176,12 +176,11 @@ impl Walk<'_> {
         while let Some(page) = pages.next(self.engine)? {
             for row in page {
                 found += 1;
-                let position = match row.family.place(&row.key, &row.value) {
+                let position = match row.family.place(&row.key) {
                     Place::Event(position) | Place::Attempt(position) => position,
                     Place::Alone => u64::MAX,
                 };
-                // Rows of uids name an event, the others the base of a batch.
-                if orphan.is_none() && family != Family::EventUid {
+                if orphan.is_none() {
                     let batch = self.engine.get(self.family, &keys::batch(position, 0))?;
                     orphan = batch.is_none().then_some(position);
                 }
@@ -200,7 +199,7 @@ impl Walk<'_> {
 fn index_families(family: Family) -> &'static [Family] {
     match family {
         Family::Attempt => &[Family::AttemptByEvent, Family::AttemptBySubscription],
-        _ => &[Family::AppLog, Family::EventUid],
+        _ => &[Family::AppLog],
     }
 }
 
@@ -219,10 +218,6 @@ fn expected_of_events(batch: &Batch) -> Option<Expected> {
         let application = record.event.application;
         let key = (Family::AppLog, keys::owned(application.as_bytes(), base));
         rows.entry(key).or_default().extend(position.to_be_bytes());
-        if let Some(uid) = &record.event.uid {
-            let key = (Family::EventUid, keys::event_uid(application, uid));
-            rows.insert(key, record.id.as_bytes().to_vec());
-        }
     }
     Some(rows)
 }

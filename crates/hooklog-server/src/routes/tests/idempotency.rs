@@ -1,0 +1,102 @@
+//! `Idempotency-Key` over a real socket and a real log.
+//!
+//! **Invariant:** a repetition gets the first answer, byte for byte, and writes nothing.
+//! **Next:** `attempts.rs`.
+
+use hooklog_storage::OrganisationId;
+
+use super::end_to_end::{APPS, application, count};
+use super::harness::{Harness, Reply, mint};
+use crate::token::Subject;
+
+const BODY: &str = r#"{"eventType":"a.b","payload":{"n":1}}"#;
+
+async fn publish(server: &Harness, token: &str, path: &str, keys: &[&str], body: &str) -> Reply {
+    let headers: Vec<_> = keys
+        .iter()
+        .map(|key| format!("idempotency-key: {key}\r\n"))
+        .collect();
+    let headers = headers.concat();
+    server.call_with(&headers, token, "POST", path, body).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repetition_gets_the_first_answer() {
+    let server = Harness::start().await;
+    let (one, two) = (
+        application(&server, "one").await,
+        application(&server, "two").await,
+    );
+    let token = server.token.clone();
+    let path = format!("{APPS}/{one}/msg");
+    let send = |path: String, key: &'static str, body: &'static str| {
+        let (server, token) = (&server, &token);
+        async move { publish(server, token, &path, &[key], body).await }
+    };
+    let first = send(path.clone(), "k-1", BODY).await.is(202);
+    // However the key is written, and whatever the application is called.
+    let by_uid = format!("{APPS}/one/msg");
+    for (path, key) in [(&path, "k-1"), (&path, "\"k-1\""), (&by_uid, " k-1 ")] {
+        let again = send(path.clone(), key, BODY).await.is(202);
+        assert_eq!(again.text, first.text, "{key}");
+    }
+    assert_eq!(count(&server, &path).await, 1);
+
+    let other_body = r#"{"eventType":"a.b","payload":{"n":2}}"#;
+    let refused = send(path.clone(), "k-1", other_body).await.is(422);
+    let issue = &refused.body["detail"][0];
+    assert_eq!(
+        issue["loc"],
+        serde_json::json!(["header", "idempotency-key"])
+    );
+    assert_eq!(issue["type"], "idempotency_key_reused");
+    assert!(
+        issue["msg"]
+            .as_str()
+            .is_some_and(|msg| msg.contains(&first.id()))
+    );
+    assert_eq!(count(&server, &path).await, 1);
+
+    // Another key, application or tenant is another request.
+    let other_key = send(path.clone(), "k-2", BODY).await.is(202);
+    assert_ne!(other_key.id(), first.id());
+    let elsewhere = send(format!("{APPS}/{two}/msg"), "k-1", BODY).await.is(202);
+    assert_ne!(elsewhere.id(), first.id());
+    let stranger = mint(Subject::Organisation(OrganisationId::from_bytes([9; 20])));
+    publish(&server, &stranger, &path, &["k-1"], BODY)
+        .await
+        .is(404);
+
+    // With an event id the key still answers first; without it the id is a conflict.
+    let named = r#"{"eventType":"a.b","eventId":"e-1","payload":{}}"#;
+    let first = send(path.clone(), "k-3", named).await.is(202);
+    let again = send(path.clone(), "k-3", named).await.is(202);
+    assert_eq!(again.text, first.text);
+    send(path.clone(), "k-4", named).await.is(409);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strange_keys_are_refused_by_name_where_keys_count() {
+    let server = Harness::start().await;
+    let app = application(&server, "one").await;
+    let token = server.token.clone();
+    let path = format!("{APPS}/{app}/msg");
+    let long = "k".repeat(257);
+    let cases: [&[&str]; 5] = [&[&long], &[""], &["\"open"], &["\"a\" b"], &["a", "b"]];
+    for keys in cases {
+        let refused = publish(&server, &token, &path, keys, BODY).await.is(400);
+        assert_eq!(refused.body["code"], "generic_error");
+        let detail = refused.body["detail"].as_str().expect("a text");
+        assert!(detail.starts_with("idempotency-key"), "{detail}");
+    }
+    assert_eq!(count(&server, &path).await, 0);
+    // Routes that do not act on it take no notice of it.
+    let body = r#"{"name":"a.b","description":""}"#;
+    let types = "/api/v1/event-type";
+    publish(&server, &token, types, &[&long], body)
+        .await
+        .is(201);
+    publish(&server, &token, types, &["k"], body).await.is(409);
+    server.stop().await;
+}
