@@ -251,7 +251,8 @@ impl ApplyLoop {
                 held.push(commit);
             }
             let due = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let asked = self.ring.apply_asked();
+            // Under load the next full group comes soon; one asked for at each commit would be slow.
+            let asked = self.ring.apply_asked() && self.input.is_empty();
             let applied = held_bytes >= APPLY_BYTES || due || closed || asked;
             if applied {
                 self.applier.apply(&held)?;

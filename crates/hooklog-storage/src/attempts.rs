@@ -36,7 +36,12 @@ impl Shared {
             return Ok(None);
         }
         let seq = id.seq().get();
-        let Some(batch) = self.batch(Family::Attempt, Kind::Attempts, seq)? else {
+        let batch = match self.batch(Family::Attempt, Kind::Attempts, seq) {
+            // It has expired meanwhile.
+            Err(_) if id.seq() < self.ring.low().attempts => None,
+            batch => batch?,
+        };
+        let Some(batch) = batch else {
             return Ok(None);
         };
         let position = seq.saturating_sub(batch.header.base);

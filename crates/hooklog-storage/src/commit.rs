@@ -108,7 +108,7 @@ impl Committer {
             if self.sync_due.is_some_and(|due| due <= Instant::now()) {
                 self.sync_due = None;
                 if let Err(error) = self.journal.sync() {
-                    self.shared.poison.set(&error.to_string());
+                    self.stop(&error.to_string());
                 }
             }
             let seal = self.journal.needs_seal() && self.shared.poison.reason().is_none();
@@ -251,7 +251,7 @@ impl Committer {
             // It is gone only after an error of its own, which has poisoned the log; what is durable
             // in the journal is acked all the same.
             Ok(()) | Err(SendTimeoutError::Disconnected(_)) => {}
-            Err(SendTimeoutError::Timeout(_)) => self.shared.poison.set(&stuck()),
+            Err(SendTimeoutError::Timeout(_)) => self.stop(&stuck()),
         }
         Ok(())
     }
@@ -261,8 +261,14 @@ impl Committer {
     fn seal(&mut self) {
         let sealed = self.write(Vec::new(), Vec::new(), Sync::Later);
         if let Err(reason) = sealed {
-            self.shared.poison.set(&reason);
+            self.stop(&reason);
         }
+    }
+
+    /// Stops the log, and wakes whoever would wait for more of it.
+    fn stop(&self, reason: &str) {
+        self.shared.poison.set(reason);
+        self.shared.ring.wake();
     }
 
     fn fail(&self, reason: &str, waiters: Vec<Waiter>) {

@@ -66,6 +66,8 @@ impl Sizes {
     };
 }
 
+/// Inline rows that an open looks at, at most, for where an extent goes on: a few milliseconds.
+const INLINE_ROWS_MAX: usize = 4096;
 /// Bytes of a row that points into an extent, beside its key.
 const POINTER_BYTES: usize = 77;
 
@@ -96,6 +98,8 @@ pub(crate) struct Engine {
     sizes: Sizes,
     /// Rows that point into extents were removed since the last barrier.
     removed: AtomicBool,
+    /// For each of the extents, the key below which no row points into one.
+    looked_at: Mutex<[Vec<u8>; 2]>,
     file: File,
     path: PathBuf,
     /// Held while a commit is written, and by who wants no commit for a while.
@@ -125,8 +129,9 @@ impl Engine {
             })?;
             let extents = |family: Family, name| {
                 let tree = trees.get(family as usize).ok_or_else(no_tree)?;
-                // Inline rows point nowhere, as above.
-                let last = tree.iter().rev().find_map(|row| match row {
+                // Inline rows point nowhere. If there are very many of them, the next extent is a new one.
+                let mut latest = tree.iter().rev().take(INLINE_ROWS_MAX);
+                let last = latest.find_map(|row| match row {
                     Ok((_, row)) => place_of(&row).map(Ok),
                     Err(error) => Some(Err(failed(action)(error))),
                 });
@@ -141,6 +146,7 @@ impl Engine {
                 ],
                 sizes,
                 removed: AtomicBool::new(false),
+                looked_at: Mutex::default(),
                 trees,
                 file: opened,
                 path: file.to_path_buf(),
@@ -259,20 +265,25 @@ impl Engine {
     /// Removes the extents that no row points into any more. The rows must be durable as they are.
     pub(crate) fn remove_extents(&self) -> Result<(), EngineError> {
         let action = "read";
-        for (family, extents) in [Family::Log, Family::Attempt]
-            .into_iter()
-            .zip(&self.extents)
-        {
+        let mut looked_at = self.looked_at.lock();
+        let chains = [Family::Log, Family::Attempt].into_iter();
+        for ((family, extents), looked_at) in chains.zip(&self.extents).zip(looked_at.iter_mut()) {
+            if !extents.has_old() {
+                continue;
+            }
             let first = guarded(action, || {
-                // Inline rows point nowhere; they are of a quiet time, so there are few in a row.
-                let mut rows = self.tree(family)?.iter();
-                let first = rows.find_map(|row| match row {
-                    Ok((_, row)) => place_of(&row).map(Ok),
-                    Err(error) => Some(Err(failed(action)(error))),
-                });
-                first.transpose()
+                // Inline rows point nowhere. Rows go at the low end and come at the high one, so those
+                // that were passed once need no other look.
+                for row in self.tree(family)?.range(looked_at.as_slice()..) {
+                    let (key, row) = row.map_err(failed(action))?;
+                    *looked_at = key.to_vec();
+                    if let Some(place) = place_of(&row) {
+                        return Ok(Some(place.extent));
+                    }
+                }
+                Ok(None)
             })?;
-            extents.remove_below(first.map(|place| place.extent))?;
+            extents.remove_below(first)?;
         }
         Ok(())
     }

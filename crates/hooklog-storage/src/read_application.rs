@@ -32,15 +32,16 @@ impl Shared {
         let mut low = self.ring.low().events;
         loop {
             let start = low.clamp(range.start, range.end.max(range.start));
-            match self.page_of(application, start..range.end, order, limit) {
-                Ok(mut page) => {
-                    page.expired = range.start..start;
-                    return Ok(page);
-                }
-                // It may have failed because the low end rose meanwhile; that happens once a second.
-                Err(_) if self.ring.low().events > low => low = self.ring.low().events,
-                Err(error) => return Err(error),
+            let page = self.page_of(application, start..range.end, order, limit);
+            // Rows go only after the low end rose: while it did not, the page has no gap. It rises
+            // once in a while, so this ends.
+            let now = self.ring.low().events;
+            if now <= low || now <= start {
+                let mut page = page?;
+                page.expired = range.start..start;
+                return Ok(page);
             }
+            low = now;
         }
     }
 

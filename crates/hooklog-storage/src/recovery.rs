@@ -10,6 +10,8 @@
 //! says what is not. Doing it twice is doing it once.
 //! **Next:** `log.rs`, which starts the threads.
 
+mod rest;
+
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use crate::consumer::Consumers;
 use crate::directory::{Directory, DirectoryError, Manifest};
 use crate::engine::{self, Engine, EngineError, Sizes};
 use crate::entry::Committed;
-use crate::journal::scan::ScanError;
+use crate::journal::scan::{Scan, ScanError};
 use crate::journal::{self, Journal, JournalError, Start};
 use crate::keys::{self, Family};
 use crate::offset::Sequence;
@@ -183,25 +185,13 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
         applier.state.attempts.verified,
     ) = verified;
 
-    let scan = {
-        let mut waiting: Vec<Arc<Committed>> = Vec::new();
-        let mut bytes = 0;
-        let (applied, epoch) = (applier.state.applied, applier.state.journal_epoch);
-        let scan =
-            journal::scan::scan::<OpenErrorKind>(&directory.journal(), applied, epoch, |commit| {
-                bytes += commit.bytes;
-                waiting.push(Arc::new(commit));
-                if bytes >= REPLAY_BYTES {
-                    applier.apply(&waiting)?;
-                    waiting.clear();
-                    bytes = 0;
-                }
-                Ok(())
-            })?;
-        applier.apply(&waiting)?;
-        scan
-    };
+    // What a killed process left in sled may not be durable, and counts like what is applied now.
     applier.barrier()?;
+    let scan = replay(&directory, &mut applier)?;
+    rest::remove(&applier.engine, &applier.state)?;
+    applier.barrier()?;
+    // What an interrupted apply or removal left; everything was verified by now.
+    applier.engine.remove_extents()?;
 
     let next = applier.state.applied.map_or(Sequence::ZERO, Sequence::next);
     let mut salt = [0; 8];
@@ -232,6 +222,26 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
         registry,
         consumers,
     })
+}
+
+/// Applies the journal above the applier's state.
+fn replay(directory: &Directory, applier: &mut Applier) -> Result<Scan, OpenErrorKind> {
+    let mut waiting: Vec<Arc<Committed>> = Vec::new();
+    let mut bytes = 0;
+    let (applied, epoch) = (applier.state.applied, applier.state.journal_epoch);
+    let scan =
+        journal::scan::scan::<OpenErrorKind>(&directory.journal(), applied, epoch, |commit| {
+            bytes += commit.bytes;
+            waiting.push(Arc::new(commit));
+            if bytes >= REPLAY_BYTES {
+                applier.apply(&waiting)?;
+                waiting.clear();
+                bytes = 0;
+            }
+            Ok(())
+        })?;
+    applier.apply(&waiting)?;
+    Ok(scan)
 }
 
 /// Journal frames are applied in pieces of this size while they are read back.

@@ -290,6 +290,15 @@ impl Extents {
         Ok(data.len())
     }
 
+    /// Whether there are extents besides the one that is written.
+    pub(crate) fn has_old(&self) -> bool {
+        let written = self.writer.lock().number;
+        self.numbers
+            .lock()
+            .first()
+            .is_some_and(|first| *first < written)
+    }
+
     /// Removes the extents below the first that a row points into (all but the one that is written,
     /// if there is no row). What a crash leaves is removed at the next time.
     pub(crate) fn remove_below(&self, first: Option<u64>) -> Result<(), IoError> {
@@ -297,8 +306,8 @@ impl Extents {
         let mut numbers = self.numbers.lock();
         while let Some(number) = numbers.first().copied().filter(|number| *number < below) {
             let path = self.path(number);
-            self.open.lock().retain(|(known, _)| *known != number);
             fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            self.open.lock().retain(|(known, _)| *known != number);
             numbers.pop_first();
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::PlanError;
 use crate::attempt::Low;
 use crate::bytes::Reader;
 use crate::codec::{self, CodecError};
-use crate::engine::{Engine, EngineError, Op};
+use crate::engine::{COMMIT_BYTES_MAX, Engine, EngineError, Op, Sizes};
 use crate::entry::StoredAttempt;
 use crate::frame::{self, Batch, FrameError};
 use crate::keys::{self, Family};
@@ -40,19 +40,29 @@ impl Removal {
             ops: Vec::new(),
             state: state.clone(),
         };
-        let mut budget = bytes_max;
-        removal.events(engine, low.events, &mut budget)?;
-        removal.attempts(engine, low.attempts, &mut budget)?;
-        Ok(removal)
+        let mut budget = Budget {
+            stored: bytes_max,
+            sled: COMMIT_BYTES_MAX / 2,
+            inline: 0,
+        };
+        // What is damaged in one chain is no reason to keep the other.
+        let problems = [
+            removal.events(engine, low.events, &mut budget).err(),
+            removal.attempts(engine, low.attempts, &mut budget).err(),
+        ];
+        match problems.into_iter().flatten().next() {
+            Some(problem) if removal.ops.is_empty() => Err(problem),
+            _ => Ok(removal),
+        }
     }
 
     fn events(
         &mut self,
         engine: &Engine,
         low: Offset,
-        budget: &mut usize,
+        budget: &mut Budget,
     ) -> Result<(), PlanError> {
-        while *budget > 0 && self.state.events.first.position < low {
+        while budget.is_left() && self.state.events.first.position < low {
             let base = self.state.events.first.position.get();
             let Some(stored) = Stored::read(engine, Family::Log, base)? else {
                 break;
@@ -78,9 +88,9 @@ impl Removal {
         &mut self,
         engine: &Engine,
         low: AttemptSeq,
-        budget: &mut usize,
+        budget: &mut Budget,
     ) -> Result<(), PlanError> {
-        while *budget > 0 && self.state.attempts.first.position < low {
+        while budget.is_left() && self.state.attempts.first.position < low {
             let base = self.state.attempts.first.position.get();
             let Some(stored) = Stored::read(engine, Family::Attempt, base)? else {
                 break;
@@ -106,11 +116,15 @@ impl Removal {
         Ok(())
     }
 
-    fn batch(&mut self, family: Family, stored: &Stored, budget: &mut usize) {
+    fn batch(&mut self, family: Family, stored: &Stored, budget: &mut Budget) {
         for key in &stored.keys {
             self.remove(family, key.clone());
         }
-        *budget = budget.saturating_sub(stored.bytes);
+        budget.stored = budget.stored.saturating_sub(stored.bytes);
+        let keys: usize = self.ops.iter().map(Op::bytes).sum();
+        // The leaf of a row that held the batch itself is written again.
+        budget.inline += stored.bytes.min(Sizes::STANDARD.inline_bytes_max);
+        budget.sled = (COMMIT_BYTES_MAX / 2).saturating_sub(keys + budget.inline);
     }
 
     fn remove(&mut self, family: Family, key: Vec<u8>) {
@@ -119,6 +133,22 @@ impl Removal {
             key,
             value: None,
         });
+    }
+}
+
+/// How much may still be removed in one transaction.
+struct Budget {
+    /// Stored bytes.
+    stored: usize,
+    /// Bytes of what sled writes for it: half of what may go into it between two barriers.
+    sled: usize,
+    /// Of that, what rows held that were batches themselves.
+    inline: usize,
+}
+
+impl Budget {
+    fn is_left(&self) -> bool {
+        self.stored > 0 && self.sled > 0
     }
 }
 

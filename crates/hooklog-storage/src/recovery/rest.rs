@@ -1,0 +1,102 @@
+//! Removing rows that speak of what does not exist.
+//!
+//! A commit that is too large for one transaction of sled is applied in several. In a mode that acks
+//! before the sync, power loss may take its journal frame and leave some of its rows: they lie at
+//! positions that other events will get.
+//!
+//! **Invariant:** after this no batch and no index row lies at or above the end.
+//! **Next:** `../recovery.rs`.
+
+use std::ops::Bound;
+
+use crate::engine::{Engine, EngineError, Op};
+use crate::keys::{self, Family};
+use crate::state::State;
+
+/// Rows removed in one transaction: a few hundred kilobytes of keys.
+const ROWS_AT_A_TIME: usize = 4096;
+
+/// Removes the rows above the state's ends; looks at indexes only if there is a batch.
+pub(super) fn remove(engine: &Engine, state: &State) -> Result<(), EngineError> {
+    let chains = [
+        (Family::Log, state.events.end.get(), &[Family::AppLog][..]),
+        (
+            Family::Attempt,
+            state.attempts.end.get(),
+            &[Family::AttemptByEvent, Family::AttemptBySubscription],
+        ),
+    ];
+    for (family, end, indexes) in chains {
+        let low = keys::batch(end, 0);
+        let above = (Bound::Included(low.as_slice()), Bound::Unbounded);
+        let mut rows = Vec::new();
+        engine.scan_marks::<EngineError>(family, above, |key, _| {
+            rows.push((family, key.to_vec()));
+            Ok(())
+        })?;
+        if rows.is_empty() {
+            continue;
+        }
+        tracing::warn!(count = rows.len(), end, "rows of a lost commit are removed");
+        for index in indexes {
+            let all = (Bound::Unbounded, Bound::Unbounded);
+            engine.scan::<EngineError>(*index, all, |key, _| {
+                if keys::last_number(key).is_some_and(|base| base >= end) {
+                    rows.push((*index, key.to_vec()));
+                }
+                Ok(())
+            })?;
+        }
+        for some in rows.chunks(ROWS_AT_A_TIME) {
+            let ops = some.iter().cloned().map(|(family, key)| Op {
+                family,
+                key,
+                value: None,
+            });
+            engine.commit(&ops.collect::<Vec<_>>())?;
+            engine.barrier()?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::engine::Sizes;
+    use crate::offset::Offset;
+
+    #[test]
+    fn only_what_lies_above_the_end_goes() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        let engine = Engine::open(path, &path.join("db"), Sizes::STANDARD).unwrap();
+        let mut state = State::default();
+        state.events.end = Offset::new(10);
+        let put = |family, key: Vec<u8>| Op {
+            family,
+            key,
+            value: Some(vec![7; 60]),
+        };
+        let rows = |base| {
+            [
+                put(Family::Log, keys::batch(base, 0)),
+                put(Family::AppLog, keys::owned(&[3; 20], base)),
+            ]
+        };
+        engine
+            .commit(&[rows(5), rows(10), rows(12)].concat())
+            .unwrap();
+        remove(&engine, &state).unwrap();
+        for (base, expected) in [(5, true), (10, false), (12, false)] {
+            for op in rows(base) {
+                let found = engine.get(op.family, &op.key).unwrap().is_some();
+                assert_eq!(found, expected, "{op:?}");
+            }
+        }
+        // Index rows are looked at only beside a batch that is too high.
+        remove(&engine, &state).unwrap();
+    }
+}
