@@ -1,4 +1,4 @@
-//! Behind the acks: takes committed frames, packs them into sled, makes barriers, and thereby frees
+//! Behind the acks: takes committed frames, packs them into batches and rows, makes barriers, and frees
 //! journal segments.
 //!
 //! **Invariant:** the only writer to sled. `durable` moves only after a barrier that covers it.

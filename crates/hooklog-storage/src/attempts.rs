@@ -27,13 +27,13 @@ use crate::state::State;
 impl Shared {
     /// The attempt with this id.
     pub(crate) fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, ReadError> {
+        if id.seq() < self.ring.low().attempts {
+            return Ok(None);
+        }
         let hot = self.ring.all();
         let found = in_memory(&hot).find(|stored| stored.id == id).cloned();
         if let Some(stored) = found {
             return Ok(Some(stored.into()));
-        }
-        if id.seq() < self.ring.low().attempts {
-            return Ok(None);
         }
         let seq = id.seq().get();
         let batch = match self.batch(Family::Attempt, Kind::Attempts, seq) {
@@ -263,15 +263,7 @@ impl AttemptsOf {
 fn in_memory(hot: &[Arc<Committed>]) -> impl Iterator<Item = &StoredAttempt> {
     hot.iter()
         .flat_map(|commit| &commit.entries)
-        .filter_map(|entry| match entry {
-            Entry::Attempt(stored) => Some(stored),
-            Entry::Change(_)
-            | Entry::Cursor(..)
-            | Entry::Mark(_)
-            | Entry::Low(_)
-            | Entry::Expired(..)
-            | Entry::Consumer(..) => None,
-        })
+        .filter_map(Entry::attempt)
 }
 
 /// The attempts at ascending positions of a batch.

@@ -50,6 +50,34 @@ pub(crate) enum Entry {
     Consumer(ConsumerKey, Option<ConsumerCursor>),
 }
 
+impl Entry {
+    /// The attempt, if it is one.
+    pub(crate) fn attempt(&self) -> Option<&StoredAttempt> {
+        match self {
+            Self::Attempt(stored) => Some(stored),
+            Self::Change(_)
+            | Self::Cursor(..)
+            | Self::Mark(_)
+            | Self::Low(_)
+            | Self::Expired(..)
+            | Self::Consumer(..) => None,
+        }
+    }
+
+    /// The change of the registry, if it is one.
+    pub(crate) fn change(&self) -> Option<&Change> {
+        match self {
+            Self::Change(change) => Some(change),
+            Self::Attempt(_)
+            | Self::Cursor(..)
+            | Self::Mark(_)
+            | Self::Low(_)
+            | Self::Expired(..)
+            | Self::Consumer(..) => None,
+        }
+    }
+}
+
 /// One group commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Committed {

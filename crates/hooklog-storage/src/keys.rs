@@ -4,12 +4,12 @@
 //! | family | key | value | changed |
 //! |---|---|---|---|
 //! | `state` | `"state"` | where the applier stands (codec) | with each apply |
-//! | `log` | base offset u64, chunk u16 | record batch, in chunks | written once |
+//! | `log` | base offset u64, chunk u16 | a record batch, in chunks, or where it lies (`engine/extents.rs`) | written once |
 //! | `app_log` | application 20, base offset u64 | positions u16 in that batch | written once |
 //! | `registry` | kind u8, owner 20, id or name | the value (codec) | replaced |
 //! | `cursor` | subscription 20 | cursor (codec) | replaced |
 //! | `retry` | subscription 20, offset u64 | parked delivery (codec) | put, removed |
-//! | `attempt` | base number u64, chunk u16 | batch of attempts, in chunks | written once |
+//! | `attempt` | base number u64, chunk u16 | a batch of attempts, as `log` | written once |
 //! | `attempt_by_event` | offset / 1,024 u64, base number u64 | (offset % 1,024, position) u16 each | once |
 //! | `attempt_by_subscription` | subscription 20, base number u64 | positions u16 | written once |
 //! | `expired` | subscription 20 | what retention took from it (codec) | replaced |

@@ -1,5 +1,5 @@
-//! The event log of Hooklog, on local disk: group commit into a journal, record batches and indexes
-//! in sled behind it. It knows no HTTP and needs no runtime.
+//! The event log of Hooklog, on local disk: group commit into a journal; behind it record batches in
+//! files of their own, and sled, which says where they lie. It knows no HTTP and needs no runtime.
 //!
 //! ```
 //! use hooklog_storage::{Appended, ApplicationId, Config, Event, EventLog, Limit, Offset};
@@ -29,7 +29,8 @@
 //! [`EventLog::append`] and every change of the registry return after an `fdatasync` of the journal
 //! returned: they survive kill -9 and power loss. What the dispatcher records
 //! ([`EventLog::record`]) survives kill -9 at once and power loss from the next sync on; losing it
-//! repeats deliveries and loses none. After an I/O error nothing is acked until the log is reopened.
+//! repeats deliveries and loses none. That is [`Durability::PowerSafe`]; the other modes ack before the
+//! sync, and power loss then takes the end of the log, with whatever was acked in it. After an I/O error nothing is acked until the log is reopened.
 //!
 //! # Repeated appends
 //! An event may carry a uid, which no other kept event of its application has, and an
@@ -53,7 +54,8 @@
 //! [`EventLog::open`] returns a log with everything that was ever acked, or an error that names what
 //! is damaged. It can tell a torn write that was never acked from damage to an acked one by what
 //! later frames say of earlier ones; the exception is damage to the very last frame before a power
-//! cut, which looks the same as a torn write.
+//! cut, which looks the same as a torn write. Of the batches it reads those that a crash can have
+//! touched; what the medium damaged long ago is told by whoever reads it, and by [`check`].
 //!
 //! # Copies
 //! [`compact`] makes a closed log small again, [`EventLog::backup`] streams an open one while
@@ -69,7 +71,7 @@
 //!
 //! **Invariant:** readers see what is acked at once, whether sled has it or not.
 //! **Next:** `event.rs` for the vocabulary, `log.rs` for the way in, `keys.rs` for the rows on disk,
-//! `journal/layout.rs` and `frame.rs` for the bytes.
+//! `journal/layout.rs`, `frame.rs` and `engine/extents.rs` for the bytes.
 
 #![deny(missing_docs)]
 

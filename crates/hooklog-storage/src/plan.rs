@@ -66,15 +66,7 @@ impl<'a> Plan<'a> {
         };
         plan.events(commits.clone().flat_map(|commit| commit.records.iter()))?;
         let attempts = commits.clone().flat_map(|commit| &commit.entries);
-        plan.attempts(attempts.filter_map(|entry| match entry {
-            Entry::Attempt(attempt) => Some(attempt),
-            Entry::Change(_)
-            | Entry::Cursor(..)
-            | Entry::Mark(_)
-            | Entry::Low(_)
-            | Entry::Expired(..)
-            | Entry::Consumer(..) => None,
-        }))?;
+        plan.attempts(attempts.filter_map(Entry::attempt))?;
         for commit in commits {
             for entry in &commit.entries {
                 plan.entry(entry)?;

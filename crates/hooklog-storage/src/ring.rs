@@ -15,7 +15,6 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::attempt::Low;
-use crate::change::Change;
 use crate::entry::{Committed, Entry};
 use crate::offset::{Offset, Sequence};
 use crate::registry::Registry;
@@ -82,7 +81,7 @@ impl Ring {
     /// step, so that a snapshot of both is consistent.
     pub(crate) fn push(&self, commit: Arc<Committed>, registry: &RwLock<Registry>) {
         let mut inner = self.inner.lock();
-        let mut changes = commit.entries.iter().filter_map(as_change).peekable();
+        let mut changes = commit.entries.iter().filter_map(Entry::change).peekable();
         if changes.peek().is_some() {
             let mut registry = registry.write();
             changes.for_each(|change| registry.apply(change));
@@ -286,19 +285,6 @@ pub(crate) enum Room {
 
 /// How long a wait sleeps before it looks at the poison again.
 const WAIT_STEP: Duration = Duration::from_millis(100);
-
-/// The change in an entry, if it is one.
-pub(crate) fn as_change(entry: &Entry) -> Option<&Change> {
-    match entry {
-        Entry::Change(change) => Some(change),
-        Entry::Attempt(_)
-        | Entry::Cursor(..)
-        | Entry::Mark(_)
-        | Entry::Low(_)
-        | Entry::Expired(..)
-        | Entry::Consumer(..) => None,
-    }
-}
 
 #[cfg(test)]
 mod tests;

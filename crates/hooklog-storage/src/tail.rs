@@ -10,12 +10,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::change::Change;
-use crate::entry::Committed;
+use crate::entry::{Committed, Entry};
 use crate::event::Record;
 use crate::offset::{Offset, OffsetRange, Sequence};
 use crate::page::Limit;
 use crate::read::ReadError;
-use crate::ring::{Following, as_change};
+use crate::ring::Following;
 use crate::shared::Shared;
 use crate::subscription::Subscription;
 
@@ -143,7 +143,7 @@ impl Tail {
             self.next = commit.end();
             self.ready.push_back(TailItem::Records(records));
         }
-        let changes = commit.entries.iter().filter_map(as_change).cloned();
+        let changes = commit.entries.iter().filter_map(Entry::change).cloned();
         self.ready.extend(changes.map(TailItem::Change));
     }
 

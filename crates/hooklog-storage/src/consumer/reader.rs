@@ -138,7 +138,8 @@ impl Consumer {
     }
 
     /// [`commit`](Self::commit), and returns when the cursor survives power loss: an `fdatasync`
-    /// returned, shared with whatever else was committed meanwhile.
+    /// returned, shared with whatever else was committed meanwhile. In a mode of
+    /// [`Durability`](crate::Durability) that acks before the sync, it returns as early as an append.
     pub async fn commit_durable(&mut self, next: Offset) -> Result<(), ConsumeError> {
         self.cell.commit(next, Sync::Now).await
     }

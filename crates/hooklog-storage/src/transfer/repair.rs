@@ -263,16 +263,9 @@ fn first_ends(source: &Source, frames: &[Sequence]) -> Option<(Offset, AttemptSe
 
 /// The first offset of a commit, and its first attempt.
 fn starts_of(commit: &Committed) -> (Offset, AttemptSeq) {
-    let attempt = commit.entries.iter().find_map(|entry| match entry {
-        Entry::Attempt(stored) => Some(stored.id.seq()),
-        Entry::Change(_)
-        | Entry::Cursor(..)
-        | Entry::Mark(_)
-        | Entry::Low(_)
-        | Entry::Expired(..)
-        | Entry::Consumer(..) => None,
-    });
-    (commit.base, attempt.unwrap_or(AttemptSeq::MAX))
+    let attempt = commit.entries.iter().find_map(Entry::attempt);
+    let number = attempt.map_or(AttemptSeq::MAX, |stored| stored.id.seq());
+    (commit.base, number)
 }
 
 /// Frames that follow each other, gathered so that full batches come of them.
@@ -304,14 +297,9 @@ impl Waiting {
             .filter(|record| record.offset >= self.events)
             .cloned()
             .collect();
-        commit.entries.retain(|entry| match entry {
-            Entry::Attempt(stored) => stored.id.seq() >= self.attempts,
-            Entry::Change(_)
-            | Entry::Cursor(..)
-            | Entry::Mark(_)
-            | Entry::Low(_)
-            | Entry::Expired(..)
-            | Entry::Consumer(..) => true,
+        commit.entries.retain(|entry| {
+            let attempt = entry.attempt();
+            attempt.is_none_or(|stored| stored.id.seq() >= self.attempts)
         });
         if let Some(last) = commit.records.last() {
             self.events = last.offset.next();
