@@ -145,6 +145,7 @@ pub use attempt::{
 };
 pub use change::{Change, ChangeError};
 pub use commands::{NewApplication, NewSubscription, TaskStep};
+pub use commit::operational::OPERATIONAL_EVENT_TYPES;
 pub use commit_error::CommitError;
 pub use config::{Compression, Config, Durability, Keep, Retention};
 pub use consumer::{
@@ -172,8 +173,8 @@ pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;
 pub use standing::{Delivered, DeliveryStatus, Standing};
 pub use subscription::{
-    Application, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret, Organisation,
-    SecretKey, Subscription, SubscriptionState,
+    Application, ApplicationKind, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret,
+    Organisation, SecretKey, Subscription, SubscriptionState,
 };
 pub use tail::{Tail, TailItem};
 pub use task::{Replay, ReplayFilter, TASKS_KEPT_MAX, TASKS_RUNNING_MAX, Task, TaskState};

@@ -362,6 +362,8 @@ fn weight(progress: &Progress) -> usize {
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod operational_tests;
+#[cfg(test)]
 mod page_tests;
 #[cfg(test)]
 mod retention_tests;
