@@ -23,7 +23,8 @@ pub enum Durability {
     /// The event survives power loss: an `fdatasync` of the journal returned before the ack.
     PowerSafe,
     /// The event survives the death of the process (kill -9, a panic), and power loss or a crash of
-    /// the system from the next sync on. At most this much time lies between an ack and its sync.
+    /// the system from the next sync on. At most this much time, and the time of one read of the
+    /// disk, lies between an ack and the start of its sync, whatever else the log waits for.
     /// What is lost then is the end of the log, never something in its middle.
     ProcessSafe(Duration),
     /// As `ProcessSafe`, but no sync is ever made for an ack: what power loss takes is all since the

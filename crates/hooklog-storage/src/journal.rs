@@ -222,6 +222,12 @@ impl Journal {
         Ok(())
     }
 
+    /// All frames up to this one are durable here.
+    #[cfg(test)]
+    pub(crate) fn synced(&self) -> Option<Sequence> {
+        self.synced
+    }
+
     /// Whether the last frame is durable, but no later frame says so yet.
     pub(crate) fn needs_seal(&self) -> bool {
         self.unsynced.is_none() && self.synced.is_some()

@@ -104,7 +104,7 @@ impl Committer {
     }
 
     /// Gives the events their places, but for those whose keys say that they have one.
-    fn append(
+    pub(super) fn append(
         &mut self,
         events: Vec<Event>,
         verdicts: Vec<Verdict>,
