@@ -61,7 +61,9 @@
 //! [`compact`] makes a closed log small again, [`EventLog::backup`] streams an open one while
 //! publishing goes on, [`restore`] makes a log of backups, [`check`] looks at a closed one without
 //! writing to it, and [`repair`] saves what can be read of a damaged one into a new directory.
-//! `keys/` is in no copy and is not checked: the first open of the copy makes it from the log.
+//! `keys/` is in no backup: [`restore`] and [`repair`] make it from the log that they wrote, keeping
+//! idempotency keys for [`Config::idempotency_age`]. [`compact`] leaves it as it is, and [`check`]
+//! reads all of it.
 //!
 //! # What is not here
 //! Replication. A directory is opened once at a time, by whichever

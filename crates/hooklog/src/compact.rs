@@ -55,5 +55,7 @@ pub(crate) fn log_config(settings: &Settings) -> storage::Config {
     }
     // A directory with small segments would be refused for payloads that nobody publishes.
     config.payload_bytes_max = 1;
+    // What is older is left out of the index of keys, and a server would not find it any more.
+    config.idempotency_age = settings.idempotency_age.0;
     config
 }

@@ -8,13 +8,15 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::commit_error::CommitError;
+use crate::config::{Config, Retention};
 use crate::directory::{IoError, io_error, parent_of, sync_directory};
 use crate::engine::{EngineError, Sizes};
+use crate::handle;
 use crate::keys::{self, Family, Kind};
 use crate::offset::{AttemptSeq, Offset};
 use crate::plan::PlanError;
-use crate::recovery::{OpenErrorKind, open_patiently, recover, verify_whole};
+use crate::recovery::{OpenErrorKind, Recovered, open_patiently, recover, verify_whole};
 use crate::state::State;
 use crate::transfer::format::BackupPoint;
 use crate::transfer::parse::{BackupFileError, Parser};
@@ -60,6 +62,9 @@ pub enum RestoreError {
     /// The directory could not be written.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// The index of keys could not be written.
+    #[error("the keys of the restored log could not be written: {0}")]
+    Keys(CommitError),
     /// What was written does not hold together.
     #[error("the restored log does not verify: {0}")]
     Log(#[from] OpenErrorKind),
@@ -223,7 +228,20 @@ fn fill(
     restored.low = state.events.low;
     restored.end = state.events.end;
     restored.attempts_end = state.attempts.end;
+    make_keys(&config, recovered)?;
     Ok(restored)
+}
+
+/// Reads the idempotency keys and uids of a new log into their indexes, durably, so that the first
+/// start needs not. Idempotency keys are kept for as long as `config` says.
+pub(crate) fn make_keys(config: &Config, recovered: Recovered) -> Result<(), RestoreError> {
+    let config = Config {
+        // A copy has what there was, until somebody opens it to use it.
+        retention: Retention::default(),
+        ..config.clone()
+    };
+    let handle = handle::start(config, recovered)?;
+    handle.close().map_err(RestoreError::Keys)
 }
 
 fn count(restored: &mut Restored, row: &Row) {
