@@ -36,7 +36,9 @@ pub enum Durability {
 /// How long events or attempts are kept: what is over any of the limits expires, oldest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// Not longer than this.
+    /// Not longer than this. A clock that jumps ahead by more than an hour, or is that far ahead of
+    /// the newest event when the log is opened, is believed only after another hour: what would
+    /// expire by that is kept so much longer, and a warning is logged.
     pub age: Option<Duration>,
     /// Not more bytes than this, as stored (compressed); the files take about twice as much.
     pub bytes: Option<u64>,
@@ -85,7 +87,8 @@ pub struct Config {
     /// Bytes of recent events kept in memory for readers at the tail.
     pub tail_bytes_max: usize,
     /// Bytes of a file of record batches; with retention by bytes files are kept smaller than a
-    /// sixteenth of that, because only whole files give their space back.
+    /// sixteenth of that, because only whole files give their space back. So do compaction, restore
+    /// and repair with what they write; give them the retention that the log will have.
     pub extent_bytes: u64,
     /// Record batches of at most this many bytes stay in the database itself.
     pub inline_bytes_max: usize,

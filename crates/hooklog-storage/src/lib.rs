@@ -61,6 +61,7 @@
 //! [`compact`] makes a closed log small again, [`EventLog::backup`] streams an open one while
 //! publishing goes on, [`restore`] makes a log of backups, [`check`] looks at a closed one without
 //! writing to it, and [`repair`] saves what can be read of a damaged one into a new directory.
+//! All of them write files of the size that the retention of their [`Config`] asks for.
 //! `keys/` is in no backup: [`restore`] and [`repair`] make it from the log that they wrote, keeping
 //! idempotency keys for [`Config::idempotency_age`]. [`compact`] leaves it as it is, and [`check`]
 //! reads all of it.

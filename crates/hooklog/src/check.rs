@@ -11,7 +11,7 @@ use hooklog::storage::{self, ChainReport, CheckReport, Repaired};
 use serde::Serialize;
 
 use crate::bar::Bar;
-use crate::compact::log_config;
+use crate::compact::copy_config;
 use crate::config::Settings;
 use crate::output;
 
@@ -66,7 +66,7 @@ pub(crate) fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<()> {
     let directory = settings.data_dir.as_path();
     let mut bar = Bar::new("saving");
     if let Some(new) = &flags.repair {
-        let mut config = log_config(settings);
+        let mut config = copy_config(settings);
         config.directory.clone_from(new);
         let done = storage::repair(directory, &config, |step| bar.update(step));
         bar.finish();

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::directory::{io_error, lock_read_only, parent_of, read_manifest, sync_directory};
-use crate::engine::{Engine, Sizes};
+use crate::engine::Engine;
 use crate::entry::{Committed, Entry};
 use crate::journal::salvage;
 
@@ -107,7 +107,7 @@ fn salvage_into(
 ) -> Result<Repaired, RestoreError> {
     let scratch = config.directory.join("damaged");
     let source = Source::open(damaged, &scratch, notes, progress);
-    let new = open_patiently(&config.directory.join("sled"), Sizes::STANDARD)
+    let new = open_patiently(&config.directory.join("sled"), config.sizes())
         .map_err(OpenErrorKind::from)?;
     let mut rebuild = Rebuild::new(new, &source, config.compression);
     let mut repaired = fill(&source, &mut rebuild, progress)?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::commit_error::CommitError;
 use crate::config::{Config, Retention};
 use crate::directory::{IoError, io_error, parent_of, sync_directory};
-use crate::engine::{EngineError, Sizes};
+use crate::engine::EngineError;
 use crate::handle;
 use crate::keys::{self, Family, Kind};
 use crate::offset::{AttemptSeq, Offset};
@@ -183,7 +183,7 @@ fn fill(
     let window = Window::of(state);
     let engine = |error: EngineError| RestoreError::Log(error.into());
     let sled = draft.join("sled");
-    let mut writer = Writer::create(&sled).map_err(engine)?;
+    let mut writer = Writer::create(&sled, config.sizes()).map_err(engine)?;
     let mut before = 0;
     for (index, path) in files.iter().enumerate() {
         let is_last = index + 1 == files.len();
@@ -220,7 +220,7 @@ fn fill(
         bytes: 0,
         total,
     });
-    verify_whole(&open_patiently(&sled, Sizes::STANDARD).map_err(engine)?)?;
+    verify_whole(&open_patiently(&sled, config.sizes()).map_err(engine)?)?;
     let mut config = config.clone();
     config.directory = draft.to_path_buf();
     let recovered = recover(&mut config)?;
