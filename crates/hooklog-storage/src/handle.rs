@@ -94,7 +94,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
         sync_due: None,
         patience: APPLIER_PATIENCE,
     };
-    let (end_retention, retention) = RetentionLoop::new(&shared, &queue);
+    let (end_retention, retention) = RetentionLoop::new(&shared, &queue, next.timestamp);
     let mut threads = vec![
         spawn(&shared, move || committer.run()),
         spawn(&shared, move || apply.run()),

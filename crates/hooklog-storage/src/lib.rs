@@ -57,6 +57,13 @@
 //! cut, which looks the same as a torn write. Of the batches it reads those that a crash can have
 //! touched; what the medium damaged long ago is told by whoever reads it, and by [`check`].
 //!
+//! # Time
+//! What expires by age does so by the wall clock, unless that jumped: up to an hour ahead of what the
+//! monotonic clock says since the open, and of the newest event then, it is believed at once, further
+//! ahead only after an hour. So a right clock can be doubted for an hour, after a long pause or a sleep
+//! of the machine. What is not guarded: a process that is started again while the clock is wrong, after
+//! events were committed by it, believes it. Limits of bytes and numbers need no clock.
+//!
 //! # Copies
 //! [`compact`] makes a closed log small again, [`EventLog::backup`] streams an open one while
 //! publishing goes on, [`restore`] makes a log of backups, [`check`] looks at a closed one without
