@@ -24,6 +24,7 @@ use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::request::{Queued, Request, Sync, Waiter};
 use crate::ring::Room;
 use crate::shared::Shared;
+use crate::space;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -54,6 +55,8 @@ pub(crate) struct Committer {
     pub(crate) sync_due: Option<Instant>,
     /// How long the applier may take to make room.
     pub(crate) patience: Duration,
+    /// Bytes of the disk that the group may still take, before what is kept free.
+    pub(crate) disk_room: u64,
 }
 
 /// What is assigned next.
@@ -191,6 +194,7 @@ impl Committer {
     /// Takes what is waiting, up to a group.
     fn gather(&mut self, first: Queued, group: &mut Group) -> Result<(), KeyIndexError> {
         let now = self.now();
+        self.disk_room = self.disk_room();
         // A group and the request that ends it (at most half a segment) fit a segment together.
         let quarter = self.shared.config.journal_segment_bytes / 4;
         let group_bytes = usize::try_from(quarter)
@@ -210,7 +214,7 @@ impl Committer {
             self.keep_synced();
             // A change ends its group: the next one is planned against a registry that has it.
             let ends = matches!(request, Request::Change { .. });
-            self.add(request, now, group)?;
+            self.add(request, held, now, group)?;
             queued = if ends || bytes >= group_bytes || requests >= GROUP_REQUESTS {
                 None
             } else {
@@ -218,6 +222,32 @@ impl Committer {
             };
         }
         Ok(())
+    }
+
+    /// What the disk has left for events that are not acked yet. What is acked will take space when it
+    /// is applied, at most as much as in the journal; that itself takes none until it needs another
+    /// segment.
+    fn disk_room(&self) -> u64 {
+        let Some(free) = space::free_bytes(&self.shared.config.directory) else {
+            return u64::MAX;
+        };
+        let unapplied = u64::try_from(self.shared.ring.unapplied_bytes()).unwrap_or(u64::MAX);
+        let segment = self.journal.next_segment_bytes(self.shared.durable.get());
+        free.saturating_sub(unapplied.saturating_add(segment))
+    }
+
+    /// Takes room on the disk for a request, or refuses it; `reserve` is left to others.
+    fn take_room(&mut self, bytes: u64, reserve: u64) -> Result<(), CommitError> {
+        match self.disk_room.checked_sub(bytes) {
+            Some(left) if left >= reserve => {
+                // It is known only at the start of a group, and is unknown for some disks.
+                if self.disk_room < u64::MAX {
+                    self.disk_room = left;
+                }
+                Ok(())
+            }
+            _ => Err(CommitError::Busy { what: "the disk" }),
+        }
     }
 
     /// Writes, syncs, shows, acks; in this order.

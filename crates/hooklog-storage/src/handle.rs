@@ -93,6 +93,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
         keys,
         sync_due: None,
         patience: APPLIER_PATIENCE,
+        disk_room: 0,
     };
     let (end_retention, retention) = RetentionLoop::new(&shared, &queue, next.timestamp);
     let mut threads = vec![

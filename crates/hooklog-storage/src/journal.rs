@@ -295,6 +295,14 @@ impl Journal {
             .map_or(0, |segment| segment.epoch)
     }
 
+    /// Bytes of the disk that the next rotation takes.
+    pub(crate) fn next_segment_bytes(&self, durable: Option<Sequence>) -> u64 {
+        match self.recyclable(durable) {
+            Some(_) => 0,
+            None => self.segment_bytes,
+        }
+    }
+
     /// The oldest segment that may be overwritten. The youngest retired one is kept: sled may let
     /// go of an old segment of its own a little before our barrier covers the move.
     fn recyclable(&self, durable: Option<Sequence>) -> Option<usize> {

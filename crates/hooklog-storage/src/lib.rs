@@ -64,6 +64,13 @@
 //! of the machine. What is not guarded: a process that is started again while the clock is wrong, after
 //! events were committed by it, believes it. Limits of bytes and numbers need no clock.
 //!
+//! # A full disk
+//! Events are refused as [busy](CommitError::Busy) while the disk has less left than what was acked may
+//! still take, a segment of the journal if none is free, and 16 MiB; the dispatcher's progress at half
+//! of the 16. Everything else goes on, so retention can give space back, and appends go on with it.
+//! Where others fill the disk to its last byte the log stops as after any I/O error, and an open is
+//! refused with [`OpenErrorKind::NoSpace`], which says how many bytes it needs.
+//!
 //! # Copies
 //! [`compact`] makes a closed log small again, [`EventLog::backup`] streams an open one while
 //! publishing goes on, [`restore`] makes a log of backups, [`check`] looks at a closed one without
@@ -109,6 +116,7 @@ mod log;
 mod poison;
 mod request;
 mod shared;
+mod space;
 mod wait;
 
 // Behind the acks.

@@ -191,6 +191,11 @@ impl Ring {
         self.inner.lock().apply_asked
     }
 
+    /// Bytes of the journal that are not in the database yet.
+    pub(crate) fn unapplied_bytes(&self) -> usize {
+        self.inner.lock().unapplied_bytes
+    }
+
     /// One past the last committed offset.
     pub(crate) fn end(&self) -> Offset {
         self.inner.lock().end

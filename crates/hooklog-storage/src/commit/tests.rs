@@ -26,8 +26,8 @@ struct Alone {
 fn alone(durability: Durability, applier_queue: usize, unapplied_bytes_max: usize) -> Alone {
     let directory = TempDir::new().unwrap();
     let mut config = Config {
-        durability,
         unapplied_bytes_max,
+        durability,
         ..config(&directory)
     };
     let recovered = recover(&mut config).unwrap();
@@ -53,6 +53,7 @@ fn alone(durability: Durability, applier_queue: usize, unapplied_bytes_max: usiz
         keys: crossbeam_channel::bounded(1).0,
         sync_due: None,
         patience: Duration::from_millis(200),
+        disk_room: u64::MAX,
     };
     Alone {
         committer,
