@@ -12,8 +12,9 @@
 //! **Invariant:** a segment's header is durable before its first frame is written, the segment
 //! before it is durable before that, and a segment is recycled only when sled holds all of its
 //! frames behind a barrier and a younger retired segment is kept.
-//! **Next:** `journal/layout.rs` (bytes), `journal/scan.rs` (reading back), then `apply.rs`.
+//! **Next:** `journal/layout.rs` (bytes), `journal/image.rs` and `journal/scan.rs` (reading back), then `apply.rs`.
 
+mod image;
 pub(crate) mod layout;
 pub(crate) mod salvage;
 pub(crate) mod scan;
