@@ -39,15 +39,8 @@ fn config(disk: &Disk) -> Config {
 fn event(seed: u64) -> Event {
     let mut payload = vec![0; PAYLOAD_BYTES];
     fastrand::Rng::with_seed(seed).fill(&mut payload);
-    Event {
-        application: ApplicationId::from_bytes([1; 20]),
-        event_type: "disk.full".parse().unwrap(),
-        channels: Vec::new(),
-        uid: None,
-        idempotency: None,
-        content_type: "application/octet-stream".to_owned(),
-        payload: payload.into(),
-    }
+    let application = ApplicationId::from_bytes([1; 20]);
+    Event::new(application, "disk.full".parse().unwrap(), payload)
 }
 
 /// Whether an event was taken; if not, the disk was the reason.
