@@ -175,8 +175,9 @@ fn copies_lie_in_files_that_retention_can_remove() {
     compact(compacted.clone(), |_| {}).unwrap();
     for copy in [restored, repaired, compacted] {
         let name = copy.directory.display().to_string();
-        // The smallest that files get, however little is kept, is 1 MiB.
-        assert_eq!(files(&copy).len(), 6, "{name}");
+        // The smallest that files get, however little is kept, is 1 MiB; batches have one event or two.
+        let count = files(&copy).len();
+        assert!((6..=7).contains(&count), "{name}: {count} files");
         assert!(bytes(&copy) > 6_000_000, "{name}: nothing has expired yet");
         let log = EventLog::open(copy.clone()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
