@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::keys::{self, Family};
 use crate::registry::Registry;
 
-/// All organisations, applications, event types and subscriptions.
+/// All organisations, applications, event types, subscriptions and tasks.
 pub(super) fn registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
     let mut registry = Registry::default();
     let all = (Bound::Unbounded, Bound::Unbounded);
@@ -23,6 +23,7 @@ pub(super) fn registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
             Some(keys::Kind::Application) => Change::PutApplication(codec::decode(value)?),
             Some(keys::Kind::EventType) => Change::PutEventType(codec::decode(value)?),
             Some(keys::Kind::Subscription) => Change::PutSubscription(codec::decode(value)?),
+            Some(keys::Kind::Task) => Change::PutTask(codec::decode(value)?),
             None => {
                 let reason = "a registry row has an unknown kind".to_owned();
                 return Err(OpenErrorKind::Damaged { reason });
