@@ -15,7 +15,9 @@ use crate::entry::{Entry, StoredAttempt};
 use crate::event::{Appended, Event, Record};
 use crate::id::{AttemptId, EventId};
 use crate::key_index::KeyIndexError;
+use crate::log::AppendError;
 use crate::request::{ConsumerWrite, Request, Sync, Waiter};
+use crate::space::{PROGRESS_RESERVE_BYTES, RESERVE_BYTES};
 use crate::time::Timestamp;
 
 impl Committer {
@@ -23,11 +25,13 @@ impl Committer {
     pub(super) fn add(
         &mut self,
         request: Request,
+        held: usize,
         now: Timestamp,
         group: &mut Group,
     ) -> Result<(), KeyIndexError> {
+        let held = u64::try_from(held).unwrap_or(u64::MAX);
         match request {
-            Request::Append { events, ack } => match self.judge(&events, now, &group.records) {
+            Request::Append { events, ack } => match self.admit(&events, held, now, group) {
                 Ok(verdicts) => {
                     let appended = self.append(events, verdicts, now, &mut group.records)?;
                     group.waiters.push(Waiter::Append(ack, appended));
@@ -44,6 +48,10 @@ impl Committer {
                 group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Record { progress, ack } => {
+                if let Err(error) = self.take_room(held, PROGRESS_RESERVE_BYTES) {
+                    drop(ack.send(Err(error)));
+                    return Ok(());
+                }
                 let told = self.tell(&progress);
                 for event in told {
                     self.place(event, now, &mut group.records)?;
@@ -105,6 +113,19 @@ impl Committer {
         told.collect()
     }
 
+    /// What becomes of the events of an append; refuses all of them if one cannot be told, or if there
+    /// is no room for them.
+    fn admit(
+        &mut self,
+        events: &[Event],
+        held: u64,
+        now: Timestamp,
+        group: &Group,
+    ) -> Result<Vec<Verdict>, AppendError> {
+        self.take_room(held, RESERVE_BYTES)?;
+        self.judge(events, now, &group.records)
+    }
+
     /// The entry for a write to a consumer's row. A change ends its group, so the registry is that of
     /// this place in the journal: no cursor outlives its application.
     fn consumer(&self, write: ConsumerWrite) -> Result<(Option<Entry>, Sync), ChangeError> {
@@ -122,7 +143,7 @@ impl Committer {
     }
 
     /// Gives the events their places, but for those whose keys say that they have one.
-    fn append(
+    pub(super) fn append(
         &mut self,
         events: Vec<Event>,
         verdicts: Vec<Verdict>,
