@@ -15,6 +15,7 @@ use crate::answers::{Answers, Room};
 use crate::body::{Body, Upload};
 use crate::error::ApiError;
 use crate::idempotency;
+use crate::listen::Peer;
 use crate::operator::OutBody;
 use crate::query::Query;
 use crate::reply::{self, Response};
@@ -30,6 +31,7 @@ const ENVELOPE_BYTES: usize = 1 << 10;
 pub(crate) async fn handle(
     state: Arc<State>,
     answers: Answers,
+    _peer: Peer,
     request: Request<Incoming>,
 ) -> http::Response<OutBody> {
     let (head, incoming) = request.into_parts();

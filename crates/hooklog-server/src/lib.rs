@@ -1,7 +1,7 @@
 //! The HTTP API of Hooklog: Svix-compatible v1 routes on hyper, thin over the event log.
 //!
 //! It is not: a place for rules about events (those are storage's), a sender of webhooks (the
-//! dispatcher's), TLS (a proxy's).
+//! dispatcher's).
 //!
 //! **Invariant:** a publisher gets its 202 only after `EventLog::append` returned, that is after
 //! the event is on disk. Every error answer is JSON. Everything a client can make grow has a bound.
@@ -35,6 +35,7 @@ mod error;
 mod event_type;
 mod health;
 mod idempotency;
+mod listen;
 mod message;
 mod operator;
 mod page;
@@ -47,9 +48,13 @@ mod secret;
 mod server;
 mod socket;
 mod state;
+mod tls;
 pub mod token;
+mod transport;
 mod wire;
 
 pub use config::{Config, Limits, UrlPolicy};
+pub use listen::{Address, AddressError};
 pub use server::{BindError, Server};
+pub use tls::{TlsError, TlsFiles};
 pub use token::{DEFAULT_ORGANISATION, TokenKey};

@@ -93,7 +93,6 @@ pub(crate) fn now() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
@@ -103,16 +102,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let mut settings = hooklog_storage::Config::new(directory.path().join("data"));
         settings.journal_segment_bytes = 8 << 20;
-        let config = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            token_key: TokenKey::new("the secret of the tests").expect("long enough"),
-            limits: Limits {
-                reads_max: 1,
-                read_wait_timeout: Duration::from_millis(50),
-                ..Limits::default()
-            },
-            url_policy: UrlPolicy::allow_all(),
-        };
+        let key = TokenKey::new("the secret of the tests").expect("long enough");
+        let mut config = Config::new(key);
+        config.limits.reads_max = 1;
+        config.limits.read_wait_timeout = Duration::from_millis(50);
         let log = EventLog::open(settings).expect("opens");
         let state = State::new(log, config);
         let (begun, begins) = tokio::sync::oneshot::channel();

@@ -11,6 +11,7 @@ mod cli;
 mod client;
 mod compact;
 mod config;
+mod door_options;
 mod jwt_secret;
 mod open_files;
 mod output;

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use clap::Args;
 use hooklog::Service;
 use hooklog::dispatcher::Schedule;
+use hooklog::server::Address;
 use hooklog::server::token::Subject;
 use ipnet::IpNet;
 use serde::Serialize;
@@ -20,7 +21,7 @@ use crate::config::Settings;
 use crate::jwt_secret::JwtSecret;
 use crate::signals::Signals;
 use crate::units::{ByteSize, HumanDuration};
-use crate::{open_files, output, storage_options, token};
+use crate::{door_options, open_files, output, storage_options, token};
 
 /// Run the server: take events over HTTP, keep them on disk, deliver them.
 #[derive(Args, Serialize)]
@@ -30,10 +31,9 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
-    /// Address and port of the HTTP API; port 0 picks a free one [default: 127.0.0.1:8071].
-    #[arg(long, value_name = "ADDRESS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    door: door_options::DoorFlags,
     /// Network that webhooks may be sent to although it is not public, as 127.0.0.0/8 or 10.0.0.0/8;
     /// may be given several times [default: none].
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
@@ -87,6 +87,7 @@ nothing that was acknowledged is lost.
 Examples:
   hooklog serve
   hooklog serve --data-dir /var/lib/hooklog --listen 0.0.0.0:8071
+  hooklog serve --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem
   hooklog serve --allow-network 127.0.0.0/8      # deliver to this machine, for trying out
   HOOKLOG_RETRY_SCHEDULE=0s,1s,10s hooklog serve";
 
@@ -142,8 +143,19 @@ async fn wait_and_stop(mut service: Service, signals: &mut Signals) -> anyhow::R
 
 /// What a person or a script wants to know.
 fn greet(settings: &Settings, service: &Service, first: bool) -> anyhow::Result<()> {
-    let address = service.local_addr();
-    output::line(format_args!("listening on http://{address}"))?;
+    let scheme = if settings.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    for address in service.addresses() {
+        match address {
+            Address::Tcp(address) => {
+                output::line(format_args!("listening on {scheme}://{address}"))?;
+            }
+            Address::Unix(_) => output::line(format_args!("listening on {address}"))?,
+        }
+    }
     let directory = std::path::absolute(&settings.data_dir)?;
     output::line(format_args!("data in {}", directory.display()))?;
     if !first {
@@ -151,10 +163,16 @@ fn greet(settings: &Settings, service: &Service, first: bool) -> anyhow::Result<
     }
     let subject = Subject::Organisation(token::organisation(settings)?);
     let bearer = service.token(subject, settings.expires.0)?;
-    let url = format!("http://{}/api/v1/app", reachable(address));
+    let target = match service.addresses().first() {
+        Some(Address::Tcp(address)) => format!("{scheme}://{}", reachable(*address)),
+        Some(Address::Unix(path)) => {
+            format!("--unix-socket '{}' http://localhost", path.display())
+        }
+        None => String::new(),
+    };
     output::line(format_args!(
         "admin token, shown once, valid for {}: {bearer}\n\
-         try: curl -X POST {url} -H 'authorization: Bearer {bearer}' \
+         try: curl -X POST {target}/api/v1/app -H 'authorization: Bearer {bearer}' \
          -H 'content-type: application/json' -d '{{\"name\":\"Demo\",\"uid\":\"demo\"}}'",
         settings.expires
     ))
@@ -187,7 +205,8 @@ fn service_config(settings: &Settings, secret: &JwtSecret) -> anyhow::Result<hoo
         anyhow::ensure!(count > 0, "{name} must be above zero");
     }
     let mut config = hooklog::Config::new(&settings.data_dir, secret.key()?);
-    config.listen = settings.listen;
+    config.listen.clone_from(&settings.listen);
+    config.tls = door_options::tls(settings)?;
     config.drain_timeout = settings.drain_timeout.0;
     config.limits.body_bytes_max = settings.body_limit.0;
     config.limits.connections_max = settings.connection_limit;
@@ -252,7 +271,7 @@ mod tests {
         let age = config.log.idempotency_age;
         assert_eq!(age, std::time::Duration::from_mins(30));
         assert_eq!(config.dispatcher.allow_networks.len(), 2);
-        assert_eq!(config.listen.to_string(), "[::1]:0");
+        assert_eq!(config.listen, ["[::1]:0".parse().unwrap()]);
     }
 
     #[test]

@@ -4,13 +4,13 @@
 //! deliveries end, the log closes), each within a bounded time, so nothing writes to a closed log.
 //! **Next:** `hooklog-server`'s `server.rs`, where requests come in.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use hooklog_dispatcher::{Dispatcher, Guard};
 use hooklog_server::token::{MintError, Subject, mint};
-use hooklog_server::{BindError, Limits, Server, TokenKey, UrlPolicy};
+use hooklog_server::{Address, BindError, Limits, Server, TlsFiles, TokenKey, UrlPolicy};
 use hooklog_storage::{CommitError, EventLog, OpenError};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +32,9 @@ pub struct Config {
     /// The dispatcher. Its allowed networks also decide which endpoint URLs the server takes.
     pub dispatcher: hooklog_dispatcher::Config,
     /// Where the server listens; port 0 picks a free one.
-    pub listen: SocketAddr,
+    pub listen: Vec<Address>,
+    /// With files, the TCP addresses speak TLS alone.
+    pub tls: Option<TlsFiles>,
     /// What signs and verifies bearer tokens.
     pub token_key: TokenKey,
     /// Bounds and deadlines of the server.
@@ -47,12 +49,14 @@ impl Config {
         let mut log = hooklog_storage::Config::new(directory);
         log.retention.events.age = Some(RETENTION);
         log.retention.attempts.age = Some(RETENTION);
+        let server = hooklog_server::Config::new(token_key);
         Self {
             log,
             dispatcher: hooklog_dispatcher::Config::default(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8071)),
-            token_key,
-            limits: Limits::default(),
+            listen: server.listen,
+            tls: server.tls,
+            token_key: server.token_key,
+            limits: server.limits,
             // Both drains and the log's close stay below the 90 s after which systemd kills.
             drain_timeout: Duration::from_secs(10),
         }
@@ -111,7 +115,7 @@ pub struct Service {
     dispatcher: Dispatcher,
     /// Holds one task, so that dropping the service ends it.
     server: JoinSet<()>,
-    local_addr: SocketAddr,
+    addresses: Vec<Address>,
     shutdown: CancellationToken,
     token_key: TokenKey,
     drain_timeout: Duration,
@@ -134,6 +138,7 @@ impl Service {
             .map_err(StartError::Dispatcher)?;
         let server_config = hooklog_server::Config {
             listen: config.listen,
+            tls: config.tls,
             token_key: config.token_key.clone(),
             limits: config.limits,
             url_policy: UrlPolicy::new(move |url| {
@@ -147,23 +152,28 @@ impl Service {
                 return Err(StartError::Bind(error));
             }
         };
-        let (local_addr, shutdown) = (server.local_addr(), CancellationToken::new());
+        let (addresses, shutdown) = (server.addresses().to_vec(), CancellationToken::new());
         let mut task = JoinSet::new();
         task.spawn(server.run(shutdown.clone(), config.drain_timeout));
         Ok(Self {
             log,
             dispatcher,
             server: task,
-            local_addr,
+            addresses,
             shutdown,
             token_key: config.token_key,
             drain_timeout: config.drain_timeout,
         })
     }
 
-    /// Where the server listens.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    /// Where the server listens, in the order asked for, with the ports that the system chose.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The first of them that is of TCP.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.iter().find_map(Address::tcp)
     }
 
     /// The log, for publishing and reading without HTTP.

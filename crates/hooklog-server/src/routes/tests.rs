@@ -7,6 +7,7 @@ use super::*;
 
 mod access;
 mod attempts;
+mod doors;
 mod end_to_end;
 mod harness;
 mod idempotency;
