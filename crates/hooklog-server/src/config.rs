@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::listen::Address;
 use crate::tls::TlsFiles;
-use crate::token::TokenKey;
+use crate::token::TokenKeys;
 
 /// Settings of a server.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Config {
     /// With files, the TCP addresses speak TLS alone.
     pub tls: Option<TlsFiles>,
     /// What signs and verifies bearer tokens.
-    pub token_key: TokenKey,
+    pub token_keys: TokenKeys,
     /// Bounds and deadlines.
     pub limits: Limits,
     /// Which endpoint URLs are refused on creation.
@@ -30,13 +30,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults for a key: 127.0.0.1:8071 without TLS, and every endpoint URL is taken.
-    pub fn new(token_key: TokenKey) -> Self {
+    /// The defaults for the keys of tokens: 127.0.0.1:8071 without TLS, and every endpoint URL is taken.
+    pub fn new(token_keys: impl Into<TokenKeys>) -> Self {
         Self {
             // The port that clients of Svix-compatible servers try first.
             listen: vec![(Ipv4Addr::LOCALHOST, 8071).into()],
             tls: None,
-            token_key,
+            token_keys: token_keys.into(),
             limits: Limits::default(),
             url_policy: UrlPolicy::allow_all(),
         }

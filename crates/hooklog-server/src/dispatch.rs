@@ -110,7 +110,7 @@ fn authenticate(state: &State, headers: &HeaderMap) -> Result<Subject, TokenErro
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(TokenError::Missing);
     }
-    token::verify(&state.token_key, token.trim(), state::now())
+    token::verify(&state.token_keys, token.trim(), state::now())
 }
 
 /// Undoes percent-encoding; what is not UTF-8 then matches nothing.

@@ -57,4 +57,4 @@ pub use config::{Config, Limits, UrlPolicy};
 pub use listen::{Address, AddressError};
 pub use server::{BindError, Server};
 pub use tls::{TlsError, TlsFiles};
-pub use token::{DEFAULT_ORGANISATION, TokenKey};
+pub use token::{DEFAULT_ORGANISATION, TokenAlgorithm, TokenKey, TokenKeys};

@@ -16,13 +16,13 @@ use tokio_util::task::TaskTracker;
 use crate::answers::Pool;
 use crate::config::{Config, Limits, UrlPolicy};
 use crate::error::ApiError;
-use crate::token::TokenKey;
+use crate::token::TokenKeys;
 
 /// One per server.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) log: EventLog,
-    pub(crate) token_key: TokenKey,
+    pub(crate) token_keys: TokenKeys,
     pub(crate) limits: Limits,
     pub(crate) url_policy: UrlPolicy,
     /// Bytes of request bodies that may still be taken in.
@@ -44,7 +44,7 @@ impl State {
         let limits = config.limits;
         Self {
             log,
-            token_key: config.token_key,
+            token_keys: config.token_keys,
             limits,
             url_policy: config.url_policy,
             body_bytes: permits(limits.body_bytes_in_flight_max),
@@ -96,6 +96,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::token::TokenKey;
 
     #[tokio::test]
     async fn a_read_waits_for_its_turn_but_not_for_ever() {

@@ -65,7 +65,7 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(serve::Flags),
+    Serve(Box<serve::Flags>),
     Token(token::Flags),
     Publish(publish::Flags),
     Receive(receive::Flags),

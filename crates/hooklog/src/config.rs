@@ -19,7 +19,7 @@ use figment::error::{Actual, Kind};
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
-use hooklog::server::Address;
+use hooklog::server::{Address, TokenAlgorithm};
 use ipnet::IpNet;
 use serde::de::{IntoDeserializer as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -31,7 +31,12 @@ use crate::units::{ByteSize, HumanDuration};
 /// What environment variables start with.
 const PREFIX: &str = "HOOKLOG_";
 /// Keys whose values are not for terminals and logs.
-const SECRETS: [&str; 3] = ["jwt_secret", "token", "receive_secret"];
+const SECRETS: [&str; 4] = [
+    "jwt_secret",
+    "jwt_secret_previous",
+    "token",
+    "receive_secret",
+];
 
 /// All settings of all commands. No `Debug`: some are secrets.
 #[derive(Clone, Serialize, Deserialize)]
@@ -42,6 +47,14 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// Signs bearer tokens. No flag: command lines are readable by every user of the machine.
     pub(crate) jwt_secret: Option<String>,
+    /// Older secrets, whose tokens are still taken. No flag either.
+    #[serde(deserialize_with = "one_or_more")]
+    pub(crate) jwt_secret_previous: Vec<String>,
+    pub(crate) jwt_algorithm: TokenAlgorithm,
+    pub(crate) jwt_private_key: Option<PathBuf>,
+    pub(crate) jwt_public_key: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(crate) jwt_public_key_previous: Vec<PathBuf>,
 
     // serve
     #[serde(deserialize_with = "one_or_more")]
@@ -92,6 +105,11 @@ impl Default for Settings {
             log: None,
             data_dir: "hooklog-data".into(),
             jwt_secret: None,
+            jwt_secret_previous: Vec::new(),
+            jwt_algorithm: TokenAlgorithm::Hs256,
+            jwt_private_key: None,
+            jwt_public_key: None,
+            jwt_public_key_previous: Vec::new(),
             // The port that clients of Svix-compatible servers try first.
             listen: vec![(Ipv4Addr::LOCALHOST, 8071).into()],
             tls_cert: None,

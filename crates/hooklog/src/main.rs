@@ -22,6 +22,7 @@ mod serve;
 mod signals;
 mod storage_options;
 mod token;
+mod token_keys;
 mod units;
 
 use std::process::ExitCode;

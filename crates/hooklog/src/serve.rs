@@ -12,16 +12,15 @@ use anyhow::Context as _;
 use clap::Args;
 use hooklog::Service;
 use hooklog::dispatcher::Schedule;
-use hooklog::server::Address;
-use hooklog::server::token::Subject;
+use hooklog::server::token::{MintError, Subject};
+use hooklog::server::{Address, TokenKeys};
 use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::jwt_secret::JwtSecret;
 use crate::signals::Signals;
 use crate::units::{ByteSize, HumanDuration};
-use crate::{door_options, open_files, output, storage_options, token};
+use crate::{door_options, open_files, output, storage_options, token, token_keys};
 
 /// Run the server: take events over HTTP, keep them on disk, deliver them.
 #[derive(Args, Serialize)]
@@ -34,6 +33,9 @@ pub(crate) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     door: door_options::DoorFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    token_keys: token_keys::TokenKeyFlags,
     /// Network that webhooks may be sent to although it is not public, as 127.0.0.0/8 or 10.0.0.0/8;
     /// may be given several times [default: none].
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
@@ -101,13 +103,12 @@ fn fraction(text: &str) -> Result<f64, String> {
 /// Serves until a signal.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     open_files::raise();
-    let found = JwtSecret::find(settings)?;
-    let first = found.is_none() || is_absent_or_empty(&settings.data_dir);
-    let secret = match &found {
-        Some(secret) => secret.clone(),
-        None => JwtSecret::generate()?,
+    let (keys, generated) = match token_keys::find(settings)? {
+        Some(keys) => (keys, None),
+        None => token_keys::generate(settings).map(|(keys, secret)| (keys, Some(secret)))?,
     };
-    let config = service_config(settings, &secret)?;
+    let first = generated.is_some() || is_absent_or_empty(&settings.data_dir);
+    let config = service_config(settings, keys)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let result = runtime.block_on(async {
         let mut signals = Signals::listen()?;
@@ -115,7 +116,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             started = Service::start(config) => started?,
             name = signals.next() => anyhow::bail!("stopped by {name} while starting"),
         };
-        if found.is_none() {
+        if let Some(secret) = &generated {
             // Kept only now: a start that failed showed no token, so the next one is the first.
             secret.write(&settings.data_dir)?;
         }
@@ -162,7 +163,14 @@ fn greet(settings: &Settings, service: &Service, first: bool) -> anyhow::Result<
         return Ok(());
     }
     let subject = Subject::Organisation(token::organisation(settings)?);
-    let bearer = service.token(subject, settings.expires.0)?;
+    let bearer = match service.token(subject, settings.expires.0) {
+        Err(MintError::Public { algorithm }) => {
+            return output::line(format_args!(
+                "tokens signed with {algorithm} are taken here and made where the private key is"
+            ));
+        }
+        made => made?,
+    };
     let target = match service.addresses().first() {
         Some(Address::Tcp(address)) => format!("{scheme}://{}", reachable(*address)),
         Some(Address::Unix(path)) => {
@@ -195,7 +203,7 @@ fn is_absent_or_empty(directory: &Path) -> bool {
         .map_or(true, |mut entries| entries.next().is_none())
 }
 
-fn service_config(settings: &Settings, secret: &JwtSecret) -> anyhow::Result<hooklog::Config> {
+fn service_config(settings: &Settings, keys: TokenKeys) -> anyhow::Result<hooklog::Config> {
     let counts = [
         ("body_limit", settings.body_limit.0),
         ("connection_limit", settings.connection_limit),
@@ -204,7 +212,7 @@ fn service_config(settings: &Settings, secret: &JwtSecret) -> anyhow::Result<hoo
     for (name, count) in counts {
         anyhow::ensure!(count > 0, "{name} must be above zero");
     }
-    let mut config = hooklog::Config::new(&settings.data_dir, secret.key()?);
+    let mut config = hooklog::Config::new(&settings.data_dir, keys);
     config.listen.clone_from(&settings.listen);
     config.tls = door_options::tls(settings)?;
     config.drain_timeout = settings.drain_timeout.0;
@@ -256,8 +264,8 @@ mod tests {
         ];
         let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let settings = Settings::load(None, pairs, Default::default()).unwrap();
-        let secret = JwtSecret::find(&settings).unwrap().unwrap();
-        let config = service_config(&settings, &secret).unwrap();
+        let keys = token_keys::find(&settings).unwrap().unwrap();
+        let config = service_config(&settings, keys).unwrap();
         let delays: Vec<_> = config
             .dispatcher
             .schedule
@@ -277,9 +285,9 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_crates() {
         let settings = Settings::default();
-        let secret = JwtSecret::generate().unwrap();
-        let config = service_config(&settings, &secret).unwrap();
-        let plain = hooklog::Config::new(&settings.data_dir, secret.key().unwrap());
+        let (keys, _secret) = token_keys::generate(&settings).unwrap();
+        let config = service_config(&settings, keys.clone()).unwrap();
+        let plain = hooklog::Config::new(&settings.data_dir, keys);
         assert_eq!(format!("{config:?}"), format!("{plain:?}"));
     }
 

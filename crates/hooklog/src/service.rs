@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use hooklog_dispatcher::{Dispatcher, Guard};
 use hooklog_server::token::{MintError, Subject, mint};
-use hooklog_server::{Address, BindError, Limits, Server, TlsFiles, TokenKey, UrlPolicy};
+use hooklog_server::{Address, BindError, Limits, Server, TlsFiles, TokenKeys, UrlPolicy};
 use hooklog_storage::{CommitError, EventLog, OpenError};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ pub struct Config {
     /// With files, the TCP addresses speak TLS alone.
     pub tls: Option<TlsFiles>,
     /// What signs and verifies bearer tokens.
-    pub token_key: TokenKey,
+    pub token_keys: TokenKeys,
     /// Bounds and deadlines of the server.
     pub limits: Limits,
     /// Longest time that requests, and then deliveries, get to finish when the service stops.
@@ -45,17 +45,17 @@ pub struct Config {
 
 impl Config {
     /// The defaults for a data directory and a key.
-    pub fn new(directory: impl Into<PathBuf>, token_key: TokenKey) -> Self {
+    pub fn new(directory: impl Into<PathBuf>, token_keys: impl Into<TokenKeys>) -> Self {
         let mut log = hooklog_storage::Config::new(directory);
         log.retention.events.age = Some(RETENTION);
         log.retention.attempts.age = Some(RETENTION);
-        let server = hooklog_server::Config::new(token_key);
+        let server = hooklog_server::Config::new(token_keys);
         Self {
             log,
             dispatcher: hooklog_dispatcher::Config::default(),
             listen: server.listen,
             tls: server.tls,
-            token_key: server.token_key,
+            token_keys: server.token_keys,
             limits: server.limits,
             // Both drains and the log's close stay below the 90 s after which systemd kills.
             drain_timeout: Duration::from_secs(10),
@@ -117,7 +117,7 @@ pub struct Service {
     server: JoinSet<()>,
     addresses: Vec<Address>,
     shutdown: CancellationToken,
-    token_key: TokenKey,
+    token_keys: TokenKeys,
     drain_timeout: Duration,
 }
 
@@ -139,7 +139,7 @@ impl Service {
         let server_config = hooklog_server::Config {
             listen: config.listen,
             tls: config.tls,
-            token_key: config.token_key.clone(),
+            token_keys: config.token_keys.clone(),
             limits: config.limits,
             url_policy: UrlPolicy::new(move |url| {
                 guard.check_url(url).map_err(|blocked| blocked.to_string())
@@ -161,7 +161,7 @@ impl Service {
             server: task,
             addresses,
             shutdown,
-            token_key: config.token_key,
+            token_keys: config.token_keys,
             drain_timeout: config.drain_timeout,
         })
     }
@@ -187,7 +187,12 @@ impl Service {
         reason = "the composition root: tokens start now"
     )]
     pub fn token(&self, subject: Subject, expires: Duration) -> Result<String, MintError> {
-        mint(&self.token_key, subject, SystemTime::now().into(), expires)
+        mint(
+            self.token_keys.current(),
+            subject,
+            SystemTime::now().into(),
+            expires,
+        )
     }
 
     /// Resolves if the server or the dispatcher ends although nobody stopped it: a service that

@@ -135,6 +135,10 @@ fn no_error_shows_a_secret() {
     const DIGITS: &str = "1234567890123456789";
     let cases = [
         (format!("jwt_secret = {DIGITS}"), "for key \"jwt_secret\""),
+        (
+            format!("jwt_secret_previous = ['a', {DIGITS}]"),
+            "expected a string for key \"jwt_secret_previous.1\"",
+        ),
         (format!("token = {DIGITS}"), "for key \"token\""),
         (format!("token = ['{DIGITS}']"), "for key \"token\""),
         (

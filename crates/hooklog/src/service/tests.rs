@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use hooklog_server::DEFAULT_ORGANISATION;
+use hooklog_server::{DEFAULT_ORGANISATION, TokenKey};
 use hooklog_storage::NewApplication;
 
 use super::*;
