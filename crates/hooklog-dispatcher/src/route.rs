@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use hooklog_storage::{
     ApplicationId, Channel, EventTypeName, Offset, Record, Subscription, SubscriptionId,
-    SubscriptionState,
 };
 
 /// All subscriptions, and the enabled ones by what they want.
@@ -35,7 +34,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn is_enabled(&self) -> bool {
-        self.subscription.state == SubscriptionState::Enabled
+        self.subscription.state.is_enabled()
     }
 }
 

@@ -61,7 +61,7 @@ fn value(wish: &Wish) -> Arc<Subscription> {
     value.filter.event_types = wish.types.as_ref().map(types);
     value.filter.channels = wish.channels.as_ref().map(channels);
     if !wish.enabled {
-        value.state = SubscriptionState::Disabled;
+        value.state = hooklog_storage::SubscriptionState::wanted(false, value.created);
     }
     Arc::new(value)
 }

@@ -37,7 +37,7 @@ pub(crate) struct EndpointIn {
     pub(crate) url: Url,
     pub(crate) description: String,
     pub(crate) uid: Option<Uid>,
-    pub(crate) state: SubscriptionState,
+    pub(crate) is_enabled: bool,
     pub(crate) filter: Filter,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) secret: Option<Secret>,
@@ -54,7 +54,7 @@ impl EndpointIn {
             url: url(fields)?.ok_or_else(required("url"))?,
             description: description(fields)?,
             uid: fields.uid("uid", SubscriptionId::PREFIX)?,
-            state: state(fields)?,
+            is_enabled: is_enabled(fields)?,
             filter,
             metadata: fields.metadata()?,
             secret: secret(fields, "secret")?,
@@ -69,7 +69,7 @@ pub(crate) struct EndpointPatch {
     pub(crate) event_types: Patch<Option<Vec<EventTypeName>>>,
     description: Patch<String>,
     uid: Patch<Option<Uid>>,
-    state: Patch<SubscriptionState>,
+    is_enabled: Patch<bool>,
     channels: Patch<Option<Vec<Channel>>>,
     metadata: Patch<BTreeMap<String, String>>,
     secret: Patch<Secret>,
@@ -86,7 +86,7 @@ impl EndpointPatch {
             uid: Patch::set_if(fields.has("uid"), || {
                 fields.uid("uid", SubscriptionId::PREFIX)
             })?,
-            state: Patch::set_if(fields.has("disabled"), || state(fields))?,
+            is_enabled: Patch::set_if(fields.has("disabled"), || is_enabled(fields))?,
             channels: Patch::set_if(fields.has("channels"), || channels(fields))?,
             metadata: Patch::set_if(fields.has("metadata"), || fields.metadata())?,
             secret: secret(fields, "secret")?.map_or(Patch::Keep, Patch::Set),
@@ -94,7 +94,7 @@ impl EndpointPatch {
     }
 
     /// Changes `subscription`. A new secret takes the place of the old one at once, without grace.
-    pub(crate) fn apply(self, subscription: &mut Subscription) {
+    pub(crate) fn apply(self, subscription: &mut Subscription, now: Timestamp) {
         if let Patch::Set(url) = self.url {
             subscription.endpoint.url = url.as_str().into();
         }
@@ -105,7 +105,12 @@ impl EndpointPatch {
         self.event_types.apply(&mut subscription.filter.event_types);
         self.description.apply(&mut subscription.description);
         self.uid.apply(&mut subscription.uid);
-        self.state.apply(&mut subscription.state);
+        // Said again, it stays as it is, with its reason.
+        if let Patch::Set(wanted) = self.is_enabled
+            && wanted != subscription.state.is_enabled()
+        {
+            subscription.state = SubscriptionState::wanted(wanted, now);
+        }
         self.channels.apply(&mut subscription.filter.channels);
         self.metadata.apply(&mut subscription.metadata);
     }
@@ -118,7 +123,7 @@ impl From<EndpointIn> for EndpointPatch {
             event_types: Patch::Set(new.filter.event_types),
             description: Patch::Set(new.description),
             uid: kept_unless_given(new.uid),
-            state: Patch::Set(new.state),
+            is_enabled: Patch::Set(new.is_enabled),
             channels: Patch::Set(new.filter.channels),
             metadata: Patch::Set(new.metadata),
             // The update of this API family has no secret; rotation has.
@@ -177,11 +182,9 @@ fn description(fields: &Fields<'_>) -> Result<String, Issue> {
         .unwrap_or_default())
 }
 
-fn state(fields: &Fields<'_>) -> Result<SubscriptionState, Issue> {
-    Ok(match fields.value("disabled")? {
-        Some(true) => SubscriptionState::Disabled,
-        Some(false) | None => SubscriptionState::Enabled,
-    })
+fn is_enabled(fields: &Fields<'_>) -> Result<bool, Issue> {
+    let disabled: Option<bool> = fields.value("disabled")?;
+    Ok(!disabled.unwrap_or(false))
 }
 
 /// By its newer name or its older one.
@@ -274,7 +277,7 @@ impl<'a> From<&'a Subscription> for EndpointOut<'a> {
             uid: value.uid.as_ref().map(Uid::as_str),
             url: &value.endpoint.url,
             description: &value.description,
-            disabled: value.state == SubscriptionState::Disabled,
+            disabled: !value.state.is_enabled(),
             event_types: types.clone(),
             filter_types: types,
             channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),

@@ -35,6 +35,7 @@ fn application(log: &EventLog, uid: &str) -> ApplicationId {
         uid: Some(uid.parse().unwrap()),
         name: uid.to_owned(),
         metadata: std::collections::BTreeMap::new(),
+        policy: crate::Policy::default(),
     };
     log.create_application_blocking(new).unwrap().id
 }

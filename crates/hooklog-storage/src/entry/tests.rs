@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -7,6 +8,7 @@ use super::*;
 use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
 use crate::event::Event;
+use crate::header::Header;
 use crate::id::{ApplicationId, EventId, OrganisationId};
 use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
@@ -37,6 +39,10 @@ fn record() -> Record {
             idempotency: Some(IdempotencyKey::new(&[b"scope"], "key", b"{}")),
             content_type: "application/json".to_owned(),
             payload: Bytes::from_static(b"{\"paid\":true}"),
+            tags: vec!["vip".parse().unwrap()],
+            ordering_key: Some("customer/17".parse().unwrap()),
+            headers: vec![Header::new("X-Region", "eu 1").unwrap()],
+            deliver_at: Some(TIME),
         },
     }
 }
@@ -56,6 +62,7 @@ fn changes() -> Vec<Change> {
             metadata: metadata.clone(),
             created: TIME,
             updated: TIME,
+            policy: crate::Policy::default(),
         })),
         Change::DeleteApplication(APPLICATION),
         Change::PutEventType(Arc::new(EventType {
@@ -83,6 +90,8 @@ fn changes() -> Vec<Change> {
                     key: SecretKey::new(vec![5; 24]),
                     expires: TIME,
                 }],
+                headers: vec![Header::new("X-Api-Key", "s3cret").unwrap()],
+                format: crate::Format::CloudEventsBinary,
             },
             filter: Filter {
                 event_types: Some(vec!["invoice.paid".parse().unwrap()]),
@@ -93,6 +102,14 @@ fn changes() -> Vec<Change> {
             start: Offset::new(5),
             created: TIME,
             updated: TIME,
+            ordering: crate::Ordering::FifoByKey,
+            policy: crate::Policy {
+                schedule: Some(vec![Duration::ZERO, Duration::from_secs(5)]),
+                throttle_rate: NonZeroU32::new(50),
+                concurrency: NonZeroU16::new(4),
+                give_up_statuses: Some(vec![413]),
+                disable_after: Some(Duration::from_hours(24)),
+            },
         })),
         Change::DeleteSubscription(SUBSCRIPTION),
         Change::Redeliver {
@@ -252,6 +269,10 @@ prop_compose! {
         uid in prop::option::of("[a-z0-9]{1,9}"),
         content_type in prop::sample::select(vec!["application/json", "", "text/plain", "é"]),
         payload: Vec<u8>,
+        tags in prop::collection::vec("[a-z]{1,4}", 0..3),
+        key in prop::option::of("[a-z/ é]{1,9}"),
+        headers in prop::collection::vec("[!-~]{0,9}", 0..3),
+        later in prop::option::of(0_i64..5_000_000_000_000),
     ) -> Record {
         let (offset, timestamp) = (Offset::new(offset.into()), Timestamp::from_millis(millis));
         Record {
@@ -266,6 +287,10 @@ prop_compose! {
                 uid: uid.map(|uid| uid.parse().unwrap()),
                 content_type: content_type.to_owned(),
                 payload: payload.into(),
+                tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
+                ordering_key: key.map(|key| key.parse().unwrap()),
+                headers: headers.iter().map(|value| Header::new("x-A", value).unwrap()).collect(),
+                deliver_at: later.map(Timestamp::from_millis),
             },
         }
     }
