@@ -171,3 +171,53 @@ fn a_certificate_alone_is_wrong_usage() {
         assert!(ended.stderr.contains(message), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn requests_are_logged_as_text_or_json_whatever_the_log_says() {
+    if !can_run("the access log with curl", curl_is_here()) {
+        return;
+    }
+    let _machine = shared();
+    for form in ["text", "json", "off"] {
+        let directory = tempfile::tempdir().unwrap();
+        let options = [
+            "--listen",
+            "127.0.0.1:0",
+            "--access-log",
+            form,
+            "--log",
+            "error",
+        ];
+        let mut server = serve(directory.path(), &options);
+        let (_, address) = server.line("listening on http://").unwrap();
+        let url = format!("http://{address}/api/v1/app/demo?secret=1");
+        curl(&[
+            "--header",
+            "x-request-id: mine",
+            "--header",
+            "authorization: Bearer secret",
+            &url,
+        ]);
+        let log = stop(server).stderr;
+        assert!(!log.contains("secret"), "{log}");
+        match form {
+            "text" => {
+                let line = "method=GET route=\"/app/{app}\" status=401 bytes_in=0 ";
+                assert!(
+                    log.contains("INFO hooklog::access: request id=\"mine\" "),
+                    "{log}"
+                );
+                assert!(log.contains(line), "{log}");
+            }
+            "json" => {
+                let line: serde_json::Value = serde_json::from_str(log.trim()).unwrap();
+                assert_eq!(line["target"], "hooklog::access", "{log}");
+                assert_eq!(line["id"], "mine", "{log}");
+                assert_eq!(line["route"], "/app/{app}", "{log}");
+                assert_eq!(line["status"], 401, "{log}");
+                assert!(line["duration_ms"].is_f64(), "{log}");
+            }
+            _ => assert_eq!(log, ""),
+        }
+    }
+}

@@ -11,8 +11,10 @@ use std::time::Duration;
 use url::Url;
 
 use crate::listen::Address;
+use crate::rate::RateLimits;
 use crate::tls::TlsFiles;
 use crate::token::TokenKeys;
+use crate::visit::AccessLog;
 
 /// Settings of a server.
 #[derive(Clone, Debug)]
@@ -27,6 +29,10 @@ pub struct Config {
     pub limits: Limits,
     /// Which endpoint URLs are refused on creation.
     pub url_policy: UrlPolicy,
+    /// Whether each request is logged.
+    pub access_log: AccessLog,
+    /// How many requests a token's subject may make.
+    pub rate_limits: RateLimits,
 }
 
 impl Config {
@@ -39,6 +45,8 @@ impl Config {
             token_keys: token_keys.into(),
             limits: Limits::default(),
             url_policy: UrlPolicy::allow_all(),
+            access_log: AccessLog::Off,
+            rate_limits: RateLimits::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hooklog_storage::{AppendError, BackupError, ChangeError, CommitError, ReadError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::rate;
 use crate::reply::{self, Response};
 use crate::token::TokenError;
 use crate::wire::{ErrorOut, Issue, IssuesOut};
@@ -51,6 +52,8 @@ pub(crate) enum ApiError {
     NotImplemented(String),
     #[error("limit reached: {0}")]
     LimitReached(String),
+    #[error("over the rate limit")]
+    RateLimited { wait: Duration },
     #[error("busy: {0}")]
     Busy(String),
     #[error("out of service: {0}")]
@@ -146,6 +149,12 @@ impl ApiError {
             Self::LimitReached(detail) => {
                 return (S::BAD_REQUEST, "limit_reached", detail.clone());
             }
+            Self::RateLimited { wait } => {
+                let wait = rate::seconds(*wait);
+                let detail =
+                    format!("Too many requests with this token; the next may come in {wait} s");
+                return (S::TOO_MANY_REQUESTS, "rate_limited", detail);
+            }
             Self::Busy(detail) => return (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
             Self::OutOfService(detail) => {
                 return (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone());
@@ -173,6 +182,7 @@ impl ApiError {
             }
             Self::Method { allow } => Some((header::ALLOW, allow.parse().ok()?)),
             Self::Busy(_) => Some((header::RETRY_AFTER, RETRY_AFTER.as_secs().into())),
+            Self::RateLimited { wait } => Some((header::RETRY_AFTER, rate::seconds(*wait).into())),
             _ => None,
         }
     }

@@ -16,7 +16,10 @@ use tokio_util::task::TaskTracker;
 use crate::answers::Pool;
 use crate::config::{Config, Limits, UrlPolicy};
 use crate::error::ApiError;
+use crate::rate::Rates;
+use crate::request_id::RequestIds;
 use crate::token::TokenKeys;
+use crate::visit::AccessLog;
 
 /// One per server.
 #[derive(Debug)]
@@ -25,6 +28,9 @@ pub(crate) struct State {
     pub(crate) token_keys: TokenKeys,
     pub(crate) limits: Limits,
     pub(crate) url_policy: UrlPolicy,
+    pub(crate) access_log: AccessLog,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) rates: Rates,
     /// Bytes of request bodies that may still be taken in.
     pub(crate) body_bytes: Arc<Semaphore>,
     /// Bytes of answers to reads that may still be held.
@@ -47,6 +53,9 @@ impl State {
             token_keys: config.token_keys,
             limits,
             url_policy: config.url_policy,
+            access_log: config.access_log,
+            request_ids: RequestIds::new(),
+            rates: Rates::new(config.rate_limits),
             body_bytes: permits(limits.body_bytes_in_flight_max),
             read_answers: Pool::new(limits.answer_bytes_in_flight_max),
             write_answers: Pool::new(limits.answer_bytes_in_flight_max),

@@ -26,7 +26,7 @@ const TOKEN_BYTES_MAX: usize = 8 << 10;
 const LEEWAY_SECS: i64 = 60;
 
 /// Who a token speaks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// A tenant: everything of its own.
     Organisation(OrganisationId),

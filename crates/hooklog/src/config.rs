@@ -19,12 +19,14 @@ use figment::error::{Actual, Kind};
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
-use hooklog::server::{Address, TokenAlgorithm};
+use hooklog::server::{Address, RateLimits, TokenAlgorithm};
 use ipnet::IpNet;
 use serde::de::{IntoDeserializer as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
+use crate::door_options::Rate;
+use crate::logging::AccessLogForm;
 use crate::storage_options::{Count, Mode, Span};
 use crate::units::{ByteSize, HumanDuration};
 
@@ -62,6 +64,9 @@ pub(crate) struct Settings {
     /// PEM files; TLS needs both.
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) access_log: AccessLogForm,
+    pub(crate) rate_limit: Rate,
+    pub(crate) app_rate_limit: Rate,
     pub(crate) allow_network: Vec<IpNet>,
     pub(crate) retry_schedule: Vec<HumanDuration>,
     pub(crate) retry_jitter: f64,
@@ -114,6 +119,10 @@ impl Default for Settings {
             listen: vec![(Ipv4Addr::LOCALHOST, 8071).into()],
             tls_cert: None,
             tls_key: None,
+            access_log: AccessLogForm::Off,
+            // What the crates take by themselves; a test compares them.
+            rate_limit: Rate(RateLimits::default().organisation),
+            app_rate_limit: Rate(RateLimits::default().application),
             allow_network: Vec::new(),
             // Standard Webhooks 1.0.0, "retry schedule".
             retry_schedule: [

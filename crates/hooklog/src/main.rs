@@ -13,6 +13,7 @@ mod compact;
 mod config;
 mod door_options;
 mod jwt_secret;
+mod logging;
 mod open_files;
 mod output;
 mod publish;

@@ -13,7 +13,7 @@ use clap::Args;
 use hooklog::Service;
 use hooklog::dispatcher::Schedule;
 use hooklog::server::token::{MintError, Subject};
-use hooklog::server::{Address, TokenKeys};
+use hooklog::server::{Address, RateLimits, TokenKeys};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -215,6 +215,11 @@ fn service_config(settings: &Settings, keys: TokenKeys) -> anyhow::Result<hooklo
     let mut config = hooklog::Config::new(&settings.data_dir, keys);
     config.listen.clone_from(&settings.listen);
     config.tls = door_options::tls(settings)?;
+    config.access_log = settings.access_log.into();
+    config.rate_limits = RateLimits {
+        organisation: settings.rate_limit.0,
+        application: settings.app_rate_limit.0,
+    };
     config.drain_timeout = settings.drain_timeout.0;
     config.limits.body_bytes_max = settings.body_limit.0;
     config.limits.connections_max = settings.connection_limit;

@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use hooklog_dispatcher::{Dispatcher, Guard};
 use hooklog_server::token::{MintError, Subject, mint};
-use hooklog_server::{Address, BindError, Limits, Server, TlsFiles, TokenKeys, UrlPolicy};
+use hooklog_server::{
+    AccessLog, Address, BindError, Limits, RateLimits, Server, TlsFiles, TokenKeys, UrlPolicy,
+};
 use hooklog_storage::{CommitError, EventLog, OpenError};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +41,10 @@ pub struct Config {
     pub token_keys: TokenKeys,
     /// Bounds and deadlines of the server.
     pub limits: Limits,
+    /// Whether each request is logged.
+    pub access_log: AccessLog,
+    /// How many requests a token's subject may make.
+    pub rate_limits: RateLimits,
     /// Longest time that requests, and then deliveries, get to finish when the service stops.
     pub drain_timeout: Duration,
 }
@@ -57,6 +63,8 @@ impl Config {
             tls: server.tls,
             token_keys: server.token_keys,
             limits: server.limits,
+            access_log: server.access_log,
+            rate_limits: server.rate_limits,
             // Both drains and the log's close stay below the 90 s after which systemd kills.
             drain_timeout: Duration::from_secs(10),
         }
@@ -141,6 +149,8 @@ impl Service {
             tls: config.tls,
             token_keys: config.token_keys.clone(),
             limits: config.limits,
+            access_log: config.access_log,
+            rate_limits: config.rate_limits,
             url_policy: UrlPolicy::new(move |url| {
                 guard.check_url(url).map_err(|blocked| blocked.to_string())
             }),

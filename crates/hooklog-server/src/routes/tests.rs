@@ -11,10 +11,12 @@ mod doors;
 mod end_to_end;
 mod harness;
 mod idempotency;
+mod rates;
 mod since;
 mod slow_clients;
 mod slow_readers;
 mod stopping;
+mod visits;
 
 #[test]
 fn patterns_do_not_contradict_each_other() {

@@ -198,3 +198,19 @@ fn several_addresses_can_be_listened_on() {
     assert!(wrong.contains("\"unix:\" is neither "), "{wrong}");
     assert!(wrong.contains("for key \"listen.1\""), "{wrong}");
 }
+
+#[test]
+fn rate_limits_are_one_text() {
+    let defaults = load("", &[], &json!({})).unwrap();
+    let texts =
+        |settings: &Settings| [settings.rate_limit, settings.app_rate_limit].map(String::from);
+    assert_eq!(texts(&defaults), ["none", "100/s,200"]);
+    let variable = ("HOOKLOG_RATE_LIMIT", "5000/s,10000");
+    let set = load("app_rate_limit = 'none'", &[variable], &json!({})).unwrap();
+    assert_eq!(texts(&set), ["5000/s,10000", "none"]);
+    let wrong = error("", &[("HOOKLOG_RATE_LIMIT", "fast")]);
+    assert!(
+        wrong.contains("\"fast\" is no rate limit as 100/s"),
+        "{wrong}"
+    );
+}
