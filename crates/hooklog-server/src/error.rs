@@ -95,7 +95,7 @@ impl ApiError {
         response
     }
 
-    fn parts(&self) -> (StatusCode, &'static str, String) {
+    fn parts(&self) -> Parts {
         use StatusCode as S;
         let (status, code, detail) = match self {
             Self::Unauthenticated(TokenError::IsTheKey) => (
@@ -131,12 +131,10 @@ impl ApiError {
                 return (S::PAYLOAD_TOO_LARGE, "payload_too_large", detail);
             }
             Self::BodySilent { limit } => {
-                let detail = format!("No byte of the body came in {limit:?}");
-                return (S::REQUEST_TIMEOUT, "request_timeout", detail);
+                return late(format!("No byte of the body came in {limit:?}"));
             }
             Self::BodyTimeout { limit } => {
-                let detail = format!("The body was not complete after {limit:?}");
-                return (S::REQUEST_TIMEOUT, "request_timeout", detail);
+                return late(format!("The body was not complete after {limit:?}"));
             }
             Self::BodyBroken(_) => (S::BAD_REQUEST, "generic_error", "The body broke off"),
             Self::Query(detail) | Self::Header(detail) => {
@@ -149,12 +147,7 @@ impl ApiError {
             Self::LimitReached(detail) => {
                 return (S::BAD_REQUEST, "limit_reached", detail.clone());
             }
-            Self::RateLimited { wait } => {
-                let wait = rate::seconds(*wait);
-                let detail =
-                    format!("Too many requests with this token; the next may come in {wait} s");
-                return (S::TOO_MANY_REQUESTS, "rate_limited", detail);
-            }
+            Self::RateLimited { wait } => return rate_limited(*wait),
             Self::Busy(detail) => return (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
             Self::OutOfService(detail) => {
                 return (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone());
@@ -186,6 +179,18 @@ impl ApiError {
             _ => None,
         }
     }
+}
+
+type Parts = (StatusCode, &'static str, String);
+
+fn late(detail: String) -> Parts {
+    (StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+}
+
+fn rate_limited(wait: Duration) -> Parts {
+    let wait = rate::seconds(wait);
+    let detail = format!("Too many requests with this token; the next may come in {wait} s");
+    (StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
 }
 
 impl From<CommitError> for ApiError {

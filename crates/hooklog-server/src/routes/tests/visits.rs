@@ -3,6 +3,7 @@
 //! **Invariant:** no line of the log holds a secret of a request.
 //! **Next:** `slow_clients.rs`.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hooklog_storage::Limit;
@@ -24,7 +25,7 @@ struct Line(String);
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0 += &format!("{}={value:?} ", field.name());
+        write!(self.0, "{}={value:?} ", field.name()).expect("writes to a string");
     }
 }
 
