@@ -20,7 +20,7 @@ use crate::state::{self, State};
 use crate::token::Subject;
 
 /// The target of the access log's events.
-pub const ACCESS_LOG_TARGET: &str = "hooklog::access";
+pub const ACCESS_LOG_TARGET: &str = concat!("hooklog", "::access");
 /// What nginx logs for a client that went away before the answer.
 const GONE: u16 = 499;
 
