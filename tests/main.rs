@@ -20,6 +20,9 @@ mod harness;
 /// The README's tour: real payloads from `publish` through `serve` to `receive`; usage errors.
 mod tour;
 
+/// HTTPS and Unix sockets, with curl as the client.
+mod door;
+
 /// Foreign SDKs as clients and receivers; payload bytes from end to end.
 mod sdk;
 
