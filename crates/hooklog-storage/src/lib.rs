@@ -131,6 +131,7 @@ mod bytes;
 mod codec;
 mod entry;
 mod frame;
+mod index;
 mod key_index;
 mod keys;
 mod record;

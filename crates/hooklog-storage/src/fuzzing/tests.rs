@@ -151,6 +151,22 @@ fn values_of(entry: &Entry) -> Vec<Vec<u8>> {
     found
 }
 
+/// A row with a run, a gap of one byte and one of two.
+fn index_rows(family: Family) -> Vec<u8> {
+    let mut index = Index::new(family);
+    for (at, tag) in [
+        (1000, 1),
+        (1001, 1),
+        (1002, 1),
+        (1003, 1),
+        (1009, 2),
+        (1300, 1),
+    ] {
+        index.add([], 1000, at, tag);
+    }
+    index.finish().filter_map(|op| op.value).next().unwrap()
+}
+
 /// What the corpus begins with, by target and name: real encodings.
 fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let (records, entries) = golden_commit();
@@ -197,6 +213,26 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
             [[0, 0, 0, 1].as_slice(), &[0; 8], &body].concat(),
         ),
         ("commit_body", "empty", vec![0; 16]),
+        (
+            "index_row",
+            "plain",
+            [
+                &[0][..],
+                &1300_u64.to_be_bytes(),
+                &index_rows(Family::AppLog),
+            ]
+            .concat(),
+        ),
+        (
+            "index_row",
+            "tagged",
+            [
+                &[1][..],
+                &1300_u64.to_be_bytes(),
+                &index_rows(Family::AttemptByEvent),
+            ]
+            .concat(),
+        ),
     ]
     .into_iter()
     .map(|(target, name, bytes)| (target, name.to_owned(), bytes))

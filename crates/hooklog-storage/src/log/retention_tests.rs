@@ -3,6 +3,7 @@
 //! **Invariant:** the thread that paces retention never wakes here; each test says when it looks.
 //! **Next:** `retention.rs`.
 
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -157,7 +158,17 @@ fn expired_events_are_gone_for_every_reader_and_leave_no_row() {
     // Whole batches are removed; the one that the low end cuts stays.
     let first = state(&log).events.first.position;
     assert!(first <= low && low.since(first) < 64, "{first}");
-    assert_eq!(rows(&log, Family::AppLog), 2 * rows(&log, Family::Log));
+    let engine = &log.handle.shared.engine;
+    for application in [[0; 20], [1; 20]] {
+        let low = keys::owned(&application, 0);
+        let above = (Bound::Included(low.as_slice()), Bound::Unbounded);
+        let (key, _) = engine
+            .edge(Family::AppLog, above, Edge::First)
+            .unwrap()
+            .unwrap();
+        assert_eq!(keys::owner_of(&key), application);
+        assert!(keys::last_number(&key).unwrap() >= first.get(), "{key:?}");
+    }
     // An expired event gives its uid and its key free.
     let mut again = event(0, "again");
     again.uid = Some("uid-898".parse().unwrap());

@@ -17,6 +17,7 @@
 //! | sled older than the oldest segment | (ours) | first sequence against sled's state | `damage_to_the_database_is_healed_or_told`, `damage_tests.rs` |
 
 use std::fs;
+use std::ops::Bound;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -26,9 +27,9 @@ use super::*;
 use crate::config::Compression;
 use crate::directory::DirectoryError;
 use crate::engine::testing::{Raw, open as open_raw, write as write_raw};
-use crate::engine::{Engine, EngineError, Op, SEGMENT_BYTES};
+use crate::engine::{Edge, Engine, EngineError, Op, SEGMENT_BYTES};
 use crate::journal::scan::segment_name;
-use crate::keys::{self, Family};
+use crate::keys::Family;
 use crate::recovery::OpenErrorKind;
 use crate::testing::copy_directory;
 
@@ -354,8 +355,9 @@ fn an_index_row_that_is_gone_is_told() {
     let written = Written::small();
     let copy = written.copy(|sled| {
         let engine = Engine::open(sled, &sled.join("db"), crate::engine::Sizes::STANDARD).unwrap();
-        let key = keys::owned(&[1; 20], 0);
-        assert!(engine.get(Family::AppLog, &key).unwrap().is_some());
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let first = engine.edge(Family::AppLog, all, Edge::First).unwrap();
+        let (key, _) = first.unwrap();
         let (family, value) = (Family::AppLog, None);
         engine.commit(&[Op { family, key, value }]).unwrap();
         engine.barrier().unwrap();

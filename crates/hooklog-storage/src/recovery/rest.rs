@@ -1,10 +1,12 @@
 //! Removing rows that speak of what does not exist.
 //!
-//! A commit that is too large for one transaction of sled is applied in several. In a mode that acks
-//! before the sync, power loss may take its journal frame and leave some of its rows: they lie at
-//! positions that other events will get.
+//! A commit that is too large for one transaction of sled is applied in several, and a crash may leave
+//! some of its rows. The journal gives them back, but perhaps planned together with what came behind
+//! them, so with other index rows; or, in a mode that acks before the sync, power loss took the frame,
+//! and they lie at positions that other events will get.
 //!
-//! **Invariant:** after this no batch and no index row lies at or above the end.
+//! **Invariant:** after this no batch and no index row lies at or above the end. A crash in the middle
+//! of it is healed by the next open.
 //! **Next:** `../recovery.rs`.
 
 use std::ops::Bound;
@@ -38,16 +40,20 @@ pub(super) fn remove(engine: &Engine, state: &State) -> Result<(), EngineError> 
             continue;
         }
         tracing::warn!(count = rows.len(), end, "rows of a lost commit are removed");
+        // From the highest down: while there is one, there may be index rows.
+        rows.reverse();
+        let mut index_rows = Vec::new();
         for index in indexes {
             let all = (Bound::Unbounded, Bound::Unbounded);
             engine.scan::<EngineError>(*index, all, |key, _| {
-                if keys::last_number(key).is_some_and(|base| base >= end) {
-                    rows.push((*index, key.to_vec()));
+                if keys::last_number(key).is_some_and(|last| last >= end) {
+                    index_rows.push((*index, key.to_vec()));
                 }
                 Ok(())
             })?;
         }
-        for some in rows.chunks(ROWS_AT_A_TIME) {
+        index_rows.extend(rows);
+        for some in index_rows.chunks(ROWS_AT_A_TIME) {
             let ops = some.iter().cloned().map(|(family, key)| Op {
                 family,
                 key,
