@@ -20,6 +20,7 @@ use crate::keys::{self, Family};
 use crate::state::State;
 use crate::tail::TailItem;
 use crate::testing::copy_directory;
+use crate::{check, compact};
 
 const ALL: Limit = Limit {
     items: usize::MAX,
@@ -184,6 +185,52 @@ fn expired_events_are_gone_for_every_reader_and_leave_no_row() {
     again.idempotency = Some(request(998));
     let appended = log.append_blocking(vec![again]).unwrap();
     assert!(matches!(appended[0], Appended::Replayed { .. }));
+}
+
+/// One commit is applied at once, so each application has one row for all of it, however much of that
+/// has expired.
+#[test]
+fn an_index_row_is_read_checked_and_copied_from_its_middle() {
+    let directory = TempDir::new().unwrap();
+    let none = keeping(&directory, Retention::default());
+    let log = EventLog::open(none.clone()).unwrap();
+    let all = (0..1000).map(|index| event(u8::from(index % 3 == 0), vec![b'x'; 350]));
+    log.append_blocking(all.collect()).unwrap();
+    log.delivery_state().unwrap();
+    assert_eq!(rows(&log, Family::AppLog), 2);
+    assert!(rows(&log, Family::Log) > 5);
+    log.close().unwrap();
+    drop(log);
+    for kept in [900, 333, 150, 1, 0] {
+        let low = Offset::new(1000 - kept);
+        let retention = events(Some(kept), None, None);
+        let log = EventLog::open(keeping(&directory, retention)).unwrap();
+        assert_eq!(expire(&log, now()).events, low);
+        log.close().unwrap();
+        drop(log);
+        compact(none.clone(), |_| {}).unwrap();
+        let scratch = directory.path().join("scratch");
+        let report = check(&none.directory, &scratch, |_| {}).unwrap();
+        assert!(report.is_good(), "{report:?}");
+        let log = EventLog::open(none.clone()).unwrap();
+        let whole = Offset::ZERO..log.end();
+        for application in [0, 1] {
+            let mut expected: Vec<u64> = (low.get()..1000)
+                .filter(|index| u8::from(index % 3 == 0) == application)
+                .collect();
+            let id = ApplicationId::from_bytes([application; 20]);
+            for order in [Order::Ascending, Order::Descending] {
+                let page = log.read_application(id, whole.clone(), order, ALL).unwrap();
+                let found: Vec<u64> = page.records.iter().map(|r| r.offset.get()).collect();
+                assert_eq!(found, expected, "{order:?} above {low}");
+                expected.reverse();
+            }
+        }
+        // Of both, the last event is in the last batch, which stays while an event of it does.
+        let left = if kept == 0 { 0 } else { 2 };
+        assert_eq!(rows(&log, Family::AppLog), left);
+        log.close().unwrap();
+    }
 }
 
 #[test]

@@ -278,3 +278,6 @@ fn damaged(base: u64, error: &dyn std::error::Error) -> PlanError {
         reason: format!("the batch at {base} is damaged: {error}"),
     })
 }
+
+#[cfg(test)]
+mod tests;

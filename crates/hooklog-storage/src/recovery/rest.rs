@@ -89,7 +89,7 @@ mod tests {
         let rows = |base| {
             [
                 put(Family::Log, keys::batch(base, 0)),
-                put(Family::AppLog, keys::owned(&[3; 20], base)),
+                put(Family::AppLog, keys::owned(&[3; 20], base + 1)),
             ]
         };
         engine
