@@ -151,20 +151,28 @@ fn values_of(entry: &Entry) -> Vec<Vec<u8>> {
     found
 }
 
-/// A row with a run, a gap of one byte and one of two.
-fn index_rows(family: Family) -> Vec<u8> {
-    let mut index = Index::new(family);
-    for (at, tag) in [
-        (1000, 1),
-        (1001, 1),
-        (1002, 1),
-        (1003, 1),
-        (1009, 2),
-        (1300, 1),
-    ] {
-        index.add([], 1000, at, tag);
-    }
-    index.finish().filter_map(|op| op.value).next().unwrap()
+/// Rows with a run, a gap of one byte and one of two.
+fn index_rows() -> impl Iterator<Item = (&'static str, String, Vec<u8>)> {
+    let families = [
+        (0, "plain", Family::AppLog),
+        (1, "tagged", Family::AttemptByEvent),
+    ];
+    families.into_iter().map(|(kind, name, family)| {
+        let mut index = Index::new(family);
+        for (at, tag) in [
+            (1000, 1),
+            (1001, 1),
+            (1002, 1),
+            (1003, 1),
+            (1009, 2),
+            (1300, 1),
+        ] {
+            index.add([], 1000, at, tag);
+        }
+        let row = index.finish().find_map(|op| op.value).unwrap();
+        let bytes = [&[kind][..], &1300_u64.to_be_bytes(), &row].concat();
+        ("index_row", name.to_owned(), bytes)
+    })
 }
 
 /// What the corpus begins with, by target and name: real encodings.
@@ -213,26 +221,6 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
             [[0, 0, 0, 1].as_slice(), &[0; 8], &body].concat(),
         ),
         ("commit_body", "empty", vec![0; 16]),
-        (
-            "index_row",
-            "plain",
-            [
-                &[0][..],
-                &1300_u64.to_be_bytes(),
-                &index_rows(Family::AppLog),
-            ]
-            .concat(),
-        ),
-        (
-            "index_row",
-            "tagged",
-            [
-                &[1][..],
-                &1300_u64.to_be_bytes(),
-                &index_rows(Family::AttemptByEvent),
-            ]
-            .concat(),
-        ),
     ]
     .into_iter()
     .map(|(target, name, bytes)| (target, name.to_owned(), bytes))
@@ -245,6 +233,7 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     for (index, bytes) in values.enumerate() {
         seeds.push(("values", format!("{index:02}"), bytes));
     }
+    seeds.extend(index_rows());
     seeds
 }
 

@@ -17,7 +17,7 @@ use crate::page::Order;
 use crate::plan::expire::Stored;
 use crate::state::{Chain, State};
 use crate::transfer::check::{ChainReport, CheckReport};
-use crate::transfer::rows::{Rows, Window};
+use crate::transfer::rows::{Row, Rows, Window};
 use crate::transfer::survey::{self, Piece};
 use crate::transfer::{Stage, Transferred};
 
@@ -181,53 +181,27 @@ impl Walk<'_> {
     /// Positions that an index names and that are not its owner's. Counting tells whether there are
     /// any; only then they are looked for.
     fn orphans(&mut self, family: Family, state: &State) -> Result<(), EngineError> {
-        let mut found = 0_u64;
-        let mut damaged = Vec::new();
-        self.rows(family, state, &mut |_, last, named| {
+        let (chain, mut found) = (self.family, 0_u64);
+        rows(self.engine, (chain, family), state, |row, named| {
             match named {
                 Ok(named) => found = found.saturating_add(positions(&named)),
-                Err(error) => damaged.push((last, error.to_string())),
+                Err(error) => {
+                    let last = keys::last_number(&row.key);
+                    self.report.add(name(family), last, error.to_string());
+                }
             }
             true
         })?;
-        for (last, what) in damaged {
-            self.report.add(name(family), Some(last), what);
-        }
         if found > self.positions {
             let (mut orphan, mut batch) = (None, None);
-            self.rows(family, state, &mut |owner, _, named| {
-                let key = (family, owner.to_vec());
-                orphan = self.first_orphan(&key, named.unwrap_or_default(), &mut batch);
+            rows(self.engine, (chain, family), state, |row, named| {
+                let owner = (family, keys::owner_of(&row.key).to_vec());
+                orphan = self.first_orphan(&owner, named.unwrap_or_default(), &mut batch);
                 orphan.is_none()
             })?;
             let more = found - self.positions;
             let what = format!("{more} positions belong to nothing that is stored");
             self.report.add(name(family), orphan, what);
-        }
-        Ok(())
-    }
-
-    /// Hands the rows of an index to `visit`, until that has seen enough.
-    fn rows(
-        &self,
-        family: Family,
-        state: &State,
-        visit: &mut dyn FnMut(&[u8], u64, Result<Vec<Named>, RowError>) -> bool,
-    ) -> Result<(), EngineError> {
-        let window = Window::of(state);
-        let range = match self.family {
-            Family::Attempt => window.attempts.clone(),
-            _ => window.events.clone(),
-        };
-        let mut pages = Rows::new([family], window);
-        while let Some(page) = pages.next(self.engine)? {
-            for row in page {
-                let last = keys::last_number(&row.key).unwrap_or_default();
-                let named = index::named(family, last, &row.value, &range);
-                if !visit(keys::owner_of(&row.key), last, named) {
-                    return Ok(());
-                }
-            }
         }
         Ok(())
     }
@@ -262,6 +236,32 @@ impl Walk<'_> {
         let expected = expected_of(self.family, &stored.batch)?;
         Some((stored.batch.header.base..stored.end(), expected))
     }
+}
+
+/// Hands the rows of an index, and what each names of a chain that is stored, to `visit` until that has
+/// seen enough.
+fn rows(
+    engine: &Engine,
+    (chain, index): (Family, Family),
+    state: &State,
+    mut visit: impl FnMut(&Row, Result<Vec<Named>, RowError>) -> bool,
+) -> Result<(), EngineError> {
+    let window = Window::of(state);
+    let range = match chain {
+        Family::Attempt => window.attempts.clone(),
+        _ => window.events.clone(),
+    };
+    let mut pages = Rows::new([index], window);
+    while let Some(page) = pages.next(engine)? {
+        for row in page {
+            let last = keys::last_number(&row.key).unwrap_or_default();
+            let named = index::named(index, last, &row.value, &range);
+            if !visit(&row, named) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// How many positions these are.
