@@ -40,7 +40,8 @@ pub(super) fn remove(engine: &Engine, state: &State) -> Result<(), EngineError> 
             continue;
         }
         tracing::warn!(count = rows.len(), end, "rows of a lost commit are removed");
-        // From the highest down: while there is one, there may be index rows.
+        // Behind the index rows, which are looked for only while there is a batch; and from the highest
+        // down, so that what looks from below for extents without rows never passes one of them.
         rows.reverse();
         let mut index_rows = Vec::new();
         for index in indexes {
