@@ -99,6 +99,10 @@ fn append(
                 idempotency: None,
                 content_type: "application/json".to_owned(),
                 payload: payload.into(),
+                tags: Vec::new(),
+                ordering_key: None,
+                headers: Vec::new(),
+                deliver_at: None,
             }
         });
         log.append_blocking(batch.collect())?;

@@ -28,6 +28,10 @@ impl Events {
                 idempotency: None,
                 content_type: "application/json".to_owned(),
                 payload: payload.clone(),
+                tags: Vec::new(),
+                ordering_key: None,
+                headers: Vec::new(),
+                deliver_at: None,
             });
         Self {
             pool: pool.collect(),

@@ -100,6 +100,10 @@ pub(super) fn event(application: ApplicationId, nonce: u64, length: usize) -> Ev
         idempotency: keyed.then(|| IdempotencyKey::new(&[application.as_bytes()], &key, b"")),
         content_type: "application/octet-stream".to_owned(),
         payload: payload.into(),
+        tags: Vec::new(),
+        ordering_key: None,
+        headers: Vec::new(),
+        deliver_at: None,
     }
 }
 

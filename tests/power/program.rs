@@ -17,7 +17,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use hooklog::storage::{
     Appended, Application, ApplicationId, Cursor, CursorState, Endpoint, EventId, EventLog, Filter,
     NewApplication, NewAttempt, NewSubscription, OrganisationId, Outcome, Progress, SecretKey,
-    SubscriptionId, SubscriptionState, Trigger,
+    SubscriptionId, Trigger,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -147,6 +147,7 @@ impl<'a> Program<'a> {
             uid: None,
             name: "power".to_owned(),
             metadata: BTreeMap::new(),
+            policy: hooklog_storage::Policy::default(),
         };
         let made: Arc<Application> = runtime.block_on(log.create_application(new)).unwrap();
         say(&Acked::Application(made.id).to_string());
@@ -205,10 +206,15 @@ impl<'a> Program<'a> {
                 url: "https://example.com/hook".into(),
                 secret: SecretKey::new(vec![1; 24]),
                 old_secrets: Vec::new(),
+                headers: Vec::new(),
+                format: hooklog_storage::Format::Payload,
             },
             filter: Filter::default(),
-            state: SubscriptionState::Enabled,
+            is_enabled: true,
             metadata: BTreeMap::new(),
+            ordering: hooklog_storage::Ordering::None,
+            policy: hooklog_storage::Policy::default(),
+            start: None,
         };
         let made = self
             .runtime

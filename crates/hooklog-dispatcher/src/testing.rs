@@ -33,6 +33,8 @@ pub(crate) fn subscription(number: u8) -> Subscription {
             url: format!("http://127.0.0.1/{number}").into(),
             secret: SecretKey::new(vec![number; 24]),
             old_secrets: Vec::new(),
+            headers: Vec::new(),
+            format: hooklog_storage::Format::Payload,
         },
         filter: Filter::default(),
         state: SubscriptionState::Enabled,
@@ -40,6 +42,8 @@ pub(crate) fn subscription(number: u8) -> Subscription {
         start: Offset::ZERO,
         created: Timestamp::default(),
         updated: Timestamp::default(),
+        ordering: hooklog_storage::Ordering::None,
+        policy: hooklog_storage::Policy::default(),
     }
 }
 
@@ -65,6 +69,10 @@ pub(crate) fn record_of(offset: u64, bytes: usize) -> Record {
             idempotency: None,
             content_type: "application/json".to_owned(),
             payload: Bytes::from(vec![b'x'; bytes]),
+            tags: Vec::new(),
+            ordering_key: None,
+            headers: Vec::new(),
+            deliver_at: None,
         },
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use hooklog_storage::{
-    Application, ApplicationId, ChangeError, NewApplication, Order, OrganisationId,
+    Application, ApplicationId, ChangeError, NewApplication, Order, OrganisationId, Policy,
 };
 use http::StatusCode;
 
@@ -96,6 +96,7 @@ async fn insert(
             uid,
             name,
             metadata,
+            policy: Policy::default(),
         })
         .await
 }

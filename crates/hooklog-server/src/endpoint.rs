@@ -46,19 +46,14 @@ async fn insert(call: &Call, application: ApplicationId, new: EndpointIn) -> Ans
         Some(secret) => secret,
         None => Secret::generate()?,
     };
-    let endpoint = Endpoint {
-        url: new.url.as_str().into(),
-        secret: SecretKey::new(secret.as_bytes().to_vec()),
-        old_secrets: Vec::new(),
-    };
+    let secret = SecretKey::new(secret.as_bytes().to_vec());
     let new = NewSubscription {
-        application,
         uid: new.uid,
         description: new.description,
-        endpoint,
         filter: new.filter,
-        state: new.state,
+        is_enabled: new.is_enabled,
         metadata: new.metadata,
+        ..NewSubscription::new(application, Endpoint::new(new.url.as_str(), secret))
     };
     let value = call.state.log.create_subscription(new).await?;
     reply::json(StatusCode::CREATED, &EndpointOut::from(&*value))
@@ -115,8 +110,8 @@ async fn change(call: &Call, id: SubscriptionId, patch: EndpointPatch) -> Answer
     if let Patch::Set(types) = &patch.event_types {
         check_types(call, types.as_deref())?;
     }
-    let edit = move |value: &mut _, _| {
-        patch.apply(value);
+    let edit = move |value: &mut _, now| {
+        patch.apply(value, now);
         Ok(())
     };
     let value = call.state.log.update_subscription(id, edit).await?;

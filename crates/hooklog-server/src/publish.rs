@@ -28,6 +28,10 @@ pub(crate) async fn create(call: Call) -> Answer {
         idempotency,
         content_type: "application/json".to_owned(),
         payload: new.payload,
+        tags: Vec::new(),
+        ordering_key: None,
+        headers: Vec::new(),
+        deliver_at: None,
     };
     // What the answer needs; the payload is shared, and not kept when it is not wanted.
     let mut shown = event.clone();

@@ -93,6 +93,8 @@ mod tests {
             url: "http://a/".into(),
             secret: key(0),
             old_secrets: Vec::new(),
+            headers: Vec::new(),
+            format: hooklog_storage::Format::Payload,
         };
         turn(&mut endpoint, key(1), day, start).expect("room");
         turn(&mut endpoint, key(2), hour, start).expect("room");
@@ -115,6 +117,8 @@ mod tests {
             url: "http://a/".into(),
             secret: key(0),
             old_secrets: Vec::new(),
+            headers: Vec::new(),
+            format: hooklog_storage::Format::Payload,
         };
         for byte in 1..=10 {
             turn(&mut endpoint, key(byte), day, start).expect("room");

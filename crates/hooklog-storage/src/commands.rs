@@ -4,7 +4,6 @@
 //! in the journal's order, so two equal creations cannot both win.
 //! **Next:** `commit.rs`.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -15,42 +14,12 @@ use crate::id::{ApplicationId, EventId, OrganisationId, SubscriptionId};
 use crate::log::EventLog;
 use crate::name::{EventTypeName, Uid};
 use crate::registry::Registry;
-use crate::subscription::{
-    Application, Endpoint, EventType, Filter, Organisation, Subscription, SubscriptionState,
-};
+use crate::subscription::{Application, EventType, Organisation, Subscription, SubscriptionState};
 use crate::time::Timestamp;
 
-/// An application to create.
-#[derive(Clone, Debug)]
-pub struct NewApplication {
-    /// The tenant.
-    pub organisation: OrganisationId,
-    /// The user's own id.
-    pub uid: Option<Uid>,
-    /// Name for people.
-    pub name: String,
-    /// Free key-value pairs.
-    pub metadata: BTreeMap<String, String>,
-}
+pub use new::{NewApplication, NewSubscription};
 
-/// A subscription to create.
-#[derive(Clone, Debug)]
-pub struct NewSubscription {
-    /// The application.
-    pub application: ApplicationId,
-    /// The user's own id.
-    pub uid: Option<Uid>,
-    /// Text for people.
-    pub description: String,
-    /// Where its events go.
-    pub endpoint: Endpoint,
-    /// Which events it takes.
-    pub filter: Filter,
-    /// Whether it takes part in the dispatch.
-    pub state: SubscriptionState,
-    /// Free key-value pairs.
-    pub metadata: BTreeMap<String, String>,
-}
+mod new;
 
 impl EventLog {
     /// Creates an application (and its organisation, if it is the first of it).
@@ -73,6 +42,7 @@ impl EventLog {
                 organisation: new.organisation,
                 uid: new.uid,
                 name: new.name,
+                policy: new.policy,
                 metadata: new.metadata,
                 created: turn.now,
                 updated: turn.now,
@@ -183,7 +153,7 @@ impl EventLog {
         .await
     }
 
-    /// Creates a subscription that takes events from the log's present end on.
+    /// Creates a subscription that takes events from its start on, be it in the past.
     /// `Conflict` if the uid is taken, `NotFound` if the application is gone.
     pub async fn create_subscription(
         &self,
@@ -207,9 +177,11 @@ impl EventLog {
                 description: new.description,
                 endpoint: new.endpoint,
                 filter: new.filter,
-                state: new.state,
+                state: SubscriptionState::wanted(new.is_enabled, turn.now),
+                ordering: new.ordering,
+                policy: new.policy,
                 metadata: new.metadata,
-                start: turn.end,
+                start: new.start.map_or(turn.end, |start| start.min(turn.end)),
                 created: turn.now,
                 updated: turn.now,
             });

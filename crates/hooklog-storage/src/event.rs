@@ -5,9 +5,10 @@
 
 use bytes::Bytes;
 
+use crate::header::Header;
 use crate::id::{ApplicationId, EventId};
 use crate::idempotency::IdempotencyKey;
-use crate::name::{Channel, EventTypeName, Uid};
+use crate::name::{Channel, EventTypeName, OrderingKey, Tag, Uid};
 use crate::offset::Offset;
 use crate::time::Timestamp;
 
@@ -26,12 +27,22 @@ pub struct Event {
     pub idempotency: Option<IdempotencyKey>,
     /// Media type of the payload, sent as `content-type`.
     pub content_type: String,
+    /// Words to find it by; they select nothing.
+    pub tags: Vec<Tag>,
+    /// What it belongs to, for subscriptions that want order by key: two events with equal keys are
+    /// delivered one after the other.
+    pub ordering_key: Option<OrderingKey>,
+    /// Headers that every delivery carries (`traceparent`, attributes of a CloudEvent); at most
+    /// [`Header::COUNT_MAX`].
+    pub headers: Vec<Header>,
+    /// It is on record at once, and pushed not before this time.
+    pub deliver_at: Option<Timestamp>,
     /// The payload, verbatim.
     pub payload: Bytes,
 }
 
 impl Event {
-    /// A JSON event without channels, uid and idempotency key.
+    /// A JSON event of which nothing else is said.
     pub fn new(
         application: ApplicationId,
         event_type: EventTypeName,
@@ -44,6 +55,10 @@ impl Event {
             uid: None,
             idempotency: None,
             content_type: "application/json".to_owned(),
+            tags: Vec::new(),
+            ordering_key: None,
+            headers: Vec::new(),
+            deliver_at: None,
             payload: payload.into(),
         }
     }

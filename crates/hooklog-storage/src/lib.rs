@@ -6,15 +6,8 @@
 //!
 //! let directory = tempfile::tempdir()?;
 //! let log = EventLog::open(Config::new(directory.path()))?;
-//! let event = Event {
-//!     application: ApplicationId::from_bytes([1; 20]),
-//!     event_type: "user.created".parse()?,
-//!     channels: vec![],
-//!     uid: None,
-//!     idempotency: None,
-//!     content_type: "application/json".to_owned(),
-//!     payload: r#"{"name":"Ada"}"#.into(),
-//! };
+//! let application = ApplicationId::from_bytes([1; 20]);
+//! let event = Event::new(application, "user.created".parse()?, r#"{"name":"Ada"}"#);
 //! // Returns once the event survives power loss.
 //! let appended = log.append_blocking(vec![event])?;
 //! assert!(matches!(appended[0], Appended::Committed { .. }));
@@ -79,7 +72,10 @@
 mod attempt;
 mod change;
 mod consumer;
+mod delivery;
 mod event;
+mod filter;
+mod header;
 mod id;
 mod idempotency;
 mod name;
@@ -154,24 +150,28 @@ pub use consumer::{
     Acker, ConsumeError, Consumer, ConsumerError, ConsumerInfo, ConsumerKey, ConsumerOptions,
     ConsumerScope, ConsumerStream, Delivery, Start,
 };
+pub use delivery::{Format, Ordering, Policy, STATUSES_MAX};
 pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Appended, Event, Record};
+pub use filter::{Filter, Parsed, Refusal, explain_condition};
+pub use header::{Header, HeaderError};
+pub use hooklog_filter::{Condition, ParseError as ConditionError};
 pub use id::{
     ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
     SubscriptionId,
 };
 pub use idempotency::IdempotencyKey;
 pub use log::{AppendError, EventLog, Unrecorded};
-pub use name::{Channel, ConsumerName, EventTypeName, NameError, Uid};
+pub use name::{Channel, ConsumerName, EventTypeName, NameError, OrderingKey, Tag, Uid};
 pub use offset::{AttemptSeq, Offset, OffsetRange, Sequence};
 pub use page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;
 pub use subscription::{
-    Application, Endpoint, EventType, Filter, MAX_OLD_SECRETS, OldSecret, Organisation, SecretKey,
-    Subscription, SubscriptionState,
+    Application, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret, Organisation,
+    SecretKey, Subscription, SubscriptionState,
 };
 pub use tail::{Tail, TailItem};
 pub use time::Timestamp;

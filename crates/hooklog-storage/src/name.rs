@@ -1,7 +1,8 @@
 //! Names that users choose: validated once at the edge, cheap to clone afterwards.
 //!
-//! **Invariant:** a value of these types obeys the pattern `[a-zA-Z0-9\-_.]+` and its length limit
-//! (the limits of the Svix-compatible API), so nothing below the edge checks again.
+//! **Invariant:** a value of these types obeys the pattern `[a-zA-Z0-9\-_.]+` (ordering keys: any
+//! text without control characters) and its length limit (those of the Svix-compatible
+//! API), so nothing below the edge checks again.
 //! **Next:** `event.rs`.
 
 use std::borrow::Borrow;
@@ -28,6 +29,12 @@ pub enum NameError {
     /// `.` or `..`: clients and proxies resolve them as steps in a path, away from what was meant.
     #[error("must not be `.` or `..`")]
     Dots,
+    /// A control character.
+    #[error("must not hold control characters, but holds {found:?}")]
+    Control {
+        /// The first one.
+        found: char,
+    },
     /// A character outside the pattern.
     #[error("may hold only letters, digits, `-`, `_` and `.`, but holds {found:?}")]
     Character {
@@ -94,8 +101,45 @@ name! {
     Uid, 256
 }
 name! {
+    /// A word to find events by.
+    Tag, 128
+}
+name! {
     /// Name of a consumer, unique within its scope.
     ConsumerName, 128
+}
+
+/// What an event belongs to, as `customer/17`: events with equal keys are delivered in order. Any
+/// text without control characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct OrderingKey(Arc<str>);
+
+impl OrderingKey {
+    /// The most bytes it may have, as of a uid.
+    pub const LIMIT: usize = 256;
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for OrderingKey {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if let Some(found) = text.chars().find(|c| c.is_control()) {
+            return Err(NameError::Control { found });
+        }
+        if text.len() > Self::LIMIT {
+            let (found, limit) = (text.len(), Self::LIMIT);
+            return Err(NameError::TooLong { found, limit });
+        }
+        Ok(Self(text.into()))
+    }
 }
 
 fn check(text: &str, limit: usize) -> Result<(), NameError> {

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::Reader;
 use crate::codec::{self, CodecError};
 use crate::event::{Event, Record};
+use crate::header::Header;
 use crate::id::{ApplicationId, EventId};
 use crate::idempotency::IdempotencyKey;
-use crate::name::{Channel, EventTypeName, Uid};
+use crate::name::{Channel, EventTypeName, OrderingKey, Tag, Uid};
 use crate::offset::Offset;
 use crate::time::Timestamp;
 
@@ -30,6 +31,31 @@ struct MetaRef<'a> {
     uid: Option<&'a Uid>,
     content_type: Option<&'a str>,
     idempotency: Option<IdempotencyKey>,
+    rare: Option<RareRef<'a>>,
+}
+
+/// What few events have; together they cost a byte where there is none.
+#[derive(Serialize)]
+struct RareRef<'a> {
+    tags: &'a [Tag],
+    ordering_key: Option<&'a OrderingKey>,
+    headers: &'a [Header],
+    deliver_at: Option<Timestamp>,
+}
+
+impl<'a> RareRef<'a> {
+    fn of(event: &'a Event) -> Option<Self> {
+        let is_plain = event.tags.is_empty()
+            && event.ordering_key.is_none()
+            && event.headers.is_empty()
+            && event.deliver_at.is_none();
+        (!is_plain).then_some(Self {
+            tags: &event.tags,
+            ordering_key: event.ordering_key.as_ref(),
+            headers: &event.headers,
+            deliver_at: event.deliver_at,
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -42,10 +68,19 @@ struct Meta {
     uid: Option<Uid>,
     content_type: Option<String>,
     idempotency: Option<IdempotencyKey>,
+    rare: Option<Rare>,
+}
+
+#[derive(Default, Deserialize)]
+struct Rare {
+    tags: Vec<Tag>,
+    ordering_key: Option<OrderingKey>,
+    headers: Vec<Header>,
+    deliver_at: Option<Timestamp>,
 }
 
 /// Bytes that a record may take beside payload and texts; used for estimates only.
-const OVERHEAD: usize = 8 + 20 + 8 + 20 + 8 + 8 + 1 + 1 + 1 + IdempotencyKey::BYTES;
+const OVERHEAD: usize = 8 + 20 + 8 + 20 + 8 + 8 + 1 + 1 + 1 + 1 + IdempotencyKey::BYTES;
 
 /// About how many bytes an event takes, counting everything that its publisher controls.
 pub(crate) fn estimate(event: &Event) -> usize {
@@ -56,7 +91,20 @@ pub(crate) fn estimate(event: &Event) -> usize {
         .sum();
     let uid = event.uid.as_ref().map_or(0, |uid| uid.as_str().len() + 8);
     let content_type = event.content_type.len() + 8;
-    OVERHEAD + event.payload.len() + event.event_type.as_str().len() + channels + uid + content_type
+    let tags: usize = event.tags.iter().map(|tag| tag.as_str().len() + 8).sum();
+    let headers: usize = event.headers.iter().map(|header| header.bytes() + 16).sum();
+    let ordering_key = event
+        .ordering_key
+        .as_ref()
+        .map_or(0, |key| key.as_str().len() + 8);
+    let rare = tags + headers + ordering_key + 26;
+    OVERHEAD
+        + event.payload.len()
+        + event.event_type.as_str().len()
+        + channels
+        + uid
+        + content_type
+        + rare
 }
 
 /// Appends the bytes of a record.
@@ -74,6 +122,7 @@ pub(crate) fn encode(record: &Record, out: &mut Vec<u8>) -> Result<(), CodecErro
         uid: event.uid.as_ref(),
         content_type: (content_type != JSON).then_some(content_type),
         idempotency: event.idempotency,
+        rare: RareRef::of(event),
     };
     codec::encode_into(&meta, out)?;
     let lengths = [out.len() - start - 8, event.payload.len()];
@@ -121,6 +170,7 @@ pub(crate) fn spans(body: &[u8], count: usize) -> Option<(Vec<Span>, usize)> {
 /// The record at `span` of `body`; the payload shares the body's memory.
 pub(crate) fn decode(body: &Bytes, span: &Span, offset: Offset) -> Result<Record, CodecError> {
     let meta: Meta = codec::decode(body.get(span.meta.clone()).unwrap_or_default())?;
+    let rare = meta.rare.unwrap_or_default();
     Ok(Record {
         offset,
         id: meta.id,
@@ -132,6 +182,10 @@ pub(crate) fn decode(body: &Bytes, span: &Span, offset: Offset) -> Result<Record
             uid: meta.uid,
             idempotency: meta.idempotency,
             content_type: meta.content_type.unwrap_or_else(|| JSON.to_owned()),
+            tags: rare.tags,
+            ordering_key: rare.ordering_key,
+            headers: rare.headers,
+            deliver_at: rare.deliver_at,
             payload: body.slice(span.payload.clone()),
         },
     })

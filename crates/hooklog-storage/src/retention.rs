@@ -26,7 +26,6 @@ use crate::read::{ReadError, corrupt};
 use crate::request::{Queued, Request};
 use crate::shared::Shared;
 use crate::state::{Chain, State};
-use crate::subscription::SubscriptionState;
 use crate::time::Timestamp;
 
 /// Batches looked at in one check: their rows alone are read, some tens of milliseconds. At 64 KiB
@@ -211,7 +210,7 @@ impl Shared {
             let cursor: Option<Cursor> = self.row(Family::Cursor, &keys::cursor(id))?;
             let floor = cursor.as_ref().map_or(start, |cursor| cursor.floor);
             let is_behind = cursor.is_some_and(|cursor| cursor.state == CursorState::Behind);
-            let stands = if is_behind || subscription == SubscriptionState::Disabled {
+            let stands = if is_behind || !subscription.is_enabled() {
                 floor
             } else {
                 floor.max(state.mark)

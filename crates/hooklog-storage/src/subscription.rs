@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Event;
+use crate::delivery::{Format, Ordering, Policy};
+use crate::filter::Filter;
+use crate::header::Header;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
-use crate::name::{Channel, EventTypeName, Uid};
+use crate::name::{EventTypeName, Uid};
 use crate::offset::Offset;
 use crate::time::Timestamp;
 
@@ -36,6 +38,8 @@ pub struct Application {
     pub uid: Option<Uid>,
     /// Name for people.
     pub name: String,
+    /// How events of all its subscriptions are pushed, where these do not say otherwise.
+    pub policy: Policy,
     /// Free key-value pairs.
     pub metadata: BTreeMap<String, String>,
     /// When it was created.
@@ -67,28 +71,6 @@ pub struct EventType {
     pub created: Timestamp,
     /// When it was last changed.
     pub updated: Timestamp,
-}
-
-/// Which events of its application a subscription wants. `None` takes all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filter {
-    /// Wanted event types, never empty.
-    pub event_types: Option<Vec<EventTypeName>>,
-    /// Wanted channels, never empty; an event matches by any one of its channels.
-    pub channels: Option<Vec<Channel>>,
-}
-
-impl Filter {
-    /// Whether it takes this event (of whatever application).
-    pub fn takes(&self, event: &Event) -> bool {
-        let type_matches = |types: &Vec<_>| types.contains(&event.event_type);
-        let channel_matches = |channels: &Vec<_>| {
-            let mut published = event.channels.iter();
-            published.any(|channel| channels.contains(channel))
-        };
-        self.event_types.as_ref().is_none_or(type_matches)
-            && self.channels.as_ref().is_none_or(channel_matches)
-    }
 }
 
 /// Key bytes of a signing secret. `Debug` does not show them.
@@ -131,12 +113,27 @@ pub struct Endpoint {
     pub secret: SecretKey,
     /// Secrets that sign beside it, newest first; at most `MAX_OLD_SECRETS`.
     pub old_secrets: Vec<OldSecret>,
+    /// Headers of each request to it; at most [`Header::COUNT_MAX`].
+    pub headers: Vec<Header>,
+    /// What it is sent.
+    pub format: Format,
 }
 
 /// Most unexpired old secrets (the limit that users of Svix-compatible APIs know).
 pub const MAX_OLD_SECRETS: usize = 10;
 
 impl Endpoint {
+    /// An endpoint that gets payloads as they are, with no headers of its own.
+    pub fn new(url: impl Into<Arc<str>>, secret: SecretKey) -> Self {
+        Self {
+            url: url.into(),
+            secret,
+            old_secrets: Vec::new(),
+            headers: Vec::new(),
+            format: Format::Payload,
+        }
+    }
+
     /// The keys that sign at `now`, current first.
     pub fn signing_keys(&self, now: Timestamp) -> impl Iterator<Item = &SecretKey> {
         let old = self
@@ -154,7 +151,41 @@ pub enum SubscriptionState {
     /// Matching events are pushed.
     Enabled,
     /// Nothing is pushed; the cursor stays, so enabling resumes without loss.
-    Disabled,
+    Disabled {
+        /// Since when.
+        since: Timestamp,
+        /// By whom.
+        reason: DisableReason,
+    },
+}
+
+impl SubscriptionState {
+    /// As its owner wants it from `now` on.
+    pub fn wanted(is_enabled: bool, now: Timestamp) -> Self {
+        if is_enabled {
+            return Self::Enabled;
+        }
+        Self::Disabled {
+            since: now,
+            reason: DisableReason::Owner,
+        }
+    }
+
+    /// Whether matching events are pushed.
+    pub fn is_enabled(self) -> bool {
+        self == Self::Enabled
+    }
+}
+
+/// Why a subscription is disabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DisableReason {
+    /// Its owner wanted it.
+    Owner,
+    /// It answered 410 Gone.
+    Gone,
+    /// It gave nothing but failures for too long.
+    Failing,
 }
 
 /// A filter and a cursor (on the wire: an endpoint).
@@ -174,6 +205,10 @@ pub struct Subscription {
     pub filter: Filter,
     /// Whether it takes part in the dispatch.
     pub state: SubscriptionState,
+    /// In which order its events are pushed.
+    pub ordering: Ordering,
+    /// How they are pushed, where it differs from the application's.
+    pub policy: Policy,
     /// Free key-value pairs.
     pub metadata: BTreeMap<String, String>,
     /// The first offset that it can match: the log's end when it was created.

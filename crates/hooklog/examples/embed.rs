@@ -5,7 +5,6 @@
 //! **Invariant:** everything it starts it stops, and it leaves no file behind.
 //! **Next:** `hooklog::Service`, which it drives.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{Write as _, stdout};
 use std::time::Duration;
@@ -35,22 +34,12 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let mut tail = log.tail(log.end());
     let application = log
         .create_application(NewApplication {
-            organisation,
             uid: Some("demo".parse()?),
-            name: "Demo".to_owned(),
-            metadata: BTreeMap::new(),
+            ..NewApplication::new(organisation, "Demo")
         })
         .await?;
-    log.append(vec![Event {
-        application: application.id,
-        event_type: "greeting".parse()?,
-        channels: Vec::new(),
-        uid: None,
-        idempotency: None,
-        content_type: "application/json".to_owned(),
-        payload: r#"{"hello": "world"}"#.into(),
-    }])
-    .await?;
+    let event = Event::new(application.id, "greeting".parse()?, r#"{"hello": "world"}"#);
+    log.append(vec![event]).await?;
 
     // The tail yields the registry and its changes too; the first records are the event.
     loop {

@@ -18,10 +18,8 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let log = EventLog::open(Config::new(directory.path()))?;
     let shop = log.create_application_blocking(NewApplication {
-        organisation: OrganisationId::from_bytes([1; 20]),
         uid: Some("shop".parse()?),
-        name: "Shop".to_owned(),
-        metadata: std::collections::BTreeMap::new(),
+        ..NewApplication::new(OrganisationId::from_bytes([1; 20]), "Shop")
     })?;
 
     // One commit, one fdatasync, three events.

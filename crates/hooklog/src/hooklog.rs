@@ -4,7 +4,6 @@
 //! nothing that it started outlives it.
 //! **Next:** `worker.rs`, which runs closures; `push.rs`, which sends to endpoints.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,10 +146,8 @@ impl Hooklog {
             return Ok(Ok(Arc::clone(found)));
         }
         Ok(Err(NewApplication {
-            organisation,
             uid: Some(uid.parse()?),
-            name: uid.to_owned(),
-            metadata: BTreeMap::new(),
+            ..NewApplication::new(organisation, uid)
         }))
     }
 

@@ -3,14 +3,12 @@
 //! **Invariant:** one dispatcher per log; a second start is refused.
 //! **Next:** `hooklog-dispatcher`'s `dispatcher.rs`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hooklog_dispatcher::{Config, Dispatcher, StartError};
 use hooklog_signature::{GenerateError, Secret};
 use hooklog_storage::{
     ApplicationId, ChangeError, Endpoint, Filter, NewSubscription, SecretKey, Subscription,
-    SubscriptionState,
 };
 
 use crate::hooklog::Hooklog;
@@ -74,18 +72,10 @@ impl Hooklog {
             return Err(EndpointError::Url { reason });
         }
         let secret = Secret::generate()?;
+        let secret = SecretKey::new(secret.as_bytes().to_vec());
         let new = NewSubscription {
-            application,
-            uid: None,
-            description: String::new(),
-            endpoint: Endpoint {
-                url: parsed.as_str().into(),
-                secret: SecretKey::new(secret.as_bytes().to_vec()),
-                old_secrets: Vec::new(),
-            },
             filter,
-            state: SubscriptionState::Enabled,
-            metadata: BTreeMap::new(),
+            ..NewSubscription::new(application, Endpoint::new(parsed.as_str(), secret))
         };
         Ok(self.inner.log.create_subscription(new).await?)
     }

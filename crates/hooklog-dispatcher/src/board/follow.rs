@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hooklog_storage::{
     Change, Cursor, CursorState, DeliveryState, Offset, OffsetRange, Record, Retry, Subscription,
-    SubscriptionId, SubscriptionState, TailItem, Timestamp, Trigger,
+    SubscriptionId, TailItem, Timestamp, Trigger,
 };
 
 use super::table::Slot;
@@ -174,7 +174,7 @@ impl Board {
         };
         let floor = cursor.as_ref().map_or(Offset::ZERO, |cursor| cursor.floor);
         let from = old.map_or(value.start.max(floor), |old| old.from);
-        let is_enabled = value.state == SubscriptionState::Enabled;
+        let is_enabled = value.state.is_enabled();
         self.routes.insert(value, from);
         match (was_enabled, is_enabled) {
             (None, true) => self.restore(id, from, cursor, retries, now),

@@ -310,8 +310,8 @@ impl Simulation {
             22..25 => {
                 if let Some(value) = self.pick() {
                     let state = match value.state {
-                        SubscriptionState::Enabled => SubscriptionState::Disabled,
-                        SubscriptionState::Disabled => SubscriptionState::Enabled,
+                        SubscriptionState::Enabled => SubscriptionState::wanted(false, self.now),
+                        SubscriptionState::Disabled { .. } => SubscriptionState::Enabled,
                     };
                     self.set_state(&value, state);
                 }
@@ -444,7 +444,7 @@ impl Simulation {
         self.healthy = true;
         let disabled: Vec<_> = self.log.subscriptions.values().cloned().collect();
         for value in disabled {
-            if value.state == SubscriptionState::Disabled {
+            if !value.state.is_enabled() {
                 self.set_state(&value, SubscriptionState::Enabled);
             }
         }

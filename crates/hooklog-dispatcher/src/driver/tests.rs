@@ -64,6 +64,7 @@ impl World {
             uid: None,
             name: "test".to_owned(),
             metadata: BTreeMap::new(),
+            policy: hooklog_storage::Policy::default(),
         };
         let application = log.create_application(new).await.unwrap();
         Self {
@@ -108,10 +109,15 @@ impl World {
                 url: sink.url().into(),
                 secret: SecretKey::new(vec![1; 24]),
                 old_secrets: Vec::new(),
+                headers: Vec::new(),
+                format: hooklog_storage::Format::Payload,
             },
             filter: Filter::default(),
-            state: SubscriptionState::Enabled,
+            is_enabled: true,
             metadata: BTreeMap::new(),
+            ordering: hooklog_storage::Ordering::None,
+            policy: hooklog_storage::Policy::default(),
+            start: None,
         };
         self.log.create_subscription(new).await.unwrap()
     }
@@ -125,6 +131,10 @@ impl World {
             idempotency: None,
             content_type: "application/json".to_owned(),
             payload: Bytes::from(format!("{{\"n\":{number}}}")),
+            tags: Vec::new(),
+            ordering_key: None,
+            headers: Vec::new(),
+            deliver_at: None,
         };
         let appended = self.log.append(numbers.map(event).collect()).await.unwrap();
         let id = |appended| match appended {
@@ -253,7 +263,12 @@ async fn a_subscription_that_retention_overtook_goes_on_and_is_told() {
     let live = world.subscribe(&sink).await;
     let mut paused_sink = Sink::start(|_, _| Reply::Status(200, "")).await;
     let paused = world.subscribe(&paused_sink).await;
-    world.set_state(&paused, SubscriptionState::Disabled).await;
+    world
+        .set_state(
+            &paused,
+            SubscriptionState::wanted(false, Timestamp::default()),
+        )
+        .await;
     let dispatcher = world.dispatch().await;
     world.publish(0..20).await;
     sink.wait(|received| distinct(received) == 20).await;
@@ -405,7 +420,10 @@ async fn a_disabled_subscription_resumes_without_loss() {
     world.publish(0..10).await;
     sink.wait(|received| distinct(received) == 10).await;
     world
-        .set_state(&subscription, SubscriptionState::Disabled)
+        .set_state(
+            &subscription,
+            SubscriptionState::wanted(false, Timestamp::default()),
+        )
         .await;
     world.publish(10..600).await;
     world

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use hooklog_signature::Secret;
 use hooklog_storage::{
-    Channel, EventTypeName, Expired, Filter, Subscription, SubscriptionId, SubscriptionState,
-    Timestamp, Uid,
+    Channel, Condition, EventTypeName, Expired, Filter, Subscription, SubscriptionId,
+    SubscriptionState, Timestamp, Uid,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 use url::Url;
 
 use super::fields::{Fields, required};
@@ -37,7 +38,7 @@ pub(crate) struct EndpointIn {
     pub(crate) url: Url,
     pub(crate) description: String,
     pub(crate) uid: Option<Uid>,
-    pub(crate) state: SubscriptionState,
+    pub(crate) is_enabled: bool,
     pub(crate) filter: Filter,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) secret: Option<Secret>,
@@ -49,12 +50,13 @@ impl EndpointIn {
         let filter = Filter {
             event_types: event_types(fields)?,
             channels: channels(fields)?,
+            condition: condition(fields)?,
         };
         Ok(Self {
             url: url(fields)?.ok_or_else(required("url"))?,
             description: description(fields)?,
             uid: fields.uid("uid", SubscriptionId::PREFIX)?,
-            state: state(fields)?,
+            is_enabled: is_enabled(fields)?,
             filter,
             metadata: fields.metadata()?,
             secret: secret(fields, "secret")?,
@@ -69,8 +71,9 @@ pub(crate) struct EndpointPatch {
     pub(crate) event_types: Patch<Option<Vec<EventTypeName>>>,
     description: Patch<String>,
     uid: Patch<Option<Uid>>,
-    state: Patch<SubscriptionState>,
+    is_enabled: Patch<bool>,
     channels: Patch<Option<Vec<Channel>>>,
+    condition: Patch<Option<Condition>>,
     metadata: Patch<BTreeMap<String, String>>,
     secret: Patch<Secret>,
 }
@@ -86,15 +89,16 @@ impl EndpointPatch {
             uid: Patch::set_if(fields.has("uid"), || {
                 fields.uid("uid", SubscriptionId::PREFIX)
             })?,
-            state: Patch::set_if(fields.has("disabled"), || state(fields))?,
+            is_enabled: Patch::set_if(fields.has("disabled"), || is_enabled(fields))?,
             channels: Patch::set_if(fields.has("channels"), || channels(fields))?,
+            condition: Patch::set_if(fields.has("filter"), || condition(fields))?,
             metadata: Patch::set_if(fields.has("metadata"), || fields.metadata())?,
             secret: secret(fields, "secret")?.map_or(Patch::Keep, Patch::Set),
         })
     }
 
     /// Changes `subscription`. A new secret takes the place of the old one at once, without grace.
-    pub(crate) fn apply(self, subscription: &mut Subscription) {
+    pub(crate) fn apply(self, subscription: &mut Subscription, now: Timestamp) {
         if let Patch::Set(url) = self.url {
             subscription.endpoint.url = url.as_str().into();
         }
@@ -105,8 +109,14 @@ impl EndpointPatch {
         self.event_types.apply(&mut subscription.filter.event_types);
         self.description.apply(&mut subscription.description);
         self.uid.apply(&mut subscription.uid);
-        self.state.apply(&mut subscription.state);
+        // Said again, it stays as it is, with its reason.
+        if let Patch::Set(wanted) = self.is_enabled
+            && wanted != subscription.state.is_enabled()
+        {
+            subscription.state = SubscriptionState::wanted(wanted, now);
+        }
         self.channels.apply(&mut subscription.filter.channels);
+        self.condition.apply(&mut subscription.filter.condition);
         self.metadata.apply(&mut subscription.metadata);
     }
 }
@@ -118,8 +128,9 @@ impl From<EndpointIn> for EndpointPatch {
             event_types: Patch::Set(new.filter.event_types),
             description: Patch::Set(new.description),
             uid: kept_unless_given(new.uid),
-            state: Patch::Set(new.state),
+            is_enabled: Patch::Set(new.is_enabled),
             channels: Patch::Set(new.filter.channels),
+            condition: Patch::Set(new.filter.condition),
             metadata: Patch::Set(new.metadata),
             // The update of this API family has no secret; rotation has.
             secret: Patch::Keep,
@@ -177,11 +188,9 @@ fn description(fields: &Fields<'_>) -> Result<String, Issue> {
         .unwrap_or_default())
 }
 
-fn state(fields: &Fields<'_>) -> Result<SubscriptionState, Issue> {
-    Ok(match fields.value("disabled")? {
-        Some(true) => SubscriptionState::Disabled,
-        Some(false) | None => SubscriptionState::Enabled,
-    })
+fn is_enabled(fields: &Fields<'_>) -> Result<bool, Issue> {
+    let disabled: Option<bool> = fields.value("disabled")?;
+    Ok(!disabled.unwrap_or(false))
 }
 
 /// By its newer name or its older one.
@@ -199,6 +208,15 @@ fn event_types(fields: &Fields<'_>) -> Result<Option<Vec<EventTypeName>>, Issue>
 
 fn channels(fields: &Fields<'_>) -> Result<Option<Vec<Channel>>, Issue> {
     fields.names("channels", CHANNELS_MAX)
+}
+
+/// A condition on the payload, as it was written.
+pub(crate) fn condition(fields: &Fields<'_>) -> Result<Option<Condition>, Issue> {
+    let Some(raw) = fields.raw("filter") else {
+        return Ok(None);
+    };
+    let wrong = |error: hooklog_storage::ConditionError| Issue::body("filter", error.to_string());
+    raw.get().parse().map(Some).map_err(wrong)
 }
 
 fn secret(fields: &Fields<'_>, name: &'static str) -> Result<Option<Secret>, Issue> {
@@ -225,6 +243,9 @@ pub(crate) struct EndpointOut<'a> {
     /// The same by its older name.
     filter_types: Option<Vec<&'a str>>,
     channels: Option<Vec<&'a str>>,
+    /// Ours: the condition on the payload, as it was written; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter: Option<&'a RawValue>,
     metadata: &'a BTreeMap<String, String>,
     /// Never set here; there for clients that read it.
     throttle_rate: Option<u16>,
@@ -274,10 +295,11 @@ impl<'a> From<&'a Subscription> for EndpointOut<'a> {
             uid: value.uid.as_ref().map(Uid::as_str),
             url: &value.endpoint.url,
             description: &value.description,
-            disabled: value.state == SubscriptionState::Disabled,
+            disabled: !value.state.is_enabled(),
             event_types: types.clone(),
             filter_types: types,
             channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),
+            filter: written(value.filter.condition.as_ref()),
             metadata: &value.metadata,
             throttle_rate: None,
             rate_limit: None,
@@ -287,6 +309,11 @@ impl<'a> From<&'a Subscription> for EndpointOut<'a> {
             expired: None,
         }
     }
+}
+
+/// The text of a condition, which is JSON.
+fn written(condition: Option<&Condition>) -> Option<&RawValue> {
+    serde_json::from_str(condition?.as_str()).ok()
 }
 
 /// A secret as the owner of an endpoint sees it.

@@ -38,6 +38,10 @@ fn record(payload: &'static [u8]) -> Record {
             idempotency: None,
             content_type: "application/json".to_owned(),
             payload: Bytes::from_static(payload),
+            tags: Vec::new(),
+            ordering_key: None,
+            headers: Vec::new(),
+            deliver_at: None,
         },
     }
 }
@@ -52,6 +56,7 @@ fn applications() {
         metadata: BTreeMap::from([("tier".to_owned(), "gold".to_owned())]),
         created: Timestamp::from_millis(1_790_000_000_000),
         updated: now(),
+        policy: hooklog_storage::Policy::default(),
     };
     let page = List {
         data: vec![application],
@@ -143,16 +148,21 @@ fn endpoints() {
             url: "https://example.com/hook".into(),
             secret: SecretKey::new(vec![7; 24]),
             old_secrets: Vec::new(),
+            headers: Vec::new(),
+            format: hooklog_storage::Format::Payload,
         },
         filter: Filter {
             event_types: Some(vec!["invoice.paid".parse().expect("a name")]),
             channels: None,
+            condition: None,
         },
-        state: SubscriptionState::Disabled,
+        state: SubscriptionState::wanted(false, Timestamp::default()),
         metadata: BTreeMap::new(),
         start: Offset::ZERO,
         created: now(),
         updated: now(),
+        ordering: hooklog_storage::Ordering::None,
+        policy: hooklog_storage::Policy::default(),
     };
     check(
         &EndpointOut::from(&value),

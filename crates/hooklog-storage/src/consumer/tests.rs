@@ -35,6 +35,7 @@ fn application(log: &EventLog, uid: &str) -> ApplicationId {
         uid: Some(uid.parse().unwrap()),
         name: uid.to_owned(),
         metadata: std::collections::BTreeMap::new(),
+        policy: crate::Policy::default(),
     };
     log.create_application_blocking(new).unwrap().id
 }
@@ -213,6 +214,7 @@ fn scopes_filters_and_starts_choose_what_is_yielded() {
     ];
     for (number, (scope, start, event_types, channels, expected)) in (0..).zip(cases) {
         let filter = Filter {
+            condition: None,
             event_types,
             channels,
         };

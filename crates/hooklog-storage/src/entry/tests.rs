@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -7,13 +8,15 @@ use super::*;
 use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
 use crate::event::Event;
+use crate::filter::Filter;
+use crate::header::Header;
 use crate::id::{ApplicationId, EventId, OrganisationId};
 use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
 use crate::offset::AttemptSeq;
 use crate::state::{Chain, Link, State};
 use crate::subscription::{
-    Application, Endpoint, EventType, Filter, OldSecret, Organisation, SecretKey, Subscription,
+    Application, Endpoint, EventType, OldSecret, Organisation, SecretKey, Subscription,
     SubscriptionState,
 };
 use crate::testing::assert_golden;
@@ -22,6 +25,7 @@ use crate::time::Timestamp;
 const TIME: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const ORGANISATION: OrganisationId = OrganisationId::from_bytes([1; 20]);
 const APPLICATION: ApplicationId = ApplicationId::from_bytes([2; 20]);
+const CONDITION: &str = r#"{"amount": {"$gte": 100}}"#;
 const SUBSCRIPTION: SubscriptionId = SubscriptionId::from_bytes([3; 20]);
 
 fn record() -> Record {
@@ -37,7 +41,21 @@ fn record() -> Record {
             idempotency: Some(IdempotencyKey::new(&[b"scope"], "key", b"{}")),
             content_type: "application/json".to_owned(),
             payload: Bytes::from_static(b"{\"paid\":true}"),
+            tags: vec!["vip".parse().unwrap()],
+            ordering_key: Some("customer/17".parse().unwrap()),
+            headers: vec![Header::new("X-Region", "eu 1").unwrap()],
+            deliver_at: Some(TIME),
         },
+    }
+}
+
+fn policy() -> crate::Policy {
+    crate::Policy {
+        schedule: Some(vec![Duration::ZERO, Duration::from_secs(5)]),
+        throttle_rate: NonZeroU32::new(50),
+        concurrency: NonZeroU16::new(4),
+        give_up_statuses: Some(vec![413]),
+        disable_after: Some(Duration::from_hours(24)),
     }
 }
 
@@ -56,6 +74,7 @@ fn changes() -> Vec<Change> {
             metadata: metadata.clone(),
             created: TIME,
             updated: TIME,
+            policy: crate::Policy::default(),
         })),
         Change::DeleteApplication(APPLICATION),
         Change::PutEventType(Arc::new(EventType {
@@ -83,16 +102,21 @@ fn changes() -> Vec<Change> {
                     key: SecretKey::new(vec![5; 24]),
                     expires: TIME,
                 }],
+                headers: vec![Header::new("X-Api-Key", "s3cret").unwrap()],
+                format: crate::Format::CloudEventsBinary,
             },
             filter: Filter {
                 event_types: Some(vec!["invoice.paid".parse().unwrap()]),
                 channels: None,
+                condition: CONDITION.parse().ok(),
             },
             state: SubscriptionState::Enabled,
             metadata,
             start: Offset::new(5),
             created: TIME,
             updated: TIME,
+            ordering: crate::Ordering::FifoByKey,
+            policy: policy(),
         })),
         Change::DeleteSubscription(SUBSCRIPTION),
         Change::Redeliver {
@@ -252,6 +276,10 @@ prop_compose! {
         uid in prop::option::of("[a-z0-9]{1,9}"),
         content_type in prop::sample::select(vec!["application/json", "", "text/plain", "é"]),
         payload: Vec<u8>,
+        tags in prop::collection::vec("[a-z]{1,4}", 0..3),
+        key in prop::option::of("[a-z/ é]{1,9}"),
+        headers in prop::collection::vec("[!-~]{0,9}", 0..3),
+        later in prop::option::of(0_i64..5_000_000_000_000),
     ) -> Record {
         let (offset, timestamp) = (Offset::new(offset.into()), Timestamp::from_millis(millis));
         Record {
@@ -266,6 +294,10 @@ prop_compose! {
                 uid: uid.map(|uid| uid.parse().unwrap()),
                 content_type: content_type.to_owned(),
                 payload: payload.into(),
+                tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
+                ordering_key: key.map(|key| key.parse().unwrap()),
+                headers: headers.iter().map(|value| Header::new("x-A", value).unwrap()).collect(),
+                deliver_at: later.map(Timestamp::from_millis),
             },
         }
     }

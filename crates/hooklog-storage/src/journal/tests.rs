@@ -36,6 +36,10 @@ fn record(offset: u64, payload: &[u8]) -> Record {
             idempotency: Some(IdempotencyKey::new(&[b"scope"], "key", b"{}")),
             content_type: "text/xml".to_owned(),
             payload: payload.to_vec().into(),
+            tags: Vec::new(),
+            ordering_key: None,
+            headers: Vec::new(),
+            deliver_at: None,
         },
     }
 }

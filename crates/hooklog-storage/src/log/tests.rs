@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::attempt::{Cursor, CursorState, NewAttempt, Outcome, Retry, Trigger};
 use crate::commands::{NewApplication, NewSubscription};
-use crate::subscription::{Endpoint, Filter, SecretKey, Subscription, SubscriptionState};
+use crate::filter::Filter;
+use crate::subscription::{Endpoint, SecretKey, Subscription};
 use crate::tail::TailItem;
 
 pub(crate) const ORGANISATION: crate::id::OrganisationId =
@@ -42,6 +43,10 @@ pub(crate) fn event(application: u8, payload: impl Into<Bytes>) -> Event {
         idempotency: None,
         content_type: "application/json".to_owned(),
         payload: payload.into(),
+        tags: Vec::new(),
+        ordering_key: None,
+        headers: Vec::new(),
+        deliver_at: None,
     }
 }
 
@@ -68,6 +73,7 @@ pub(crate) async fn application(log: &EventLog, uid: &str) -> ApplicationId {
         uid: Some(uid.parse().unwrap()),
         name: uid.to_owned(),
         metadata: BTreeMap::new(),
+        policy: crate::Policy::default(),
     };
     log.create_application(new).await.unwrap().id
 }
@@ -81,10 +87,15 @@ pub(crate) async fn subscription(log: &EventLog, application: ApplicationId) -> 
             url: "https://example.com/hook".into(),
             secret: SecretKey::new(vec![1; 24]),
             old_secrets: Vec::new(),
+            headers: Vec::new(),
+            format: crate::Format::Payload,
         },
         filter: Filter::default(),
-        state: SubscriptionState::Enabled,
+        is_enabled: true,
         metadata: BTreeMap::new(),
+        ordering: crate::Ordering::None,
+        policy: crate::Policy::default(),
+        start: None,
     };
     log.create_subscription(new).await.unwrap()
 }
@@ -213,6 +224,7 @@ async fn the_registry_survives_and_two_equal_uids_do_not_both_win() {
         uid: Some("shop".parse().unwrap()),
         name: String::new(),
         metadata: BTreeMap::new(),
+        policy: crate::Policy::default(),
     };
     let refused = log.create_application(taken.clone()).await;
     assert!(matches!(refused, Err(ChangeError::Conflict { .. })));
@@ -549,6 +561,7 @@ async fn numbers_in_the_registry_are_limited() {
         uid: Some(uid.parse().unwrap()),
         name: String::new(),
         metadata: BTreeMap::new(),
+        policy: crate::Policy::default(),
     };
     let refused = log.create_application(new("c")).await.unwrap_err();
     assert_eq!(
@@ -563,8 +576,11 @@ async fn numbers_in_the_registry_are_limited() {
         description: String::new(),
         endpoint: first.endpoint.clone(),
         filter: Filter::default(),
-        state: SubscriptionState::Enabled,
+        is_enabled: true,
         metadata: BTreeMap::new(),
+        ordering: crate::Ordering::None,
+        policy: crate::Policy::default(),
+        start: None,
     };
     // Counted the same after a restart, and a deleted one makes room.
     drop(log);

@@ -37,6 +37,10 @@ fn commit(sequence: Sequence, base: Offset, events: u64, bytes: usize) -> Arc<Co
             idempotency: None,
             content_type: String::new(),
             payload: bytes::Bytes::new(),
+            tags: Vec::new(),
+            ordering_key: None,
+            headers: Vec::new(),
+            deliver_at: None,
         },
     };
     Arc::new(Committed {

@@ -32,6 +32,10 @@ fn record(offset: u64, application: u8, payload: usize) -> Record {
             payload: std::iter::repeat_with(|| rng.u8(..))
                 .take(payload)
                 .collect(),
+            tags: Vec::new(),
+            ordering_key: None,
+            headers: Vec::new(),
+            deliver_at: None,
         },
     }
 }

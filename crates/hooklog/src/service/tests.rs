@@ -33,6 +33,7 @@ async fn create_application(service: &Service) {
         uid: Some("demo".parse().unwrap()),
         name: "Demo".to_owned(),
         metadata: std::collections::BTreeMap::new(),
+        policy: hooklog_storage::Policy::default(),
     };
     service.log().create_application(new).await.unwrap();
 }
