@@ -39,7 +39,11 @@ pub(super) fn remove(engine: &Engine, state: &State) -> Result<(), EngineError> 
         if rows.is_empty() {
             continue;
         }
-        tracing::warn!(count = rows.len(), end, "rows of a lost commit are removed");
+        tracing::warn!(
+            count = rows.len(),
+            end,
+            "rows of a commit that was applied halfway are removed"
+        );
         // Behind the index rows, which are looked for only while there is a batch; and from the highest
         // down, so that what looks from below for extents without rows never passes one of them.
         rows.reverse();

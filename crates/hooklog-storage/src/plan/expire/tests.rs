@@ -19,15 +19,11 @@ fn record(offset: u64, application: u8) -> Record {
         offset: Offset::new(offset),
         id: EventId::at(TIME, Offset::new(offset), [9; 7]),
         timestamp: TIME,
-        event: Event {
-            application: ApplicationId::from_bytes([application; 20]),
-            event_type: "invoice.paid".parse().unwrap(),
-            channels: Vec::new(),
-            uid: None,
-            idempotency: None,
-            content_type: "application/json".to_owned(),
-            payload: "{}".into(),
-        },
+        event: Event::new(
+            ApplicationId::from_bytes([application; 20]),
+            "invoice.paid".parse().unwrap(),
+            "{}",
+        ),
     }
 }
 
