@@ -48,6 +48,7 @@ mod secret;
 mod server;
 mod socket;
 mod state;
+mod task;
 pub mod token;
 mod wire;
 
