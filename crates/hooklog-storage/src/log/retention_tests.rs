@@ -59,7 +59,7 @@ fn expire(log: &EventLog, now: Timestamp) -> Low {
     while let Some(low) = shared.expiring(now).unwrap() {
         let request = Request::Expire(low);
         assert!(log.handle.submit(request, 1).is_ok());
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while log.low() != low {
             assert!(Instant::now() < deadline, "{low:?} was not taken in");
             std::thread::park_timeout(Duration::from_millis(1));
