@@ -32,6 +32,9 @@ mod syscalls;
 /// Damaged and foreign data directories, a full disk, a second process.
 mod damage;
 
+/// A disk that fills up: refused in time, room by retention, and how much space an open needs.
+mod full_disk;
+
 /// The examples of the library, run to their end.
 mod examples;
 /// Backup of a running server, restore, check, repair, compact.

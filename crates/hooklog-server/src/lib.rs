@@ -37,6 +37,7 @@ mod filter;
 mod health;
 mod idempotency;
 mod message;
+mod operational;
 mod operator;
 mod page;
 mod publish;

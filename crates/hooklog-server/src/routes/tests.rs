@@ -11,6 +11,7 @@ mod end_to_end;
 mod filter;
 mod harness;
 mod idempotency;
+mod operational;
 mod since;
 mod slow_clients;
 mod slow_readers;
