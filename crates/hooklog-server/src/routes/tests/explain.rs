@@ -52,13 +52,19 @@ async fn endpoint(server: &Harness, uid: &str, more: Value) -> String {
         .id()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_endpoint_says_where_a_message_stands() {
-    let server = Harness::start().await;
-    application(&server, "a").await;
+/// An endpoint (its uid and what is said of it), what is on record of the first message, and what is
+/// told.
+type Case = (
+    &'static str,
+    Value,
+    Option<Outcome>,
+    &'static str,
+    &'static str,
+);
+
+fn cases() -> [Case; 8] {
     let retry = Outcome::Retry { due: AT };
-    // Each with what is on record of its first message, and what is told.
-    let cases = [
+    [
         (
             "took",
             json!({}),
@@ -109,7 +115,14 @@ async fn every_endpoint_says_where_a_message_stands() {
             "waiting",
             "the endpoint is disabled since",
         ),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_endpoint_says_where_a_message_stands() {
+    let server = Harness::start().await;
+    application(&server, "a").await;
+    let cases = cases();
     let mut ids = Vec::new();
     for (uid, more, ..) in &cases {
         ids.push(endpoint(&server, uid, more.clone()).await);
@@ -149,13 +162,16 @@ async fn every_endpoint_says_where_a_message_stands() {
             "{uid}"
         );
     }
-    let dead = |uid: &'static str| {
-        let server = &server;
-        async move {
-            let path = format!("{APPS}/a/endpoint/{uid}/dead-letter");
-            let list = server.get(&path).await.is(200).body;
-            list["data"].as_array().expect("a list").clone()
-        }
+    dead_letters(&server, &event).await;
+    server.stop().await;
+}
+
+/// What was given up, and not asked for again.
+async fn dead_letters(server: &Harness, event: &str) {
+    let dead = |uid: &'static str| async move {
+        let path = format!("{APPS}/a/endpoint/{uid}/dead-letter");
+        let list = server.get(&path).await.is(200).body;
+        list["data"].as_array().expect("a list").clone()
     };
     let letters = dead("gave-up").await;
     assert_eq!(
@@ -167,7 +183,6 @@ async fn every_endpoint_says_where_a_message_stands() {
     let resend = format!("{APPS}/a/msg/{event}/endpoint/gave-up/resend");
     server.call("POST", &resend, "").await.is(202);
     assert!(dead("gave-up").await.is_empty());
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
