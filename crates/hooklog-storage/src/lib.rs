@@ -112,6 +112,7 @@ mod read_application;
 mod registry;
 mod ring;
 mod tail;
+mod watch;
 
 // Opening.
 mod directory;
@@ -176,3 +177,4 @@ pub use transfer::{
     ChainReport, CheckError, CheckReport, CompactError, Compacted, Problem, Repaired, RestoreError,
     Restored, Stage, Transferred, backup_end, check, compact, inspect_backup, repair, restore,
 };
+pub use watch::{Watch, Watched};

@@ -10,13 +10,16 @@ use crate::attempt::{Low, Progress};
 use crate::change::{ChangeError, Turn};
 use crate::commands::NO_APPLICATION;
 use crate::commit_error::CommitError;
-use crate::consumer::ConsumerScope;
+use crate::consumer::{ConsumerCursor, ConsumerKey, ConsumerScope};
 use crate::entry::{Entry, StoredAttempt};
 use crate::event::{Appended, Event, Record};
 use crate::id::{AttemptId, EventId};
 use crate::key_index::KeyIndexError;
 use crate::request::{ConsumerWrite, Request, Sync, Waiter};
 use crate::time::Timestamp;
+
+/// Said when a consumer that is to be moved is not there.
+const NO_CONSUMER: ChangeError = ChangeError::NotFound { what: "consumer" };
 
 impl Committer {
     /// Adds a request to a group.
@@ -69,7 +72,7 @@ impl Committer {
                     group.sync = Some(Sync::Now);
                 }
             }
-            Request::Consumer { write, ack } => match self.consumer(write) {
+            Request::Consumer { write, ack } => match self.consumer(write, group) {
                 Ok((entry, sync)) => {
                     group.entries.extend(entry);
                     group.sync = match sync {
@@ -89,18 +92,40 @@ impl Committer {
 
     /// The entry for a write to a consumer's row. A change ends its group, so the registry is that of
     /// this place in the journal: no cursor outlives its application.
-    fn consumer(&self, write: ConsumerWrite) -> Result<(Option<Entry>, Sync), ChangeError> {
-        match write {
-            ConsumerWrite::Nothing => Ok((None, Sync::Later)),
-            ConsumerWrite::Put(key, cursor, durability) => {
-                if let ConsumerScope::Application(id) = key.scope {
-                    let registry = self.shared.registry.read();
-                    registry.application(id).ok_or(NO_APPLICATION)?;
-                }
-                Ok((Some(Entry::Consumer(key, Some(cursor))), durability))
+    fn consumer(
+        &self,
+        write: ConsumerWrite,
+        group: &mut Group,
+    ) -> Result<(Option<Entry>, Sync), ChangeError> {
+        let row = |group: &Group, key: &ConsumerKey| match group.consumers.get(key) {
+            Some(row) => *row,
+            None => self.shared.consumers.lock().get(key),
+        };
+        let (key, row, durability) = match write {
+            ConsumerWrite::Nothing => return Ok((None, Sync::Later)),
+            ConsumerWrite::Put(key, cursor, durability) => (key, Some(cursor), durability),
+            // Whoever made it may have heard nothing yet, so this, too, answers behind its sync.
+            ConsumerWrite::Create(key, _) if row(group, &key).is_some() => {
+                return Ok((None, Sync::Now));
             }
-            ConsumerWrite::Delete(key) => Ok((Some(Entry::Consumer(key, None)), Sync::Now)),
+            ConsumerWrite::Create(key, cursor) => (key, Some(cursor), Sync::Now),
+            ConsumerWrite::Advance(key, to) => {
+                let stored = row(group, &key).ok_or(NO_CONSUMER)?;
+                let cursor = to.min(self.next.offset);
+                if cursor <= stored.cursor {
+                    return Ok((None, Sync::Later));
+                }
+                let moved = ConsumerCursor { cursor, ..stored };
+                (key, Some(moved), Sync::Later)
+            }
+            ConsumerWrite::Delete(key) => (key, None, Sync::Now),
+        };
+        if let (ConsumerScope::Application(id), Some(_)) = (key.scope, row) {
+            let registry = self.shared.registry.read();
+            registry.application(id).ok_or(NO_APPLICATION)?;
         }
+        group.consumers.insert(key.clone(), row);
+        Ok((Some(Entry::Consumer(key, row)), durability))
     }
 
     /// Gives the events their places, but for those whose keys say that they have one.
