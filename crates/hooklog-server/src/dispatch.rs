@@ -12,15 +12,16 @@ use http::{HeaderMap, Method, Request, header};
 use hyper::body::Incoming;
 
 use crate::answers::{Answers, Room};
+use crate::asked::Asked;
 use crate::body::{Body, Upload};
 use crate::error::ApiError;
 use crate::idempotency;
-use crate::operator::OutBody;
 use crate::query::Query;
 use crate::reply::{self, Response};
 use crate::request::Call;
 use crate::routes::{self, Access};
 use crate::state::{self, State};
+use crate::streamed::OutBody;
 use crate::token::{self, Subject, TokenError};
 
 /// What an answer to a write has around what came in: ids, times, names of fields.
@@ -80,10 +81,15 @@ async fn answer(
             .iter()
             .cloned()
             .collect(),
+        asked: Asked::default(),
         body: Body::default(),
     };
     let handler = route.handler;
     if matches!(head.method, Method::GET | Method::HEAD) {
+        call.asked = Asked::of(&head.headers);
+        if head.method == Method::HEAD {
+            call.asked.wait = None;
+        }
         let response = handler(call).await?;
         let room = state.read_answers.take(response.body().len())?;
         return Ok((response, room));

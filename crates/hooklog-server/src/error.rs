@@ -53,6 +53,8 @@ pub(crate) enum ApiError {
     LimitReached(String),
     #[error("busy: {0}")]
     Busy(String),
+    #[error("too many: {0}")]
+    TooMany(String),
     #[error("out of service: {0}")]
     OutOfService(String),
     #[error(transparent)]
@@ -143,10 +145,9 @@ impl ApiError {
                 let detail = format!("{what} is not implemented by this server");
                 return (S::NOT_IMPLEMENTED, "not_implemented", detail);
             }
-            Self::LimitReached(detail) => {
-                return (S::BAD_REQUEST, "limit_reached", detail.clone());
-            }
+            Self::LimitReached(detail) => return (S::BAD_REQUEST, "limit_reached", detail.clone()),
             Self::Busy(detail) => return (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
+            Self::TooMany(detail) => return (S::TOO_MANY_REQUESTS, "too_many", detail.clone()),
             Self::OutOfService(detail) => {
                 return (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone());
             }
@@ -172,7 +173,9 @@ impl ApiError {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             Self::Method { allow } => Some((header::ALLOW, allow.parse().ok()?)),
-            Self::Busy(_) => Some((header::RETRY_AFTER, RETRY_AFTER.as_secs().into())),
+            Self::Busy(_) | Self::TooMany(_) => {
+                Some((header::RETRY_AFTER, RETRY_AFTER.as_secs().into()))
+            }
             _ => None,
         }
     }

@@ -25,19 +25,25 @@
 
 mod answers;
 mod application;
+mod asked;
 mod attempt;
 mod body;
 mod config;
 mod connection;
+mod consumers;
 mod dispatch;
 mod endpoint;
 mod error;
+mod etag;
 mod event_type;
+mod feed;
 mod health;
 mod idempotency;
 mod message;
 mod operator;
 mod page;
+mod place;
+mod poll;
 mod publish;
 mod query;
 mod reply;
@@ -46,8 +52,12 @@ mod routes;
 mod secret;
 mod server;
 mod socket;
+mod sse;
 mod state;
+mod stream;
+mod streamed;
 pub mod token;
+mod waiters;
 mod wire;
 
 pub use config::{Config, Limits, UrlPolicy};

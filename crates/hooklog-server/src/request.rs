@@ -11,11 +11,13 @@ use bytes::Bytes;
 use hooklog_storage::{Application, EventId, OrganisationId, Record, Subscription, Uid};
 use http::HeaderValue;
 
+use crate::asked::Asked;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::state::State;
 use crate::token::{Subject, TokenError};
+use crate::waiters::Holder;
 use crate::wire::Content;
 
 /// One request.
@@ -30,6 +32,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     /// Values of the header `Idempotency-Key`, as they came.
     pub(crate) idempotency: Vec<HeaderValue>,
+    /// What its headers ask for, if it is a read.
+    pub(crate) asked: Asked,
     pub(crate) body: Body,
 }
 
@@ -53,6 +57,15 @@ impl Call {
     /// The tenant.
     pub(crate) fn organisation(&self) -> Result<OrganisationId, ApiError> {
         self.subject()?.organisation().ok_or(ApiError::Forbidden)
+    }
+
+    /// Who counts for bounds on what is held for long.
+    pub(crate) fn holder(&self) -> Result<Holder, ApiError> {
+        let application = match self.subject()? {
+            Subject::Application { application, .. } => Some(application),
+            Subject::Organisation(_) | Subject::Operator => None,
+        };
+        Ok((self.organisation()?, application))
     }
 
     /// The application in the path, by id or uid.

@@ -70,6 +70,10 @@ impl Server {
         } = self;
         let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
         let cut_on_drop = cut.clone().drop_guard();
+        // Also when this future is dropped.
+        let stopping = state.stopping.clone().drop_guard();
+        let waking = Arc::clone(&state.waiters).run(state.stopping.clone());
+        state.tasks.spawn(waking);
         let slots = state
             .limits
             .connections_max
@@ -86,6 +90,8 @@ impl Server {
             });
         }
         drop(listener);
+        // Who waits is answered at once.
+        drop(stopping);
         connections.close();
         state.tasks.close();
         let finished = async {

@@ -16,6 +16,7 @@ mod endpoint;
 mod event_type;
 mod fields;
 mod message;
+mod poll;
 
 pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
 pub(crate) use attempt::{AttemptOut, status};
@@ -23,6 +24,9 @@ pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, Secr
 pub(crate) use event_type::{EventTypeIn, EventTypeOut};
 pub(crate) use fields::Fields;
 pub(crate) use message::{MessageIn, MessageOut};
+pub(crate) use poll::{
+    CommitIn, CommittedPollOut, ExpiredRangeOut, PollOut, PolledOut, SeekIn, SeekOut,
+};
 
 /// A page of a list.
 #[derive(Debug, Serialize)]
@@ -90,6 +94,15 @@ impl Issue {
     pub(crate) fn query(parameter: &'static str, msg: impl Into<String>) -> Self {
         Self {
             loc: vec!["query", parameter],
+            msg: msg.into(),
+            kind: "value_error",
+        }
+    }
+
+    /// A part of the path.
+    pub(crate) fn path(part: &'static str, msg: impl Into<String>) -> Self {
+        Self {
+            loc: vec!["path", part],
             msg: msg.into(),
             kind: "value_error",
         }

@@ -10,10 +10,12 @@ mod attempts;
 mod end_to_end;
 mod harness;
 mod idempotency;
+mod polling;
 mod since;
 mod slow_clients;
 mod slow_readers;
 mod stopping;
+mod streaming;
 
 #[test]
 fn patterns_do_not_contradict_each_other() {
