@@ -25,9 +25,13 @@ impl Text {
         if let Some(name) = name {
             self.field("event", &name);
         }
-        // A line ends at any of these; the client puts a line feed for each.
-        for line in data.replace("\r\n", "\n").split(['\n', '\r']) {
-            self.field("data", &line);
+        if data.contains('\n') || data.contains('\r') {
+            // A line ends at any of these; the client puts a line feed for each.
+            for line in data.replace("\r\n", "\n").split(['\n', '\r']) {
+                self.field("data", &line);
+            }
+        } else {
+            self.field("data", &data);
         }
         self.0.push('\n');
     }

@@ -20,6 +20,7 @@ mod restore;
 mod serve;
 mod signals;
 mod storage_options;
+mod tail;
 mod token;
 mod units;
 
