@@ -57,6 +57,7 @@ impl Wanted {
         let asked = Filter {
             event_types: types,
             channels: call.query.names("channel")?,
+            condition: None,
         };
         Ok(Self { sink, asked })
     }
@@ -136,7 +137,9 @@ impl Feed {
 
     /// Without a thread and the disk, if that is possible.
     fn in_memory(&self, range: OffsetRange, limit: Limit) -> Option<Found> {
-        if range.end.since(range.start) > IN_PLACE_MAX {
+        // A condition parses payloads, which is no work between other work.
+        let parses = self.wanted.sink.condition.is_some();
+        if parses || range.end.since(range.start) > IN_PLACE_MAX {
             return None;
         }
         let (log, application) = (&self.state.log, self.application);

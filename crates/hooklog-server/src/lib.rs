@@ -37,6 +37,7 @@ mod error;
 mod etag;
 mod event_type;
 mod feed;
+mod filter;
 mod health;
 mod idempotency;
 mod message;

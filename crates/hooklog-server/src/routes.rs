@@ -15,7 +15,7 @@ use crate::reply::Answer;
 use crate::request::Call;
 use crate::token::Subject;
 use crate::{
-    application, attempt, consumers, endpoint, event_type, health, message, operator, poll,
+    application, attempt, consumers, endpoint, event_type, filter, health, message, operator, poll,
     publish, secret, stream,
 };
 
@@ -83,6 +83,7 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     }
     "/app/{app}/endpoint/{endpoint}/secret" { GET Any secret::get }
     "/app/{app}/endpoint/{endpoint}/secret/rotate" { POST Any secret::rotate }
+    "/app/{app}/filter/test" { POST Any filter::test }
     "/app/{app}/msg" { GET Any message::list, POST Org publish::create }
     "/app/{app}/msg/{msg}" { GET Any message::get }
     "/app/{app}/msg/{msg}/endpoint/{endpoint}/resend" { POST Any message::resend }

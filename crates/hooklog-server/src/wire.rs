@@ -20,9 +20,9 @@ mod poll;
 
 pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
 pub(crate) use attempt::{AttemptOut, status};
-pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, SecretOut};
+pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, SecretOut, condition};
 pub(crate) use event_type::{EventTypeIn, EventTypeOut};
-pub(crate) use fields::Fields;
+pub(crate) use fields::{Fields, required};
 pub(crate) use message::{MessageIn, MessageOut};
 pub(crate) use poll::{
     CommitIn, CommittedPollOut, ExpiredRangeOut, PollOut, PolledOut, SeekIn, SeekOut,

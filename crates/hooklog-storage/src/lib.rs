@@ -74,6 +74,7 @@ mod change;
 mod consumer;
 mod delivery;
 mod event;
+mod filter;
 mod header;
 mod id;
 mod idempotency;
@@ -153,7 +154,9 @@ pub use delivery::{Format, Ordering, Policy, STATUSES_MAX};
 pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Appended, Event, Record};
+pub use filter::{Filter, Parsed, Refusal, explain_condition};
 pub use header::{Header, HeaderError};
+pub use hooklog_filter::{Condition, ParseError as ConditionError};
 pub use id::{
     ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
     SubscriptionId,
@@ -167,8 +170,8 @@ pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;
 pub use subscription::{
-    Application, DisableReason, Endpoint, EventType, Filter, MAX_OLD_SECRETS, OldSecret,
-    Organisation, SecretKey, Subscription, SubscriptionState,
+    Application, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret, Organisation,
+    SecretKey, Subscription, SubscriptionState,
 };
 pub use tail::{Tail, TailItem};
 pub use time::Timestamp;

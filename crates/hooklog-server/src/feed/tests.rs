@@ -50,6 +50,7 @@ fn wanted(types: &str) -> Wanted {
         asked: Filter {
             event_types: Some(names).filter(|names| !names.is_empty()),
             channels: None,
+            condition: None,
         },
     }
 }

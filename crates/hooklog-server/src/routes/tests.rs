@@ -8,6 +8,7 @@ use super::*;
 mod access;
 mod attempts;
 mod end_to_end;
+mod filter;
 mod harness;
 mod idempotency;
 mod polling;

@@ -8,6 +8,7 @@ use super::*;
 use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
 use crate::event::Event;
+use crate::filter::Filter;
 use crate::header::Header;
 use crate::id::{ApplicationId, EventId, OrganisationId};
 use crate::idempotency::IdempotencyKey;
@@ -15,7 +16,7 @@ use crate::keys::{self, Family};
 use crate::offset::AttemptSeq;
 use crate::state::{Chain, Link, State};
 use crate::subscription::{
-    Application, Endpoint, EventType, Filter, OldSecret, Organisation, SecretKey, Subscription,
+    Application, Endpoint, EventType, OldSecret, Organisation, SecretKey, Subscription,
     SubscriptionState,
 };
 use crate::testing::assert_golden;
@@ -24,6 +25,7 @@ use crate::time::Timestamp;
 const TIME: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const ORGANISATION: OrganisationId = OrganisationId::from_bytes([1; 20]);
 const APPLICATION: ApplicationId = ApplicationId::from_bytes([2; 20]);
+const CONDITION: &str = r#"{"amount": {"$gte": 100}}"#;
 const SUBSCRIPTION: SubscriptionId = SubscriptionId::from_bytes([3; 20]);
 
 fn record() -> Record {
@@ -44,6 +46,16 @@ fn record() -> Record {
             headers: vec![Header::new("X-Region", "eu 1").unwrap()],
             deliver_at: Some(TIME),
         },
+    }
+}
+
+fn policy() -> crate::Policy {
+    crate::Policy {
+        schedule: Some(vec![Duration::ZERO, Duration::from_secs(5)]),
+        throttle_rate: NonZeroU32::new(50),
+        concurrency: NonZeroU16::new(4),
+        give_up_statuses: Some(vec![413]),
+        disable_after: Some(Duration::from_hours(24)),
     }
 }
 
@@ -96,6 +108,7 @@ fn changes() -> Vec<Change> {
             filter: Filter {
                 event_types: Some(vec!["invoice.paid".parse().unwrap()]),
                 channels: None,
+                condition: CONDITION.parse().ok(),
             },
             state: SubscriptionState::Enabled,
             metadata,
@@ -103,13 +116,7 @@ fn changes() -> Vec<Change> {
             created: TIME,
             updated: TIME,
             ordering: crate::Ordering::FifoByKey,
-            policy: crate::Policy {
-                schedule: Some(vec![Duration::ZERO, Duration::from_secs(5)]),
-                throttle_rate: NonZeroU32::new(50),
-                concurrency: NonZeroU16::new(4),
-                give_up_statuses: Some(vec![413]),
-                disable_after: Some(Duration::from_hours(24)),
-            },
+            policy: policy(),
         })),
         Change::DeleteSubscription(SUBSCRIPTION),
         Change::Redeliver {
