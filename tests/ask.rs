@@ -97,7 +97,8 @@ fn who_waits_costs_neither_a_read_nor_a_thread_and_little_memory() {
         "{WAITING} waiting polls: {kib} KiB, {each} bytes each"
     ));
     assert!(each <= WAITER_KIB_MAX * 1024, "{each} bytes each");
-    assert_eq!(counter(&server.process, "status", "Threads:"), threads);
+    let now = counter(&server.process, "status", "Threads:");
+    assert!(now <= threads, "{now} threads instead of {threads}");
 
     // Who asks again and has it all already costs no read either.
     let mut stream = BufReader::new(TcpStream::connect(server.address).unwrap());

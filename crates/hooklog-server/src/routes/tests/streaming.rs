@@ -351,3 +351,44 @@ async fn a_stream_ends_with_its_application() {
     assert_eq!(stream.next().await, None);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expired_before_it_was_read_is_told() {
+    let keep = |settings: &mut hooklog_storage::Config| {
+        settings.retention.events.count = Some(3);
+        settings.barrier_interval = Duration::from_millis(20);
+    };
+    let server = Harness::start_on(Limits::default(), keep).await;
+    application(&server, "a").await;
+    let made = make(&server, "a", "x", 1).await;
+    let path = format!("{APPS}/a/polling-endpoint/s/consumer/c");
+    server.get(&path).await.is(200);
+    let expires = async {
+        while server.log.low().events.get() < 2 {
+            make(&server, "a", "x", 5).await;
+        }
+    };
+    let expires = tokio::time::timeout(PATIENCE, expires);
+    expires.await.expect("retention looks");
+    let low = server.log.low().events.get();
+    let polled = server.get(&path).await.is(200).body;
+    assert_eq!(polled["expired"]["firstOffset"], json!(0));
+    let last = polled["expired"]["lastOffset"].as_u64().expect("an offset");
+    assert!(last + 1 >= low, "{polled}");
+    assert_eq!(polled["data"][0]["offset"], json!(last + 1));
+    let path = format!("{APPS}/a/stream");
+    let mut stream = listen(&server, Version::One, &path, &made[0]).await;
+    let told = stream.next().await.expect("an event");
+    assert_eq!(
+        (told.name.as_str(), &told.json()["firstOffset"]),
+        ("expired", &json!(1))
+    );
+    let last = told.json()["lastOffset"].as_u64().expect("an offset");
+    assert_eq!(told.id, format!("pos_{}", last + 1));
+    let next = stream.next().await.expect("an event").json();
+    assert_eq!(next["offset"], json!(last + 1));
+    // Who begins anew misses nothing.
+    let anew = server.get(&format!("{APPS}/a/poller/s")).await.is(200).body;
+    assert!(anew.get("expired").is_none(), "{anew}");
+    server.stop().await;
+}
