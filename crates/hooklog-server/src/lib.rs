@@ -57,6 +57,7 @@ mod sse;
 mod state;
 mod stream;
 mod streamed;
+mod task;
 pub mod token;
 mod waiters;
 mod wire;

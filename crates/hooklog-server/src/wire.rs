@@ -17,6 +17,7 @@ mod event_type;
 mod fields;
 mod message;
 mod poll;
+mod task;
 
 pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
 pub(crate) use attempt::{AttemptOut, status};
@@ -27,6 +28,7 @@ pub(crate) use message::{MessageIn, MessageOut};
 pub(crate) use poll::{
     CommitIn, CommittedPollOut, ExpiredRangeOut, PollOut, PolledOut, SeekIn, SeekOut,
 };
+pub(crate) use task::{Between, TaskOut, kind as task_kind, replay_filter};
 
 /// A page of a list.
 #[derive(Debug, Serialize)]

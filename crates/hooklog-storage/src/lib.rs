@@ -80,7 +80,9 @@ mod id;
 mod idempotency;
 mod name;
 mod offset;
+mod standing;
 mod subscription;
+mod task;
 mod time;
 
 // The way of a write.
@@ -143,7 +145,7 @@ pub use attempt::{
     Retry, Trigger,
 };
 pub use change::{Change, ChangeError};
-pub use commands::{NewApplication, NewSubscription};
+pub use commands::{NewApplication, NewSubscription, TaskStep};
 pub use commit_error::CommitError;
 pub use config::{Compression, Config, Durability, Keep, Retention};
 pub use consumer::{
@@ -159,7 +161,7 @@ pub use header::{Header, HeaderError};
 pub use hooklog_filter::{Condition, ParseError as ConditionError};
 pub use id::{
     ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
-    SubscriptionId,
+    SubscriptionId, TaskId,
 };
 pub use idempotency::IdempotencyKey;
 pub use log::{AppendError, EventLog, Unrecorded};
@@ -169,11 +171,13 @@ pub use page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;
+pub use standing::{Delivered, DeliveryStatus, Standing};
 pub use subscription::{
     Application, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret, Organisation,
     SecretKey, Subscription, SubscriptionState,
 };
 pub use tail::{Tail, TailItem};
+pub use task::{Replay, ReplayFilter, TASKS_KEPT_MAX, TASKS_RUNNING_MAX, Task, TaskState};
 pub use time::Timestamp;
 pub use transfer::{
     Backup, BackupError, BackupFileError, BackupPoint, BackupPointError, BackupSummary,

@@ -10,15 +10,18 @@ use crate::consumer::ConsumerScope;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::header::Header;
+use crate::id::TaskId;
 use crate::id::{ApplicationId, EventId, OrganisationId};
 use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
 use crate::offset::AttemptSeq;
+use crate::standing::Delivered;
 use crate::state::{Chain, Link, State};
 use crate::subscription::{
     Application, Endpoint, EventType, OldSecret, Organisation, SecretKey, Subscription,
     SubscriptionState,
 };
+use crate::task::{Replay, ReplayFilter, Task, TaskState};
 use crate::testing::assert_golden;
 use crate::time::Timestamp;
 
@@ -57,6 +60,29 @@ fn policy() -> crate::Policy {
         give_up_statuses: Some(vec![413]),
         disable_after: Some(Duration::from_hours(24)),
     }
+}
+
+fn task() -> Arc<Task> {
+    Arc::new(Task {
+        id: TaskId::from_bytes([6; 20]),
+        organisation: ORGANISATION,
+        application: APPLICATION,
+        subscription: SUBSCRIPTION,
+        replay: Replay::All(ReplayFilter {
+            event_types: Some(vec!["invoice.paid".parse().unwrap()]),
+            channels: None,
+            tag: Some("vip".parse().unwrap()),
+            status: Some(Delivered::Failed),
+            status_class: Some(500),
+        }),
+        range: Offset::new(5)..Offset::new(9),
+        state: TaskState::Running {
+            next: Offset::new(7),
+        },
+        replayed: 1,
+        created: TIME,
+        updated: TIME,
+    })
 }
 
 fn changes() -> Vec<Change> {
@@ -119,6 +145,8 @@ fn changes() -> Vec<Change> {
             policy: policy(),
         })),
         Change::DeleteSubscription(SUBSCRIPTION),
+        Change::PutTask(task()),
+        Change::DeleteTask(task().id),
         Change::Redeliver {
             subscription: SUBSCRIPTION,
             offset: Offset::new(5),
