@@ -18,7 +18,6 @@ use crate::etag::{self, Keep};
 use crate::feed::{Feed, Found, Wanted};
 use crate::page::{self, PAGE_BYTES_MAX};
 use crate::place::Place;
-use crate::query::Query;
 use crate::reply::{self, Answer};
 use crate::request::Call;
 use crate::waiters::Purpose;
@@ -32,7 +31,7 @@ const SKIPPED_MAX: u64 = 4096;
 
 /// `GET …/poller/{sink}`: the client keeps the place.
 pub(crate) async fn stateless(call: Call) -> Answer {
-    let feed = feed(&call)?;
+    let (feed, limit) = asked(&call)?;
     let next = match iterator(&call)? {
         Some(place) => place,
         None => match call.query.time("after")? {
@@ -40,14 +39,14 @@ pub(crate) async fn stateless(call: Call) -> Answer {
             None => call.state.log.low().events,
         },
     };
-    let found = poll(&call, Feed { next, ..feed }).await?;
+    let found = poll(&call, Feed { next, ..feed }, limit).await?;
     answer(&call, &PollOut::new(&found, place(next, &found)))
 }
 
 /// `GET …/poller/{sink}/consumer/{consumer}`: the server keeps the cursor, and moves it when it is
 /// asked for what comes behind `iterator`. Without one it shows again what it showed last.
 pub(crate) async fn by_consumer(call: Call) -> Answer {
-    let feed = feed(&call)?;
+    let (feed, limit) = asked(&call)?;
     let key = consumers::of_path(&call, feed.application)?;
     let next = match iterator(&call)? {
         Some(place) => {
@@ -56,7 +55,7 @@ pub(crate) async fn by_consumer(call: Call) -> Answer {
         }
         None => consumers::cursor(&call.state, &key, Start::Beginning).await?,
     };
-    let found = poll(&call, Feed { next, ..feed }).await?;
+    let found = poll(&call, Feed { next, ..feed }, limit).await?;
     skip(&call, &key, next, &found).await?;
     answer(&call, &PollOut::new(&found, place(next, &found)))
 }
@@ -65,25 +64,30 @@ pub(crate) async fn by_consumer(call: Call) -> Answer {
 pub(crate) async fn by_commits(call: Call) -> Answer {
     // Events would have to be kept from other readers for a while.
     call.query.refuse(&["lease_duration_ms"])?;
-    let feed = feed(&call)?;
+    let (feed, limit) = asked(&call)?;
     let key = consumers::of_path(&call, feed.application)?;
     let start = consumers::starting_position(&call.query)?.unwrap_or(Start::Beginning);
     let next = consumers::cursor(&call.state, &key, start).await?;
-    let found = poll(&call, Feed { next, ..feed }).await?;
+    let found = poll(&call, Feed { next, ..feed }, limit).await?;
     skip(&call, &key, next, &found).await?;
     answer(&call, &CommittedPollOut::new(&found))
 }
 
-/// What is asked for, from a place that is still to be found.
-fn feed(call: &Call) -> Result<Feed, ApiError> {
+/// What is asked for, from a place that is still to be found, and how much of it.
+fn asked(call: &Call) -> Result<(Feed, Limit), ApiError> {
+    let limit = Limit {
+        items: page::limit(&call.query)?,
+        bytes: PAGE_BYTES_MAX,
+    };
     let application = call.application()?.id;
     let wanted = Wanted::parse(call, application, call.part("sink")?)?;
-    Ok(Feed {
+    let feed = Feed {
         state: Arc::clone(&call.state),
         application,
         wanted: Arc::new(wanted),
         next: Offset::ZERO,
-    })
+    };
+    Ok((feed, limit))
 }
 
 fn iterator(call: &Call) -> Result<Option<Offset>, ApiError> {
@@ -97,16 +101,8 @@ fn iterator(call: &Call) -> Result<Option<Offset>, ApiError> {
     .transpose()
 }
 
-fn limit(query: &Query) -> Result<Limit, ApiError> {
-    Ok(Limit {
-        items: page::limit(query)?,
-        bytes: PAGE_BYTES_MAX,
-    })
-}
-
 /// What there is; if that is nothing, what comes while the client would wait.
-async fn poll(call: &Call, mut feed: Feed) -> Result<Found, ApiError> {
-    let limit = limit(&call.query)?;
+async fn poll(call: &Call, mut feed: Feed, limit: Limit) -> Result<Found, ApiError> {
     let found = feed.look(limit).await?;
     let wait = wait(call);
     if found.is_something() || found.more || wait.is_zero() {

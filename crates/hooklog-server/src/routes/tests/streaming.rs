@@ -392,3 +392,23 @@ async fn what_expired_before_it_was_read_is_told() {
     assert!(anew.get("expired").is_none(), "{anew}");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_stream_is_not_one_that_nobody_reads() {
+    let limits = Limits {
+        answer_timeout: Duration::from_millis(500),
+        heartbeat_interval: Duration::from_millis(800),
+        ..Limits::default()
+    };
+    let server = Harness::start_with(limits).await;
+    application(&server, "a").await;
+    for version in [Version::One, Version::Two] {
+        let path = format!("{APPS}/a/stream");
+        let mut stream = listen(&server, version, &path, "").await;
+        assert!(stream.block().await.is_some());
+        assert_eq!(stream.block().await.as_deref(), Some(":"), "{version:?}");
+        let made = make(&server, "a", "x", 1).await;
+        assert_eq!(stream.ids(1).await, made);
+    }
+    server.stop().await;
+}
