@@ -172,7 +172,7 @@ impl Table {
 }
 
 impl Waiters {
-    pub(crate) fn new(log: EventLog, limits: Limits) -> Self {
+    pub(crate) fn new(log: EventLog, limits: &Limits) -> Self {
         let table = Table {
             watch: log.watch(),
             followed: HashMap::new(),
@@ -180,7 +180,7 @@ impl Waiters {
         };
         Self {
             log,
-            limits,
+            limits: *limits,
             table: Mutex::new(table),
         }
     }

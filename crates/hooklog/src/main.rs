@@ -11,7 +11,9 @@ mod cli;
 mod client;
 mod compact;
 mod config;
+mod door_options;
 mod jwt_secret;
+mod logging;
 mod open_files;
 mod output;
 mod publish;
@@ -22,6 +24,7 @@ mod signals;
 mod storage_options;
 mod tail;
 mod token;
+mod token_keys;
 mod units;
 
 use std::process::ExitCode;

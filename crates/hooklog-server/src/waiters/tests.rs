@@ -16,7 +16,7 @@ fn open(limits: Limits) -> (TempDir, EventLog, Arc<Waiters>) {
     let mut settings = Config::new(directory.path().join("data"));
     settings.journal_segment_bytes = 8 << 20;
     let log = EventLog::open(settings).expect("opens");
-    let waiters = Arc::new(Waiters::new(log.clone(), limits));
+    let waiters = Arc::new(Waiters::new(log.clone(), &limits));
     (directory, log, waiters)
 }
 

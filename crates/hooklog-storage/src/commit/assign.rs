@@ -4,8 +4,10 @@
 //! **Invariant:** offsets, attempt numbers and times are assigned here alone, without gaps.
 //! **Next:** `commit/keyed.rs`, then `journal.rs`, which writes the group.
 
+use tokio::sync::oneshot;
+
 use super::keyed::Verdict;
-use super::{Committer, Group};
+use super::{Committer, Group, operational};
 use crate::attempt::{Low, Progress};
 use crate::change::{ChangeError, Turn};
 use crate::commands::NO_APPLICATION;
@@ -15,7 +17,9 @@ use crate::entry::{Entry, StoredAttempt};
 use crate::event::{Appended, Event, Record};
 use crate::id::{AttemptId, EventId};
 use crate::key_index::KeyIndexError;
+use crate::log::AppendError;
 use crate::request::{ConsumerWrite, Request, Sync, Waiter};
+use crate::space::{PROGRESS_RESERVE_BYTES, RESERVE_BYTES};
 use crate::time::Timestamp;
 
 /// Said when a consumer that is to be moved is not there.
@@ -26,11 +30,13 @@ impl Committer {
     pub(super) fn add(
         &mut self,
         request: Request,
+        held: usize,
         now: Timestamp,
         group: &mut Group,
     ) -> Result<(), KeyIndexError> {
+        let held = u64::try_from(held).unwrap_or(u64::MAX);
         match request {
-            Request::Append { events, ack } => match self.judge(&events, now, &group.records) {
+            Request::Append { events, ack } => match self.admit(&events, held, now, group) {
                 Ok(verdicts) => {
                     let appended = self.append(events, verdicts, now, &mut group.records)?;
                     group.waiters.push(Waiter::Append(ack, appended));
@@ -47,6 +53,14 @@ impl Committer {
                 group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Record { progress, ack } => {
+                if let Err(error) = self.take_room(held, PROGRESS_RESERVE_BYTES) {
+                    drop(ack.send(Err(error)));
+                    return Ok(());
+                }
+                let told = self.tell(&progress);
+                for event in told {
+                    self.place(event, now, &mut group.records)?;
+                }
                 group
                     .entries
                     .extend(progress.into_iter().map(|progress| self.entry(progress)));
@@ -67,27 +81,64 @@ impl Committer {
                 };
                 let planned = plan(&self.shared.registry.read(), &turn);
                 if let Some((changes, finish)) = planned {
+                    let told = operational::of_changes(&self.shared.registry.read(), &changes);
+                    for event in told {
+                        self.place(event, now, &mut group.records)?;
+                    }
                     group.entries.extend(changes.into_iter().map(Entry::Change));
                     group.waiters.push(Waiter::Change(finish));
                     group.sync = Some(Sync::Now);
                 }
             }
-            Request::Consumer { write, ack } => match self.consumer(write, group) {
-                Ok((entry, sync)) => {
-                    group.entries.extend(entry);
-                    group.sync = match sync {
-                        Sync::Now => Some(Sync::Now),
-                        Sync::Later => group.sync.or(Some(Sync::Later)),
-                    };
-                    let finish = move |result: Result<(), CommitError>| {
-                        drop(ack.send(result.map_err(ChangeError::from)));
-                    };
-                    group.waiters.push(Waiter::Change(Box::new(finish)));
-                }
-                Err(error) => drop(ack.send(Err(error))),
-            },
+            Request::Consumer { write, ack } => self.move_consumer(write, ack, group),
         }
         Ok(())
+    }
+
+    /// What of the dispatcher's progress is told to the tenants.
+    fn tell(&self, progress: &[Progress]) -> Vec<Event> {
+        let registry = self.shared.registry.read();
+        let told = progress.iter().filter_map(|progress| match progress {
+            Progress::Attempt(attempt) => operational::of_attempt(&registry, attempt),
+            Progress::Cursor(..) | Progress::Mark(_) | Progress::Expired(..) => None,
+        });
+        told.collect()
+    }
+
+    /// What becomes of the events of an append; refuses all of them if one cannot be told, or if there
+    /// is no room for them.
+    fn admit(
+        &mut self,
+        events: &[Event],
+        held: u64,
+        now: Timestamp,
+        group: &Group,
+    ) -> Result<Vec<Verdict>, AppendError> {
+        self.take_room(held, RESERVE_BYTES)?;
+        self.judge(events, now, &group.records)
+    }
+
+    /// Adds a write to a consumer's row.
+    fn move_consumer(
+        &self,
+        write: ConsumerWrite,
+        ack: oneshot::Sender<Result<(), ChangeError>>,
+        group: &mut Group,
+    ) {
+        match self.consumer(write, group) {
+            Ok((entry, sync)) => {
+                group.entries.extend(entry);
+                group.sync = match sync {
+                    Sync::Now => Some(Sync::Now),
+                    Sync::Later => group.sync.or(Some(Sync::Later)),
+                };
+                let finish = move |result: Result<(), CommitError>| {
+                    drop(ack.send(result.map_err(ChangeError::from)));
+                };
+                group.waiters.push(Waiter::Change(Box::new(finish)));
+            }
+            Err(error) => drop(ack.send(Err(error))),
+        }
     }
 
     /// The entry for a write to a consumer's row. A change ends its group, so the registry is that of
@@ -129,7 +180,7 @@ impl Committer {
     }
 
     /// Gives the events their places, but for those whose keys say that they have one.
-    fn append(
+    pub(super) fn append(
         &mut self,
         events: Vec<Event>,
         verdicts: Vec<Verdict>,
