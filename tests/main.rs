@@ -26,6 +26,9 @@ mod door;
 /// Foreign SDKs as clients and receivers; payload bytes from end to end.
 mod sdk;
 
+/// Asking instead of being told: what waiting costs, and a tail that outlives the server.
+mod ask;
+
 /// `kill -9` in the middle of a load: nothing acked is lost, duplicates are bounded, retries go on.
 mod crash;
 

@@ -85,6 +85,49 @@ fn the_svix_1_sdk_goes_through_its_basic_flow() {
     basic_flow(1);
 }
 
+/// Polls with every kind of cursor, and a stream.
+fn poll_flow(major: u8) {
+    let python = python(major);
+    let sse = conformance().join(format!("svix{major}/lib"));
+    let what = format!("the svix {major}.x SDK and sseclient-py, asking");
+    let ready = present(&python).and_then(|()| has_sse_client(&sse));
+    if !can_run(&what, ready) {
+        return;
+    }
+    let _machine = shared();
+    let scratch = tempfile::tempdir().unwrap();
+    let server = Server::start(scratch.path());
+    let url = format!("http://{}", server.address);
+    let mut command = Command::new(python);
+    command
+        .arg(script("poll_flow.py"))
+        .args([&url, &server.token]);
+    let said = succeed(&mut command);
+    assert!(said.contains(&format!("svix {major}.")), "{said}");
+    assert!(said.ends_with("all steps passed\n"), "{said}");
+    server.stop();
+}
+
+/// Set up before there was this client, the SDKs are there without it.
+fn has_sse_client(lib: &Path) -> Result<(), String> {
+    let versions = std::fs::read_dir(lib).map_err(|error| error.to_string())?;
+    let mut packages = versions.map(|entry| entry.unwrap().path().join("site-packages/sseclient"));
+    match packages.find(|package| package.exists()) {
+        Some(_) => Ok(()),
+        None => Err(format!("no sseclient in {}", lib.display())),
+    }
+}
+
+#[test]
+fn the_svix_2_sdk_polls_and_an_sse_client_follows() {
+    poll_flow(2);
+}
+
+#[test]
+fn the_svix_1_sdk_polls_and_an_sse_client_follows() {
+    poll_flow(1);
+}
+
 /// Publishes the corpus, rotates the secret in the middle, and returns what arrived with the
 /// secrets, as the verifying programs read it.
 fn deliver_corpus() -> (Vec<Delivery>, Value) {

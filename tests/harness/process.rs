@@ -140,6 +140,11 @@ impl Process {
         self.stderr.text()
     }
 
+    /// What the kernel knows it by.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         signal_group("KILL", self.child.id());

@@ -25,6 +25,7 @@ pub(crate) struct Setup {
     wrapper: Vec<OsString>,
     options: Vec<String>,
     retry_schedule: String,
+    listen: String,
 }
 
 /// A running server.
@@ -61,6 +62,7 @@ impl Setup {
             wrapper: Vec::new(),
             options: Vec::new(),
             // So short that nothing of a test waits for it.
+            listen: "127.0.0.1:0".to_owned(),
             retry_schedule: "0s,100ms,200ms,500ms,1s,1s,1s,1s,1s,1s".to_owned(),
         }
     }
@@ -82,6 +84,12 @@ impl Setup {
         self
     }
 
+    /// Where another one listened before.
+    pub(crate) fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address.to_string();
+        self
+    }
+
     /// Starts the process and waits for nothing.
     pub(crate) fn spawn(&self) -> Process {
         let mut command = match self.wrapper.split_first() {
@@ -93,7 +101,7 @@ impl Setup {
             None => Command::new(BINARY),
         };
         settle(&mut command);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+        command.args(["serve", "--listen", &self.listen, "--data-dir"]);
         command.arg(&self.directory);
         command.args(["--allow-network", "127.0.0.0/8", "--retry-jitter", "0"]);
         command.args(["--retry-schedule", &self.retry_schedule]);

@@ -16,8 +16,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::error::ApiError;
-use crate::operator::{OutBody, Pieces};
 use crate::reply::Response;
+use crate::streamed::{OutBody, Pieces};
 
 /// The memory for answers.
 #[derive(Debug)]
@@ -111,12 +111,8 @@ impl Answers {
         })
     }
 
-    /// Bytes that must be taken in time; their room is held by who sends them.
-    pub(crate) fn hold(&self, bytes: Bytes) -> Bytes {
-        self.hold_in(bytes, Room::default())
-    }
-
-    fn hold_in(&self, bytes: Bytes, room: Room) -> Bytes {
+    /// Bytes that must be taken in time, with the room that they take.
+    pub(crate) fn hold_in(&self, bytes: Bytes, room: Room) -> Bytes {
         Bytes::from_owner(Held {
             bytes,
             _room: room,

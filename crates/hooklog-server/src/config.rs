@@ -92,6 +92,20 @@ pub struct Limits {
     pub reads_max: usize,
     /// Longest wait for one of those reads to end; after it the answer is 503.
     pub read_wait_timeout: Duration,
+    /// Longest time a poll waits for events, however long the client would.
+    pub poll_wait_max: Duration,
+    /// Most polls that wait at once; above it the answer is 503.
+    pub waiters_max: usize,
+    /// Most of them of one organisation, or of one application's tokens; above it the answer is 429.
+    pub waiters_per_holder_max: usize,
+    /// Most event streams at once; above it the answer is 503.
+    pub event_streams_max: usize,
+    /// Most of them of one organisation, or of one application's tokens; above it the answer is 429.
+    pub event_streams_per_holder_max: usize,
+    /// How long an event stream is silent at most.
+    pub heartbeat_interval: Duration,
+    /// How long an event stream lasts; its client then comes again, with a token that is still good.
+    pub event_stream_age_max: Duration,
 }
 
 impl Default for Limits {
@@ -133,6 +147,18 @@ impl Default for Limits {
             reads_max: 16,
             // Ten of the longest reads one after the other; SDKs give up after 15 s or more.
             read_wait_timeout: Duration::from_secs(10),
+            // Proxies give up on a silent answer after 60 s (nginx, haproxy by common advice 50 s).
+            poll_wait_max: Duration::from_secs(45),
+            // As many as connections.
+            waiters_max: 4096,
+            // Half, so that no tenant takes all of it.
+            waiters_per_holder_max: 2048,
+            event_streams_max: 2048,
+            event_streams_per_holder_max: 1024,
+            // What the standard of server-sent events advises against proxies that give up.
+            heartbeat_interval: Duration::from_secs(15),
+            // What a token that was taken back is good for at most.
+            event_stream_age_max: Duration::from_hours(1),
         }
     }
 }

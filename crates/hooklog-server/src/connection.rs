@@ -26,9 +26,9 @@ use crate::answers::Answers;
 use crate::config::Limits;
 use crate::dispatch;
 use crate::listen::{Accepted, Peer};
-use crate::operator::OutBody;
 use crate::socket::Socket;
 use crate::state::State;
+use crate::streamed::OutBody;
 use crate::tls::Tls;
 use crate::transport::Transport;
 

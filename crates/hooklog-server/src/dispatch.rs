@@ -12,17 +12,18 @@ use http::{HeaderMap, Method, Request, header};
 use hyper::body::Incoming;
 
 use crate::answers::{Answers, Room};
+use crate::asked::Asked;
 use crate::body::{Body, Upload};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::listen::Peer;
-use crate::operator::OutBody;
 use crate::query::Query;
 use crate::rate::Class;
 use crate::reply::{self, Response};
 use crate::request::Call;
 use crate::routes::{self, Access};
 use crate::state::{self, State};
+use crate::streamed::OutBody;
 use crate::token::{self, Subject, TokenError};
 use crate::trace_context::TraceContext;
 use crate::visit::Visit;
@@ -99,11 +100,16 @@ async fn answer(
             .iter()
             .cloned()
             .collect(),
+        asked: Asked::default(),
         trace: TraceContext::of(&head.headers),
         body: Body::default(),
     };
     let handler = route.handler;
     if matches!(head.method, Method::GET | Method::HEAD) {
+        call.asked = Asked::of(&head.headers);
+        if head.method == Method::HEAD {
+            call.asked.wait = None;
+        }
         let response = handler(call).await?;
         let room = state.read_answers.take(response.body().len())?;
         return Ok((response, room));

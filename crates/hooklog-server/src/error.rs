@@ -56,6 +56,8 @@ pub(crate) enum ApiError {
     RateLimited { wait: Duration },
     #[error("busy: {0}")]
     Busy(String),
+    #[error("too many: {0}")]
+    TooMany(String),
     #[error("out of service: {0}")]
     OutOfService(String),
     #[error(transparent)]
@@ -144,11 +146,10 @@ impl ApiError {
                 let detail = format!("{what} is not implemented by this server");
                 return (S::NOT_IMPLEMENTED, "not_implemented", detail);
             }
-            Self::LimitReached(detail) => {
-                return (S::BAD_REQUEST, "limit_reached", detail.clone());
-            }
+            Self::LimitReached(detail) => return (S::BAD_REQUEST, "limit_reached", detail.clone()),
             Self::RateLimited { wait } => return rate_limited(*wait),
             Self::Busy(detail) => return (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
+            Self::TooMany(detail) => return (S::TOO_MANY_REQUESTS, "too_many", detail.clone()),
             Self::OutOfService(detail) => {
                 return (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone());
             }
@@ -174,7 +175,9 @@ impl ApiError {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             Self::Method { allow } => Some((header::ALLOW, allow.parse().ok()?)),
-            Self::Busy(_) => Some((header::RETRY_AFTER, RETRY_AFTER.as_secs().into())),
+            Self::Busy(_) | Self::TooMany(_) => {
+                Some((header::RETRY_AFTER, RETRY_AFTER.as_secs().into()))
+            }
             Self::RateLimited { wait } => Some((header::RETRY_AFTER, rate::seconds(*wait).into())),
             _ => None,
         }

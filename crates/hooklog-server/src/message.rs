@@ -13,6 +13,7 @@ use hooklog_storage::{
 use http::StatusCode;
 
 use crate::error::ApiError;
+use crate::etag::{self, Keep};
 use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan, Wanted};
 use crate::query::Query;
 use crate::reply::{self, Answer};
@@ -22,7 +23,8 @@ use crate::wire::{EmptyOut, MessageOut};
 pub(crate) async fn get(call: Call) -> Answer {
     let content = call.content()?;
     let record = call.event().await?;
-    reply::json(StatusCode::OK, &MessageOut::new(&record, content))
+    let response = reply::json(StatusCode::OK, &MessageOut::new(&record, content))?;
+    Ok(etag::tagged(&call.asked, Keep::Message, response))
 }
 
 /// Newest first; with `after` alone the oldest of them, newest first.

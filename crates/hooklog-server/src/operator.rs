@@ -3,24 +3,21 @@
 //! **Invariant:** only a token of the operator gets here, for a backup holds what is every tenant's.
 //! One backup runs at a time; it holds a few pieces in memory, and a client that takes none of them
 //! for `answer_timeout` loses its connection.
-//! **Next:** `answers.rs`.
+//! **Next:** `streamed.rs`.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hooklog_storage::{BackupError, BackupPoint};
 use http::{HeaderValue, header};
-use http_body_util::{Either, Full};
-use hyper::body::{Body, Frame};
-use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::answers::{Answers, Room, Ticket};
+use crate::answers::Room;
 use crate::error::ApiError;
 use crate::reply::{Answer, Response};
 use crate::request::Call;
+use crate::streamed::{Broken, Piece, Pieces, Source};
 
 /// Pieces that wait for the connection; each is about 256 KiB.
 const PIECES: usize = 2;
@@ -29,10 +26,28 @@ const ROOM_BYTES: usize = 1 << 20;
 /// Says about how many bytes will come, for a progress bar.
 const BYTES_HEADER: &str = "hooklog-backup-bytes";
 
-type Piece = Result<Bytes, BackupError>;
+/// The pieces of a backup, and the memory that they count for.
+struct Backup {
+    pieces: mpsc::Receiver<Result<Bytes, BackupError>>,
+    _room: Room,
+}
 
-/// The body of an answer: whole, or piece by piece.
-pub(crate) type OutBody = Either<Full<Bytes>, Stream>;
+impl Source for Backup {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Piece, Broken>>> {
+        let piece = ready!(self.pieces.poll_recv(context));
+        Poll::Ready(piece.map(|piece| match piece {
+            Ok(bytes) => Ok(Piece {
+                bytes,
+                room: Room::default(),
+            }),
+            // The connection breaks off, which the client tells from an end.
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a backup failed");
+                Err(error.into())
+            }
+        }))
+    }
+}
 
 /// Starts a backup; `since` is where an older one ends.
 pub(crate) async fn backup(call: Call) -> Answer {
@@ -82,60 +97,10 @@ pub(crate) async fn backup(call: Call) -> Answer {
     let octets = HeaderValue::from_static("application/octet-stream");
     headers.insert(header::CONTENT_TYPE, octets);
     headers.insert(BYTES_HEADER, total?.into());
-    let pieces = Pieces(Arc::new(Mutex::new(Some((pieces, room)))));
+    let pieces = Pieces::new(Backup {
+        pieces,
+        _room: room,
+    });
     response.extensions_mut().insert(pieces);
     Ok(response)
-}
-
-/// What is to be streamed, on its way from the handler to the connection inside an answer.
-#[derive(Clone)]
-pub(crate) struct Pieces(Arc<Mutex<Option<Source>>>);
-
-/// The pieces, and the memory that they count for.
-type Source = (mpsc::Receiver<Piece>, Room);
-
-impl Pieces {
-    /// The body, once.
-    pub(crate) fn into_body(self, answers: &Answers) -> Option<OutBody> {
-        let (pieces, room) = self.0.lock().take()?;
-        Some(Either::Right(Stream {
-            pieces,
-            answers: answers.clone(),
-            turn: Some(answers.ticket()),
-            _room: room,
-        }))
-    }
-}
-
-/// A body that comes piece by piece.
-pub(crate) struct Stream {
-    pieces: mpsc::Receiver<Piece>,
-    answers: Answers,
-    /// There while it is the client's turn to take something.
-    turn: Option<Ticket>,
-    _room: Room,
-}
-
-impl Body for Stream {
-    type Data = Bytes;
-    type Error = BackupError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BackupError>>> {
-        self.turn = None;
-        let piece = ready!(self.pieces.poll_recv(context));
-        Poll::Ready(piece.map(|piece| match piece {
-            Ok(bytes) => {
-                self.turn = Some(self.answers.ticket());
-                Ok(Frame::data(self.answers.hold(bytes)))
-            }
-            // The connection breaks off, which the client tells from an end.
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a backup failed");
-                Err(error)
-            }
-        }))
-    }
 }

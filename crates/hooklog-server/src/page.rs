@@ -25,6 +25,15 @@ const ROUND_ITEMS: usize = 128;
 /// events. The page ends before it.
 pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;
 
+/// How many items are asked for.
+pub(crate) fn limit(query: &Query) -> Result<usize, ApiError> {
+    match query.number("limit")? {
+        None => Ok(LIMIT_DEFAULT),
+        Some(limit @ 1..=LIMIT_MAX) => Ok(usize::from(limit)),
+        Some(_) => Err(Issue::query("limit", "must be 1 to 250").into()),
+    }
+}
+
 /// Where a page starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start<K> {
@@ -49,11 +58,7 @@ pub(crate) struct PageRequest<K> {
 impl<K: FromStr + Clone> PageRequest<K> {
     /// From `limit` and `iterator`.
     pub(crate) fn parse(query: &Query, default: Order) -> Result<Self, ApiError> {
-        let limit = match query.number("limit")? {
-            None => LIMIT_DEFAULT,
-            Some(limit @ 1..=LIMIT_MAX) => usize::from(limit),
-            Some(_) => return Err(Issue::query("limit", "must be 1 to 250").into()),
-        };
+        let limit = limit(query)?;
         let id = |text: &str| {
             text.parse()
                 .map_err(|_| Issue::query("iterator", "must be an iterator of this list"))

@@ -11,12 +11,14 @@ use bytes::Bytes;
 use hooklog_storage::{Application, EventId, OrganisationId, Record, Subscription, Uid};
 use http::HeaderValue;
 
+use crate::asked::Asked;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::state::State;
 use crate::token::{Subject, TokenError};
 use crate::trace_context::TraceContext;
+use crate::waiters::Holder;
 use crate::wire::Content;
 
 /// One request.
@@ -31,6 +33,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     /// Values of the header `Idempotency-Key`, as they came.
     pub(crate) idempotency: Vec<HeaderValue>,
+    /// What its headers ask for, if it is a read.
+    pub(crate) asked: Asked,
     /// The trace that the client is in, if it said so.
     pub(crate) trace: Option<TraceContext>,
     pub(crate) body: Body,
@@ -56,6 +60,15 @@ impl Call {
     /// The tenant.
     pub(crate) fn organisation(&self) -> Result<OrganisationId, ApiError> {
         self.subject()?.organisation().ok_or(ApiError::Forbidden)
+    }
+
+    /// Who counts for bounds on what is held for long.
+    pub(crate) fn holder(&self) -> Result<Holder, ApiError> {
+        let application = match self.subject()? {
+            Subject::Application { application, .. } => Some(application),
+            Subject::Organisation(_) | Subject::Operator => None,
+        };
+        Ok((self.organisation()?, application))
     }
 
     /// Whether it is about the tenant's operational webhooks: endpoints of an application that no

@@ -15,8 +15,8 @@ use crate::reply::Answer;
 use crate::request::Call;
 use crate::token::Subject;
 use crate::{
-    application, attempt, endpoint, event_type, explain, filter, health, message, operational,
-    operator, publish, secret, task,
+    application, attempt, consumers, endpoint, event_type, explain, filter, health, message,
+    operational, operator, poll, publish, secret, stream, task,
 };
 
 /// Below it, everything but the inbound sources.
@@ -99,6 +99,18 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/attempt/msg/{msg}" { GET Any attempt::list_by_event }
     "/app/{app}/attempt/endpoint/{endpoint}" { GET Any attempt::list_by_subscription }
     "/app/{app}/msg/{msg}/attempt/{attempt}" { GET Any attempt::get }
+    "/app/{app}/poller/{sink}" { GET Any poll::stateless }
+    "/app/{app}/poller/{sink}/consumer/{consumer}" {
+        GET Any poll::by_consumer, DELETE Any consumers::delete,
+    }
+    "/app/{app}/poller/{sink}/consumer/{consumer}/seek" { POST Any consumers::seek }
+    "/app/{app}/polling-endpoint/{sink}/consumer/{consumer}" {
+        GET Any poll::by_commits, DELETE Any consumers::delete,
+    }
+    "/app/{app}/polling-endpoint/{sink}/consumer/{consumer}/commit" {
+        POST Any consumers::commit,
+    }
+    "/app/{app}/stream" { GET Any stream::follow }
     "/operator/backup" { GET Operator operator::backup }
     "/health" { GET Public health::get }
     "/health/ping" { GET Public health::ping }
@@ -116,8 +128,6 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/msg/{msg}/endpoint/{endpoint}/attempt" { GET Any later }
     "/app/{app}/msg/{msg}/attempt" { GET Any later }
     "/app/{app}/msg/{msg}/attempt/{attempt}/content" { DELETE Org later }
-    "/app/{app}/poller/{*rest}" { GET Any later, POST Any later }
-    "/app/{app}/polling-endpoint/{*rest}" { GET Any later, POST Any later }
     "/auth/app-portal-access/{app}" { POST Org later }
     "/auth/dashboard-access/{app}" { POST Org later }
     "/auth/app/{app}/expire-all" { POST Org later }
@@ -221,9 +231,11 @@ fn choose(routes: &'static [Route], method: &Method) -> Result<&'static Route, A
 
 /// The names that patterns use, so that a call need not own them.
 fn part_name(name: &str) -> Option<&'static str> {
-    ["app", "endpoint", "msg", "attempt", "name", "task"]
-        .into_iter()
-        .find(|known| *known == name)
+    [
+        "app", "endpoint", "msg", "attempt", "name", "task", "sink", "consumer",
+    ]
+    .into_iter()
+    .find(|known| *known == name)
 }
 
 #[cfg(test)]

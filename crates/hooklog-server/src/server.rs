@@ -101,6 +101,10 @@ impl Server {
         }
         let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
         let cut_on_drop = cut.clone().drop_guard();
+        // Also when this future is dropped.
+        let stopping = state.stopping.clone().drop_guard();
+        let waking = Arc::clone(&state.waiters).run(state.stopping.clone());
+        state.tasks.spawn(waking);
         let slots = state
             .limits
             .connections_max
@@ -118,6 +122,8 @@ impl Server {
             });
         }
         drop(listeners);
+        // Who waits is answered at once.
+        drop(stopping);
         connections.close();
         state.tasks.close();
         let finished = async {

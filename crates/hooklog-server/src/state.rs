@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use hooklog_storage::{EventLog, Timestamp};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answers::Pool;
@@ -20,6 +21,7 @@ use crate::rate::Rates;
 use crate::request_id::RequestIds;
 use crate::token::TokenKeys;
 use crate::visit::AccessLog;
+use crate::waiters::Waiters;
 
 /// One per server.
 #[derive(Debug)]
@@ -42,6 +44,10 @@ pub(crate) struct State {
     pub(crate) tasks: TaskTracker,
     /// One backup at a time: each keeps expired events from being removed.
     pub(crate) backups: Arc<Semaphore>,
+    /// Who waits for events.
+    pub(crate) waiters: Arc<Waiters>,
+    /// The server is about to stop: who waits is answered, and streams end.
+    pub(crate) stopping: CancellationToken,
     reads: Arc<Semaphore>,
 }
 
@@ -49,6 +55,8 @@ impl State {
     pub(crate) fn new(log: EventLog, config: Config) -> Self {
         let limits = config.limits;
         Self {
+            waiters: Arc::new(Waiters::new(log.clone(), &limits)),
+            stopping: CancellationToken::new(),
             log,
             token_keys: config.token_keys,
             limits,

@@ -17,6 +17,7 @@ mod event_type;
 mod explain;
 mod fields;
 mod message;
+mod poll;
 mod task;
 
 pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
@@ -26,6 +27,9 @@ pub(crate) use event_type::{EventTypeIn, EventTypeOut};
 pub(crate) use explain::{LagOut, TraceOut, TraceStatus};
 pub(crate) use fields::{Fields, required};
 pub(crate) use message::{MessageIn, MessageOut};
+pub(crate) use poll::{
+    CommitIn, CommittedPollOut, ExpiredRangeOut, PollOut, PolledOut, SeekIn, SeekOut,
+};
 pub(crate) use task::{Between, TaskOut, kind as task_kind, replay_filter};
 
 /// A page of a list.
@@ -94,6 +98,15 @@ impl Issue {
     pub(crate) fn query(parameter: &'static str, msg: impl Into<String>) -> Self {
         Self {
             loc: vec!["query", parameter],
+            msg: msg.into(),
+            kind: "value_error",
+        }
+    }
+
+    /// A part of the path.
+    pub(crate) fn path(part: &'static str, msg: impl Into<String>) -> Self {
+        Self {
+            loc: vec!["path", part],
             msg: msg.into(),
             kind: "value_error",
         }

@@ -9,6 +9,7 @@
 //! publisher hears of success only after `fdatasync` returned. After an error nobody does.
 //! **Next:** `commit/assign.rs`, then `journal.rs`, then `ring.rs` and `apply.rs`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,6 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
 
 use crate::commit_error::CommitError;
 use crate::config::Durability;
+use crate::consumer::{ConsumerCursor, ConsumerKey};
 use crate::entry::{Committed, Entry};
 use crate::event::Record;
 use crate::journal::{Draft, Journal, Written};
@@ -88,6 +90,8 @@ struct Group {
     entries: Vec<Entry>,
     waiters: Vec<Waiter>,
     sync: Option<Sync>,
+    /// What consumers' rows will be behind this group.
+    consumers: BTreeMap<ConsumerKey, Option<ConsumerCursor>>,
 }
 
 impl Committer {
@@ -257,6 +261,7 @@ impl Committer {
             entries,
             waiters,
             sync,
+            consumers: _,
         } = group;
         // Nothing to write: every event's key was known, or the change was refused.
         if !(records.is_empty() && entries.is_empty()) {

@@ -3,7 +3,8 @@
 //! **Invariant:** a cursor is the next offset to settle. It passes an event only after the event was
 //! acknowledged or the filter left it out, and goes back only by a seek; one reader at a time moves it.
 //! **Next:** `consumer/table.rs` (cursors in memory), `consumer/open.rs` (the way in),
-//! `consumer/reader.rs` (what a program holds), `consumer/cell.rs` and `consumer/acks.rs` (its acks).
+//! `consumer/reader.rs` (what a program holds), `consumer/cell.rs` and `consumer/acks.rs` (its acks),
+//! `consumer/remote.rs` (readers elsewhere).
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ mod acks;
 mod cell;
 mod open;
 mod reader;
+mod remote;
 mod stream;
 mod table;
 

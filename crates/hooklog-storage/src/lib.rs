@@ -133,6 +133,7 @@ mod read_application;
 mod registry;
 mod ring;
 mod tail;
+mod watch;
 
 // Opening.
 mod directory;
@@ -203,3 +204,4 @@ pub use transfer::{
     ChainReport, CheckError, CheckReport, CompactError, Compacted, Problem, Repaired, RestoreError,
     Restored, Stage, Transferred, backup_end, check, compact, inspect_backup, repair, restore,
 };
+pub use watch::{Watch, Watched};

@@ -31,6 +31,7 @@ use crate::subscription::Subscription;
 use crate::tail::Tail;
 use crate::time::Timestamp;
 use crate::transfer::{Backup, BackupError, BackupPoint};
+use crate::watch::Watch;
 
 /// What the dispatcher records goes to the committer in pieces of about this many bytes.
 const RECORD_BYTES: usize = 512 << 10;
@@ -268,6 +269,18 @@ impl EventLog {
             .read_application(application, range, order, limit)
     }
 
+    /// As [`read_application`](Self::read_application) with the oldest first, from memory alone;
+    /// `None` if memory does not hold all of `range` any more.
+    pub fn read_application_in_memory(
+        &self,
+        application: ApplicationId,
+        range: OffsetRange,
+        limit: Limit,
+    ) -> Option<EventPage> {
+        let shared = &self.handle.shared;
+        shared.application_in_memory(application, range, limit)
+    }
+
     /// The first offset whose event is not older than `time` (the end if all are).
     pub fn offset_at(&self, time: Timestamp) -> Result<Offset, ReadError> {
         self.handle.shared.offset_at(time)
@@ -293,6 +306,11 @@ impl EventLog {
     /// Follows the log from `from` on.
     pub fn tail(&self, from: Offset) -> Tail {
         Tail::new(Arc::clone(&self.handle.shared), from)
+    }
+
+    /// Tells of events as they are committed from now on, from memory alone.
+    pub fn watch(&self) -> Watch {
+        Watch::new(Arc::clone(&self.handle.shared))
     }
 
     /// Where every subscription stands, with all that was recorded so far. Blocks until it is

@@ -41,6 +41,40 @@ impl Shared {
         }
     }
 
+    /// As [`read_application`](Self::read_application), ascending, if memory has the whole range.
+    pub(crate) fn application_in_memory(
+        &self,
+        application: ApplicationId,
+        range: OffsetRange,
+        limit: Limit,
+    ) -> Option<EventPage> {
+        let low = self.ring.low().events;
+        let start = low.clamp(range.start, range.end.max(range.start));
+        let (memory_starts, hot) = self.ring.hot(start);
+        if start < memory_starts && start < range.end {
+            return None;
+        }
+        let mut page = Page {
+            budget: Budget::new(limit),
+            records: Vec::new(),
+            rest: start..range.end,
+            order: Order::Ascending,
+        };
+        let mut records = hot
+            .iter()
+            .flat_map(|commit| commit.records.iter())
+            .filter(|record| record.event.application == application);
+        let full = records.try_for_each(|record| page.take(record.clone()));
+        if full.is_some() {
+            page.rest.start = page.rest.end;
+        }
+        Some(EventPage {
+            records: page.records,
+            rest: page.rest,
+            expired: range.start..start,
+        })
+    }
+
     /// Events of one application within a range above the low end.
     fn page_of(
         &self,

@@ -13,6 +13,7 @@ use crate::consumer::{ConsumerCursor, ConsumerKey};
 use crate::event::Appended;
 use crate::event::Event;
 use crate::log::AppendError;
+use crate::offset::Offset;
 use crate::registry::Registry;
 
 /// Tells the caller how its change went.
@@ -46,6 +47,10 @@ pub(crate) enum ConsumerWrite {
     /// Nothing: the answer comes when everything asked for before is committed.
     Nothing,
     Put(ConsumerKey, ConsumerCursor, Sync),
+    /// Makes the row, unless there is one.
+    Create(ConsumerKey, ConsumerCursor),
+    /// Moves the cursor of a row forward to this, but for one that is further already.
+    Advance(ConsumerKey, Offset),
     Delete(ConsumerKey),
 }
 

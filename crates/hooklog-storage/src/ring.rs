@@ -206,6 +206,13 @@ impl Ring {
         self.inner.lock().low
     }
 
+    /// The last sequence, and one past the last offset that it committed.
+    pub(crate) fn position(&self) -> (Option<Sequence>, Offset) {
+        let inner = self.inner.lock();
+        let last = inner.next.get().checked_sub(1).map(Sequence::new);
+        (last, inner.end)
+    }
+
     /// The commits in memory that end above `from`, and the first offset that memory holds.
     pub(crate) fn hot(&self, from: Offset) -> (Offset, Vec<Arc<Committed>>) {
         let inner = self.inner.lock();

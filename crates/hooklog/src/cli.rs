@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::{Settings, given};
-use crate::{backup, check, compact, logging, publish, receive, restore, serve, token};
+use crate::{backup, check, compact, logging, publish, receive, restore, serve, tail, token};
 
 /// Wrong usage that only shows once all settings are layered.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,7 @@ enum Command {
     Token(token::Flags),
     Publish(publish::Flags),
     Receive(receive::Flags),
+    Tail(tail::Flags),
     Backup(backup::Flags),
     Restore(restore::Flags),
     Check(check::Flags),
@@ -82,6 +83,7 @@ impl Cli {
             Command::Token(flags) => given(flags)?,
             Command::Publish(flags) => given(flags)?,
             Command::Receive(flags) => given(flags)?,
+            Command::Tail(flags) => given(flags)?,
             Command::Backup(flags) => given(flags)?,
             Command::Restore(flags) => given(flags)?,
             Command::Check(flags) => given(flags)?,
@@ -97,6 +99,7 @@ impl Cli {
             Command::Token(flags) => token::run(&settings, flags.audience()),
             Command::Publish(flags) => publish::run(&settings, flags.files),
             Command::Receive(_) => receive::run(&settings),
+            Command::Tail(flags) => tail::run(&settings, &flags),
             Command::Backup(flags) => backup::run(&settings, &flags),
             Command::Restore(flags) => restore::run(&settings, &flags.files),
             Command::Check(flags) => check::run(&settings, &flags),

@@ -22,6 +22,7 @@ mod restore;
 mod serve;
 mod signals;
 mod storage_options;
+mod tail;
 mod token;
 mod token_keys;
 mod units;

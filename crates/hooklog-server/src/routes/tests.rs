@@ -14,11 +14,13 @@ mod filter;
 mod harness;
 mod idempotency;
 mod operational;
+mod polling;
 mod rates;
 mod since;
 mod slow_clients;
 mod slow_readers;
 mod stopping;
+mod streaming;
 mod tasks;
 mod visits;
 

@@ -111,7 +111,7 @@ impl<'a> MessageOut<'a> {
 /// A payload: as it is when it is JSON. Programs that embed the log may publish other bytes; those
 /// show as a text, whose bytes that are not UTF-8 are replaced.
 #[derive(Debug)]
-struct Payload<'a>(&'a [u8]);
+pub(super) struct Payload<'a>(pub(super) &'a [u8]);
 
 impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

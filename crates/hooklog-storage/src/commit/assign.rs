@@ -4,13 +4,15 @@
 //! **Invariant:** offsets, attempt numbers and times are assigned here alone, without gaps.
 //! **Next:** `commit/keyed.rs`, then `journal.rs`, which writes the group.
 
+use tokio::sync::oneshot;
+
 use super::keyed::Verdict;
 use super::{Committer, Group, operational};
 use crate::attempt::{Low, Progress};
 use crate::change::{ChangeError, Turn};
 use crate::commands::NO_APPLICATION;
 use crate::commit_error::CommitError;
-use crate::consumer::ConsumerScope;
+use crate::consumer::{ConsumerCursor, ConsumerKey, ConsumerScope};
 use crate::entry::{Entry, StoredAttempt};
 use crate::event::{Appended, Event, Record};
 use crate::id::{AttemptId, EventId};
@@ -19,6 +21,9 @@ use crate::log::AppendError;
 use crate::request::{ConsumerWrite, PlanFn, Request, Sync, Waiter};
 use crate::space::{PROGRESS_RESERVE_BYTES, RESERVE_BYTES};
 use crate::time::Timestamp;
+
+/// Said when a consumer that is to be moved is not there.
+const NO_CONSUMER: ChangeError = ChangeError::NotFound { what: "consumer" };
 
 impl Committer {
     /// Adds a request to a group.
@@ -63,20 +68,7 @@ impl Committer {
                 group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Change { plan } => self.change(plan, now, group)?,
-            Request::Consumer { write, ack } => match self.consumer(write) {
-                Ok((entry, sync)) => {
-                    group.entries.extend(entry);
-                    group.sync = match sync {
-                        Sync::Now => Some(Sync::Now),
-                        Sync::Later => group.sync.or(Some(Sync::Later)),
-                    };
-                    let finish = move |result: Result<(), CommitError>| {
-                        drop(ack.send(result.map_err(ChangeError::from)));
-                    };
-                    group.waiters.push(Waiter::Change(Box::new(finish)));
-                }
-                Err(error) => drop(ack.send(Err(error))),
-            },
+            Request::Consumer { write, ack } => self.move_consumer(write, ack, group),
         }
         Ok(())
     }
@@ -135,20 +127,65 @@ impl Committer {
         self.judge(events, now, &group.records)
     }
 
+    /// Adds a write to a consumer's row.
+    fn move_consumer(
+        &self,
+        write: ConsumerWrite,
+        ack: oneshot::Sender<Result<(), ChangeError>>,
+        group: &mut Group,
+    ) {
+        match self.consumer(write, group) {
+            Ok((entry, sync)) => {
+                group.entries.extend(entry);
+                group.sync = match sync {
+                    Sync::Now => Some(Sync::Now),
+                    Sync::Later => group.sync.or(Some(Sync::Later)),
+                };
+                let finish = move |result: Result<(), CommitError>| {
+                    drop(ack.send(result.map_err(ChangeError::from)));
+                };
+                group.waiters.push(Waiter::Change(Box::new(finish)));
+            }
+            Err(error) => drop(ack.send(Err(error))),
+        }
+    }
+
     /// The entry for a write to a consumer's row. A change ends its group, so the registry is that of
     /// this place in the journal: no cursor outlives its application.
-    fn consumer(&self, write: ConsumerWrite) -> Result<(Option<Entry>, Sync), ChangeError> {
-        match write {
-            ConsumerWrite::Nothing => Ok((None, Sync::Later)),
-            ConsumerWrite::Put(key, cursor, durability) => {
-                if let ConsumerScope::Application(id) = key.scope {
-                    let registry = self.shared.registry.read();
-                    registry.application(id).ok_or(NO_APPLICATION)?;
-                }
-                Ok((Some(Entry::Consumer(key, Some(cursor))), durability))
+    fn consumer(
+        &self,
+        write: ConsumerWrite,
+        group: &mut Group,
+    ) -> Result<(Option<Entry>, Sync), ChangeError> {
+        let row = |group: &Group, key: &ConsumerKey| match group.consumers.get(key) {
+            Some(row) => *row,
+            None => self.shared.consumers.lock().get(key),
+        };
+        let (key, row, durability) = match write {
+            ConsumerWrite::Nothing => return Ok((None, Sync::Later)),
+            ConsumerWrite::Put(key, cursor, durability) => (key, Some(cursor), durability),
+            // Whoever made it may have heard nothing yet, so this, too, answers behind its sync.
+            ConsumerWrite::Create(key, _) if row(group, &key).is_some() => {
+                return Ok((None, Sync::Now));
             }
-            ConsumerWrite::Delete(key) => Ok((Some(Entry::Consumer(key, None)), Sync::Now)),
+            ConsumerWrite::Create(key, cursor) => (key, Some(cursor), Sync::Now),
+            ConsumerWrite::Advance(key, to) => {
+                let stored = row(group, &key).ok_or(NO_CONSUMER)?;
+                let cursor = to.min(self.next.offset);
+                if cursor <= stored.cursor {
+                    return Ok((None, Sync::Later));
+                }
+                let moved = ConsumerCursor { cursor, ..stored };
+                (key, Some(moved), Sync::Later)
+            }
+            ConsumerWrite::Delete(key) => (key, None, Sync::Now),
+        };
+        if let (ConsumerScope::Application(id), Some(_)) = (key.scope, row) {
+            let registry = self.shared.registry.read();
+            registry.application(id).ok_or(NO_APPLICATION)?;
         }
+        group.consumers.insert(key.clone(), row);
+        Ok((Some(Entry::Consumer(key, row)), durability))
     }
 
     /// Gives the events their places, but for those whose keys say that they have one.

@@ -159,14 +159,14 @@ impl EventLog {
         Ok(answer)
     }
 
-    async fn written(&self, write: ConsumerWrite) -> Result<(), ChangeError> {
+    pub(super) async fn written(&self, write: ConsumerWrite) -> Result<(), ChangeError> {
         let answer = self.write_consumer(write)?;
         answer
             .await
             .unwrap_or_else(|_| Err(self.handle.gone().into()))
     }
 
-    fn start(&self, start: Start) -> Result<Offset, ConsumerError> {
+    pub(super) fn start(&self, start: Start) -> Result<Offset, ConsumerError> {
         Ok(match start {
             Start::Beginning => self.handle.shared.low(),
             Start::End => self.end(),
@@ -181,6 +181,6 @@ impl EventLog {
     clippy::disallowed_methods,
     reason = "a write without events has no time of its own"
 )]
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     std::time::SystemTime::now().into()
 }

@@ -68,6 +68,18 @@ impl Consumers {
         if self.open.contains(key) {
             return Err(ConsumerError::InUse { key: key.clone() });
         }
+        self.check_room(key)?;
+        self.open.insert(key.clone());
+        Ok(())
+    }
+
+    /// Whether a reader of this process has it.
+    pub(crate) fn is_lent(&self, key: &ConsumerKey) -> bool {
+        self.open.contains(key)
+    }
+
+    /// Whether there is, or may be, a consumer of this name.
+    pub(crate) fn check_room(&self, key: &ConsumerKey) -> Result<(), ConsumerError> {
         if !self.rows.contains_key(key) {
             let new = self.open.iter().filter(|key| !self.rows.contains_key(key));
             let taken: Vec<_> = self.rows.keys().chain(new).collect();
@@ -86,7 +98,6 @@ impl Consumers {
                 }
             }
         }
-        self.open.insert(key.clone());
         Ok(())
     }
 

@@ -21,6 +21,7 @@ fn help_is_what_the_golden_files_say() {
     check_help(Some("token"), &expect_file!["help/token.txt"]);
     check_help(Some("publish"), &expect_file!["help/publish.txt"]);
     check_help(Some("receive"), &expect_file!["help/receive.txt"]);
+    check_help(Some("tail"), &expect_file!["help/tail.txt"]);
     check_help(Some("backup"), &expect_file!["help/backup.txt"]);
     check_help(Some("restore"), &expect_file!["help/restore.txt"]);
     check_help(Some("check"), &expect_file!["help/check.txt"]);
@@ -45,6 +46,13 @@ fn wrong_usage_is_refused_by_the_parser() {
         &["hooklog", "publish", "--app", "demo"],
         &["hooklog", "publish", "--concurrency", "0", "-"],
         &["hooklog", "receive", "--status", "99"],
+        &[
+            "hooklog",
+            "tail",
+            "--from-start",
+            "--since",
+            "2026-01-01T00:00:00Z",
+        ],
         &["hooklog", "backup"],
         &["hooklog", "restore"],
         &["hooklog", "check", "--repair", "new", "--json"],

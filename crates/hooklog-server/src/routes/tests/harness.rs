@@ -61,15 +61,31 @@ impl Harness {
     }
 
     pub(super) async fn start_with(limits: Limits) -> Self {
-        Self::start_as(|config| config.limits = limits).await
+        Self::start_on(limits, |_| {}).await
+    }
+
+    /// On a log with other settings.
+    pub(super) async fn start_on(
+        limits: Limits,
+        set: impl FnOnce(&mut hooklog_storage::Config),
+    ) -> Self {
+        Self::start_both(set, |config| config.limits = limits).await
     }
 
     /// With a configuration that `change` has changed.
     pub(super) async fn start_as(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_both(|_| {}, change).await
+    }
+
+    async fn start_both(
+        set: impl FnOnce(&mut hooklog_storage::Config),
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut settings = hooklog_storage::Config::new(directory.path().join("data"));
         // Small segments are zero-filled sooner.
         settings.journal_segment_bytes = 8 << 20;
+        set(&mut settings);
         let opening = tokio::task::spawn_blocking(move || EventLog::open(settings));
         let log = opening.await.expect("no panic").expect("opens");
         let url_policy = UrlPolicy::new(|url| match url.host_str() {
