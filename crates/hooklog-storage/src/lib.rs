@@ -75,6 +75,7 @@ mod consumer;
 mod delivery;
 mod event;
 mod header;
+mod health;
 mod id;
 mod idempotency;
 mod name;
@@ -137,8 +138,8 @@ pub mod fuzzing;
 mod testing;
 
 pub use attempt::{
-    Attempt, Cursor, CursorState, DeliveryState, Expired, Low, NewAttempt, Outcome, Progress,
-    Retry, Trigger,
+    Attempt, Cause, Cursor, CursorState, DeliveryState, Expired, Low, NewAttempt, Outcome,
+    Progress, Retry, Trigger,
 };
 pub use change::{Change, ChangeError};
 pub use commands::{NewApplication, NewSubscription};
@@ -153,6 +154,7 @@ pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Appended, Event, Record};
 pub use header::{Header, HeaderError};
+pub use health::Health;
 pub use id::{
     ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
     SubscriptionId,
@@ -169,7 +171,7 @@ pub use subscription::{
     Application, DisableReason, Endpoint, EventType, Filter, MAX_OLD_SECRETS, OldSecret,
     Organisation, SecretKey, Subscription, SubscriptionState,
 };
-pub use tail::{Tail, TailItem};
+pub use tail::{Listing, Tail, TailItem};
 pub use time::Timestamp;
 pub use transfer::{
     Backup, BackupError, BackupFileError, BackupPoint, BackupPointError, BackupSummary,

@@ -145,6 +145,11 @@ impl Registry {
             .map(|(_, value)| value)
     }
 
+    /// Every application of every organisation.
+    pub(crate) fn all_applications(&self) -> impl Iterator<Item = &Arc<Application>> {
+        self.applications.values()
+    }
+
     /// Every subscription of every application.
     pub fn all_subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
         self.subscriptions.values()
@@ -169,8 +174,8 @@ impl Registry {
             }
             Change::PutSubscription(value) => self.put_subscription(value),
             Change::DeleteSubscription(id) => self.delete_subscription(*id),
-            // A command for the dispatcher; the registry does not change.
-            Change::Redeliver { .. } => {}
+            // Commands for the dispatcher; the registry does not change.
+            Change::Redeliver { .. } | Change::Skip { .. } | Change::RetryNow { .. } => {}
         }
     }
 

@@ -160,6 +160,8 @@ impl Committer {
             Progress::Cursor(subscription, cursor) => Entry::Cursor(subscription, cursor),
             Progress::Mark(offset) => Entry::Mark(offset),
             Progress::Expired(subscription, expired) => Entry::Expired(subscription, expired),
+            Progress::Health(subscription, health) => Entry::Health(subscription, health),
+            Progress::Skipped(subscription, offset) => Entry::Skipped(subscription, offset),
         }
     }
 }

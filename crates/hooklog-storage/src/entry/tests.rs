@@ -5,10 +5,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
+use crate::attempt::{Cause, CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
 use crate::event::Event;
 use crate::header::Header;
+use crate::health::Health;
 use crate::id::{ApplicationId, EventId, OrganisationId};
 use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
@@ -112,13 +113,35 @@ fn changes() -> Vec<Change> {
             },
         })),
         Change::DeleteSubscription(SUBSCRIPTION),
+    ]
+}
+
+fn commands() -> Vec<Change> {
+    vec![
         Change::Redeliver {
+            subscription: SUBSCRIPTION,
+            offset: Offset::new(5),
+            asked: TIME,
+        },
+        Change::Skip {
+            subscription: SUBSCRIPTION,
+            offset: Offset::new(5),
+            asked: TIME,
+        },
+        Change::RetryNow {
             subscription: SUBSCRIPTION,
             offset: Offset::new(5),
             asked: TIME,
         },
     ]
 }
+
+const HEALTH: Health = Health {
+    failing_since: Some(TIME),
+    down_since: Some(TIME),
+    probe_at: Some(TIME),
+    paused_until: None,
+};
 
 fn consumer(scope: ConsumerScope) -> ConsumerKey {
     let name = "billing".parse().unwrap();
@@ -128,7 +151,12 @@ fn consumer(scope: ConsumerScope) -> ConsumerKey {
 fn entries() -> Vec<Entry> {
     let outcomes = [
         Outcome::Delivered,
-        Outcome::Retry { due: TIME },
+        Outcome::Retry(Retry {
+            cause: Cause::Endpoint,
+            counted: 1,
+            key: Some(7),
+            ..Retry::failed(2, TIME)
+        }),
         Outcome::Exhausted,
     ];
     let attempts = (0..).zip(outcomes).map(|(seq, outcome)| {
@@ -175,9 +203,12 @@ fn entries() -> Vec<Entry> {
             }),
         ),
         Entry::Consumer(consumer(ConsumerScope::Log), None),
+        Entry::Health(SUBSCRIPTION, HEALTH),
+        Entry::Skipped(SUBSCRIPTION, Offset::new(5)),
     ];
     changes()
         .into_iter()
+        .chain(commands())
         .map(Entry::Change)
         .chain(attempts)
         .chain(others)
@@ -222,13 +253,13 @@ fn the_bytes_of_rows_and_keys_are_golden() {
         ..State::default()
     };
     let retry = Retry {
-        number: 2,
-        due: TIME,
-        trigger: Trigger::Scheduled,
+        key: Some(7),
+        ..Retry::failed(2, TIME)
     };
     let rows: Vec<Vec<u8>> = vec![
         codec::encode(&state).unwrap(),
         codec::encode(&retry).unwrap(),
+        codec::encode(&HEALTH).unwrap(),
         keys::batch(5, 1),
         keys::owned(APPLICATION.as_bytes(), 5),
         keys::organisation(ORGANISATION),
