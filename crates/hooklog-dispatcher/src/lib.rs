@@ -38,6 +38,7 @@
 mod ack;
 mod backoff;
 mod board;
+mod breaker;
 mod client;
 mod config;
 mod deliver;
@@ -45,13 +46,17 @@ mod dispatcher;
 mod driver;
 mod errand;
 mod lane;
+mod pace;
 mod reader;
 mod resolve;
 mod retries;
+mod retry_after;
 mod route;
+mod rules;
 mod ssrf;
 #[cfg(test)]
 mod testing;
+mod throttle;
 
 pub use backoff::{ATTEMPTS_LIMIT, DELAY_LIMIT, Schedule, ScheduleError};
 pub use config::{Config, ConfigError};

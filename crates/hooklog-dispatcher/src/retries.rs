@@ -5,8 +5,12 @@
 //! **Next:** `lane.rs`, which decides when they go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
-use hooklog_storage::{Offset, Retry, Timestamp};
+use hooklog_storage::{Cause, Offset, Retry, Timestamp};
+
+/// Due before everything else.
+pub(crate) const AT_ONCE: Timestamp = Timestamp::from_millis(0);
 
 /// Parked deliveries.
 #[derive(Clone, Debug, Default)]
@@ -24,13 +28,48 @@ impl Retries {
         self.by_due.insert((retry.due, offset));
     }
 
-    /// Takes out the delivery that is due first, if it is due.
-    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<(Offset, Retry)> {
-        if self.first_due()? > now {
-            return None;
+    /// Takes out the delivery of this offset.
+    pub(crate) fn remove(&mut self, offset: Offset) -> Option<Retry> {
+        let retry = self.rows.remove(&offset)?;
+        self.by_due.remove(&(retry.due, offset));
+        Some(retry)
+    }
+
+    /// The delivery of this offset.
+    pub(crate) fn get(&self, offset: Offset) -> Option<&Retry> {
+        self.rows.get(&offset)
+    }
+
+    /// All, by offset, from one on.
+    pub(crate) fn from(&self, offset: Offset) -> impl Iterator<Item = (Offset, &Retry)> {
+        self.rows
+            .range(offset..)
+            .map(|(offset, row)| (*offset, row))
+    }
+
+    /// Those that are due, the longest first.
+    pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = Offset> {
+        let due = self.by_due.iter().take_while(move |(due, _)| *due <= now);
+        due.map(|(_, offset)| *offset)
+    }
+
+    /// When the first after `now` is due.
+    pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let after = (Bound::Excluded((now, Offset::MAX)), Bound::Unbounded);
+        self.by_due.range(after).next().map(|(due, _)| *due)
+    }
+
+    /// Those that wait because of their endpoint are due at once, in log order.
+    pub(crate) fn release(&mut self) {
+        let waiting: Vec<_> = self
+            .from(Offset::ZERO)
+            .filter(|(_, row)| row.cause == Cause::Endpoint)
+            .map(|(offset, row)| (offset, *row))
+            .collect();
+        for (offset, row) in waiting {
+            let due = AT_ONCE;
+            self.insert(offset, Retry { due, ..row });
         }
-        let (_, offset) = self.by_due.pop_first()?;
-        Some((offset, self.rows.remove(&offset)?))
     }
 
     /// When the first is due.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use hooklog_storage::{
     Appended, Application, AttemptSeq, AttemptsOf, CursorState, Endpoint, Event, EventId, Filter,
-    Limit, NewApplication, NewAttempt, NewSubscription, Order, OrganisationId, Outcome, SecretKey,
-    Subscription, SubscriptionState, Trigger,
+    Limit, NewApplication, NewAttempt, NewSubscription, Order, OrganisationId, Outcome, Retry,
+    SecretKey, Subscription, SubscriptionState, Trigger,
 };
 use tempfile::TempDir;
 
@@ -330,7 +330,7 @@ async fn failures_are_tried_again_until_the_schedule_ends() {
             );
             match attempt.outcome {
                 Outcome::Exhausted => assert_eq!(number, 3),
-                Outcome::Retry { due } => {
+                Outcome::Retry(Retry { due, .. }) => {
                     let ended = attempt.started.plus(attempt.duration);
                     assert!(number < 3 && due.since(ended) <= Duration::from_millis(100));
                 }
