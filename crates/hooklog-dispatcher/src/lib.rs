@@ -54,6 +54,7 @@ mod retry_after;
 mod route;
 mod rules;
 mod ssrf;
+mod tasks;
 #[cfg(test)]
 mod testing;
 mod throttle;

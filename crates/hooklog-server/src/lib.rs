@@ -33,6 +33,7 @@ mod dispatch;
 mod endpoint;
 mod error;
 mod event_type;
+mod filter;
 mod health;
 mod idempotency;
 mod message;
@@ -47,6 +48,7 @@ mod secret;
 mod server;
 mod socket;
 mod state;
+mod task;
 pub mod token;
 mod wire;
 

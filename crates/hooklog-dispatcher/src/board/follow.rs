@@ -140,7 +140,12 @@ impl Board {
                 asked,
             } => self.command(subscription, Input::RetryNow { offset, asked }, now),
             Change::PutApplication(value) => self.put_policy(value.id, &value.policy, now),
-            Change::PutOrganisation(_) | Change::PutEventType(_) | Change::DeleteEventType(..) => {}
+            Change::PutOrganisation(_)
+            | Change::PutEventType(_)
+            | Change::DeleteEventType(..)
+            // `tasks.rs` sees to them.
+            | Change::PutTask(_)
+            | Change::DeleteTask(_) => {}
         }
     }
 
