@@ -512,3 +512,5 @@ fn a_lane_restored_above_the_mark_takes_only_what_is_above_its_floor() {
         "#]],
     );
 }
+
+mod flow;
