@@ -1,8 +1,8 @@
 //! The breaker of one endpoint: opens when it is down, and tries one event at a time until it is back.
 //!
 //! ```text
-//!            3 times no connection, or half of 20 answers
-//!            failed, over more than one event
+//!            3 times no connection (once, if nothing else is under way),
+//!            or half of 20 answers failed, over more than one event
 //!   closed ─────────────────────────────────────────────► open ──┐ a probe fails: wait a tenth
 //!      ▲                                                   │ ▲   │ of the time it was down,
 //!      └──────────── a probe is answered ──────────────────┘ └───┘ 1 s to 30 s, ±20 %
@@ -27,13 +27,19 @@ const PROBE_MIN: Duration = Duration::from_secs(1);
 const PROBE_MAX: Duration = Duration::from_secs(30);
 /// The wait is this part of the time it was down: a return is noticed within a tenth of the outage.
 const PROBE_PART: u32 = 10;
+/// One that goes down again so soon after it came back was not back: its probes stay rare, so that
+/// one that works for half of its events is not sent the others every second.
+const RELAPSE: Duration = Duration::from_secs(60);
 /// So that endpoints that went down together are not tried together (as the schedule's).
 const PROBE_JITTER: f64 = 0.2;
 
 /// How an attempt failed because of its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// There was no connection, so it cannot have been the event.
+    /// There was no connection, so it cannot have been the event; nor is another attempt under way
+    /// that may tell otherwise.
+    Alone,
+    /// There was no connection.
     Unreachable,
     /// There was one; the event may have had its part in it.
     Answered,
@@ -49,6 +55,8 @@ pub(crate) struct Breaker {
     /// An event that failed, and whether another one did.
     failed: Option<Offset>,
     several: bool,
+    /// Since when it was open last, and when it closed.
+    last: Option<(Timestamp, Timestamp)>,
 }
 
 /// Since when it is open, and when the next probe may go.
@@ -74,17 +82,20 @@ impl Breaker {
 
     /// The endpoint answered properly. Returns whether that closed the breaker: only a probe does,
     /// others may be late answers from before.
-    pub(crate) fn answered(&mut self, is_probe: bool) -> bool {
+    pub(crate) fn answered(&mut self, is_probe: bool, now: Timestamp) -> bool {
         self.unreachable = 0;
         self.history = self.shifted();
         if self.history == 0 {
             (self.failed, self.several) = (None, false);
         }
-        let closes = is_probe && self.open.is_some();
-        if closes {
-            *self = Self::default();
-        }
-        closes
+        let Some(open) = self.open.filter(|_| is_probe) else {
+            return false;
+        };
+        *self = Self {
+            last: Some((open.since, now)),
+            ..Self::default()
+        };
+        true
     }
 
     /// The endpoint failed at this event; `sample` is a random number from 0 to 1.
@@ -106,12 +117,14 @@ impl Breaker {
         self.several |= self.failed.is_some_and(|failed| failed != offset);
         self.failed.get_or_insert(offset);
         self.unreachable = match failure {
+            Failure::Alone => UNREACHABLE_MAX,
             Failure::Unreachable => self.unreachable.saturating_add(1),
             Failure::Answered => 0,
         };
         let often = self.history.count_ones() >= FAILURES_MAX && self.several;
         if often || self.unreachable >= UNREACHABLE_MAX {
-            self.wait(now, now, sample);
+            let last = self.last.filter(|(_, closed)| now.since(*closed) < RELAPSE);
+            self.wait(last.map_or(now, |(since, _)| since), now, sample);
         }
     }
 
@@ -153,10 +166,16 @@ mod tests {
         let mut breaker = Breaker::default();
         assert!(!fail(&mut breaker, Unreachable, 1));
         assert!(!fail(&mut breaker, Unreachable, 1));
-        breaker.answered(false);
+        breaker.answered(false, at(100));
         assert!(!fail(&mut breaker, Unreachable, 1));
         assert!(!fail(&mut breaker, Unreachable, 1));
         assert!(fail(&mut breaker, Unreachable, 1));
+    }
+
+    #[test]
+    fn one_failed_connection_opens_it_if_nothing_else_can_tell() {
+        let mut breaker = Breaker::default();
+        assert!(fail(&mut breaker, Failure::Alone, 1));
     }
 
     #[test]
@@ -169,12 +188,12 @@ mod tests {
         // A third of failures is not enough, half of them is.
         let mut breaker = Breaker::default();
         for offset in 0..60 {
-            breaker.answered(false);
-            breaker.answered(false);
+            breaker.answered(false, at(100));
+            breaker.answered(false, at(100));
             assert!(!fail(&mut breaker, Answered, offset));
         }
         let opened = (60..80).any(|offset| {
-            breaker.answered(false);
+            breaker.answered(false, at(100));
             fail(&mut breaker, Answered, offset)
         });
         assert!(opened);
@@ -193,7 +212,7 @@ mod tests {
             now = probe_at;
             // What began before it opened says nothing more.
             breaker.failed(Answered, Offset::ZERO, false, now, 0.5);
-            assert!(!breaker.answered(false));
+            assert!(!breaker.answered(false, now));
             breaker.failed(Answered, Offset::ZERO, true, now, 0.5);
         }
         assert_eq!(waits[..10], [1000; 10]);
@@ -207,7 +226,17 @@ mod tests {
         breaker.failed(Unreachable, Offset::ZERO, true, at(20), 1.0);
         let wait = breaker.open().unwrap().probe_at.since(at(20));
         assert_eq!(wait, Duration::from_millis(2400));
-        assert!(breaker.answered(true));
-        assert_eq!(breaker, Breaker::default());
+        assert!(breaker.answered(true, at(20)));
+        assert_eq!(breaker.open(), None);
+        // A relapse goes on where it was; a later outage starts anew.
+        for (seconds, wait) in [(40, 4), (300, 1)] {
+            for offset in 0..3 {
+                let offset = Offset::new(offset);
+                breaker.failed(Unreachable, offset, false, at(seconds), 0.5);
+            }
+            let probe_at = breaker.open().unwrap().probe_at;
+            assert_eq!(probe_at.since(at(seconds)), Duration::from_secs(wait));
+            assert!(breaker.answered(true, at(seconds)));
+        }
     }
 }

@@ -129,6 +129,8 @@ pub(crate) struct Flight {
     pub(crate) number: u16,
     pub(crate) trigger: Trigger,
     counted: u16,
+    /// When the schedule would have had it made; earlier it burns nothing.
+    due: Timestamp,
     first: bool,
     is_awaited: bool,
     is_probe: bool,
@@ -237,7 +239,7 @@ impl Lane {
             releasing: None,
             forced: BTreeSet::new(),
             skips: BTreeSet::new(),
-            probed: Offset::ZERO,
+            probed: Offset::MAX,
             skipped: Vec::new(),
         }
     }
@@ -335,13 +337,13 @@ impl Lane {
         }
         // An event that was asked for before its turn came is not settled.
         retry.is_awaited |= !is_passed;
-        if self.releasing.is_some() && retry.cause == Cause::Endpoint {
-            retry.due = AT_ONCE;
-        }
         if retry.is_skipped {
             self.skips.insert(offset);
         }
         self.parked.insert(offset, retry);
+        if self.releasing.is_some() && retry.cause == Cause::Endpoint {
+            self.parked.release_one(offset);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The parked deliveries of a lane, by offset and by due time.
 //!
-//! **Invariant:** both orders hold the same rows. Records are not kept here: a parked delivery
+//! **Invariant:** both orders hold the same rows, but for the due time of those that were released. Records are not kept here: a parked delivery
 //! costs a few words and is read from the log when it is due.
 //! **Next:** `lane.rs`, which decides when they go.
 
@@ -16,22 +16,28 @@ pub(crate) const AT_ONCE: Timestamp = Timestamp::from_millis(0);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Retries {
     rows: BTreeMap<Offset, Retry>,
+    /// Those that are due at once, whatever their row says.
+    released: BTreeSet<Offset>,
     by_due: BTreeSet<(Timestamp, Offset)>,
 }
 
 impl Retries {
     /// Parks a delivery, or parks it anew.
     pub(crate) fn insert(&mut self, offset: Offset, retry: Retry) {
-        if let Some(old) = self.rows.insert(offset, retry) {
-            self.by_due.remove(&(old.due, offset));
-        }
+        self.remove(offset);
+        self.rows.insert(offset, retry);
         self.by_due.insert((retry.due, offset));
     }
 
     /// Takes out the delivery of this offset.
     pub(crate) fn remove(&mut self, offset: Offset) -> Option<Retry> {
         let retry = self.rows.remove(&offset)?;
-        self.by_due.remove(&(retry.due, offset));
+        let due = if self.released.remove(&offset) {
+            AT_ONCE
+        } else {
+            retry.due
+        };
+        self.by_due.remove(&(due, offset));
         Some(retry)
     }
 
@@ -64,11 +70,20 @@ impl Retries {
         let waiting: Vec<_> = self
             .from(Offset::ZERO)
             .filter(|(_, row)| row.cause == Cause::Endpoint)
-            .map(|(offset, row)| (offset, *row))
+            .map(|(offset, _)| offset)
             .collect();
-        for (offset, row) in waiting {
-            let due = AT_ONCE;
-            self.insert(offset, Retry { due, ..row });
+        for offset in waiting {
+            self.release_one(offset);
+        }
+    }
+
+    /// This one is due at once; its row keeps the time of the schedule.
+    pub(crate) fn release_one(&mut self, offset: Offset) {
+        if let Some(row) = self.rows.get(&offset)
+            && self.released.insert(offset)
+        {
+            self.by_due.remove(&(row.due, offset));
+            self.by_due.insert((AT_ONCE, offset));
         }
     }
 

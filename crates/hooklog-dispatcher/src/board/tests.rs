@@ -1004,3 +1004,5 @@ fn a_seed_replays() {
         assert_eq!(Some(first), run(seed, true).1);
     }
 }
+
+mod outage;

@@ -528,3 +528,39 @@ async fn a_configuration_that_cannot_work_is_refused() {
         "lane_window is 0, but must be 1 to 65536"
     );
 }
+
+/// The outage of `board/tests/outage.rs` in real time; seconds of it in `HOOKLOG_TEST_ROUNDS`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_was_away_has_all_soon_after_its_return() {
+    let rounds = std::env::var("HOOKLOG_TEST_ROUNDS").ok();
+    let seconds = rounds.and_then(|text| text.parse().ok()).unwrap_or(3_u64);
+    let events = usize::try_from(seconds).unwrap() * 100;
+    let world = World::new().await;
+    let gone = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let address = gone.address;
+    let subscription = world.subscribe(&gone).await;
+    drop(gone);
+    let dispatcher = world.dispatch().await;
+    let begun = Instant::now();
+    for part in 0..seconds {
+        let from = usize::try_from(part).unwrap() * 100;
+        world.publish(from..from + 100).await;
+        tokio::time::sleep_until(begun + Duration::from_secs(part + 1)).await;
+    }
+    let health = world.log.health(subscription.id).unwrap();
+    assert!(health.down_since.is_some() && health.probe_at.is_some());
+    let back = Instant::now();
+    let mut sink = Sink::start_at(address, |_, _| Reply::Status(200, "")).await;
+    let received = sink.wait(|received| distinct(received) == events).await;
+    let took = back.elapsed();
+    eprintln!("{events} events arrived {took:?} after the return");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(received.len(), events, "each once");
+    world
+        .until(|log| {
+            let health = log.health(subscription.id).unwrap();
+            (health == hooklog_storage::Health::default()).then_some(())
+        })
+        .await;
+    dispatcher.stop(STOP).await;
+}

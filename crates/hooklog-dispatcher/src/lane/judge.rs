@@ -10,7 +10,6 @@ use hooklog_storage::{Cause, DisableReason, Health, Offset, Outcome, Retry, Time
 use super::{Flight, Lane, Limits};
 use crate::breaker::{Breaker, Failure, Open};
 use crate::deliver::{Answer, Fault, Verdict};
-use crate::retries::AT_ONCE;
 use crate::rules::Rules;
 
 /// The endpoint is gone for good (RFC 9110, 15.5.11).
@@ -102,6 +101,9 @@ impl Lane {
             self.pace.recovered();
         }
         match fault {
+            Some(Fault::Unreachable) if self.in_flight.len() == 1 => {
+                self.endpoint_failed(Failure::Alone, offset, ended);
+            }
             Some(Fault::Unreachable) => self.endpoint_failed(Failure::Unreachable, offset, ended),
             Some(Fault::Endpoint) => self.endpoint_failed(Failure::Answered, offset, ended),
             Some(Fault::Event) => self.answered(flight, false, ended, limits),
@@ -112,10 +114,12 @@ impl Lane {
         }
         let is_endpoints = matches!(fault, Some(Fault::Unreachable | Fault::Endpoint));
         let is_down = is_endpoints && self.breaker.open().is_some();
+        // It was tried because the endpoint seemed to be back; its time by the schedule is to come.
+        let is_early = is_endpoints && now < flight.due;
         let retry = Retry {
             number: flight.number.saturating_add(1),
             counted: flight.counted,
-            due: AT_ONCE,
+            due: now,
             trigger: Trigger::Scheduled,
             cause: if is_endpoints || disable.is_some() {
                 Cause::Endpoint
@@ -126,8 +130,8 @@ impl Lane {
             key: flight.key,
             is_skipped: false,
         };
-        if is_down || disable.is_some() {
-            let due = hint.unwrap_or(now);
+        if is_down || is_early || disable.is_some() {
+            let due = hint.map_or(flight.due, |hint| hint.max(flight.due));
             return (Outcome::Retry(Retry { due, ..retry }), disable);
         }
         let gives_up = answer
@@ -148,6 +152,10 @@ impl Lane {
     fn endpoint_failed(&mut self, failure: Failure, offset: Offset, ended: &Ended<'_>) {
         let is_probe = self.in_flight.get(&offset).is_some_and(|f| f.is_probe);
         self.pace.failed(self.in_flight.len().saturating_sub(1));
+        if failure != Failure::Answered {
+            // It was not this event's fault, so the lowest is tried again: it is to arrive first.
+            self.probed = Offset::MAX;
+        }
         self.breaker
             .failed(failure, offset, is_probe, ended.now, ended.sample);
     }
@@ -158,7 +166,7 @@ impl Lane {
             return;
         }
         let down = self.breaker.open();
-        if self.breaker.answered(flight.is_probe) {
+        if self.breaker.answered(flight.is_probe, ended.now) {
             self.pace.recovered();
             self.parked.release();
             self.releasing = down.map(|open| open.since);

@@ -138,6 +138,7 @@ impl Lane {
             number: retry.map_or(0, |retry| retry.number),
             trigger: retry.map_or(Trigger::Scheduled, |retry| retry.trigger),
             counted: retry.map_or(0, |retry| retry.counted),
+            due: retry.map_or(now, |retry| retry.due),
             first,
             is_awaited: first || retry.is_some_and(|retry| retry.is_awaited),
             is_probe,
