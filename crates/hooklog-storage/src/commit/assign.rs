@@ -40,11 +40,7 @@ impl Committer {
                 Err(error) => drop(ack.send(Err(error))),
             },
             Request::Expire(low) => {
-                let end = Low {
-                    events: self.next.offset,
-                    attempts: self.next.attempt,
-                };
-                group.entries.push(Entry::Low(low.min(end)));
+                group.entries.push(Entry::Low(low.min(self.end())));
                 group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Record { progress, ack } => {
@@ -101,6 +97,14 @@ impl Committer {
             },
         }
         Ok(())
+    }
+
+    /// Nothing above it can have expired.
+    fn end(&self) -> Low {
+        Low {
+            events: self.next.offset,
+            attempts: self.next.attempt,
+        }
     }
 
     /// What of the dispatcher's progress is told to the tenants.
