@@ -29,7 +29,7 @@ const PROBE_MAX: Duration = Duration::from_secs(30);
 const PROBE_PART: u32 = 10;
 /// One that goes down again so soon after it came back was not back: its probes stay rare, so that
 /// one that works for half of its events is not sent the others every second.
-const RELAPSE: Duration = Duration::from_secs(60);
+const RELAPSE: Duration = Duration::from_mins(1);
 /// So that endpoints that went down together are not tried together (as the schedule's).
 const PROBE_JITTER: f64 = 0.2;
 

@@ -125,6 +125,10 @@ enum Mode {
 
 /// A delivery in flight: how it would be parked if nothing had changed, and what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other"
+)]
 pub(crate) struct Flight {
     pub(crate) number: u16,
     pub(crate) trigger: Trigger,

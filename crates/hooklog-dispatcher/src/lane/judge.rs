@@ -82,16 +82,7 @@ impl Lane {
             ..
         } = *ended;
         let fault = answer.fault.filter(|_| ended.is_current);
-        let mut disable = None;
-        if fault.is_some() {
-            let since = *self.failing_since.get_or_insert(now);
-            let too_long = |limit| now.since(since) >= limit;
-            if answer.status == Some(GONE) {
-                disable = Some(DisableReason::Gone);
-            } else if rules.disable_after.is_some_and(too_long) {
-                disable = Some(DisableReason::Failing);
-            }
-        }
+        let disable = fault.and_then(|_| self.disables(ended));
         let hint = answer.retry_after.and_then(|hint| hint.until(now));
         if let (Some(until), Some(status)) = (hint.filter(|_| ended.is_current), answer.status)
             && WAIT_STATUSES.contains(&status)
@@ -147,6 +138,17 @@ impl Lane {
             }),
         };
         (outcome, disable)
+    }
+
+    /// Whether this failure is the last: the endpoint is gone, or has failed for too long.
+    fn disables(&mut self, ended: &Ended<'_>) -> Option<DisableReason> {
+        let since = *self.failing_since.get_or_insert(ended.now);
+        let too_long = |limit| ended.now.since(since) >= limit;
+        if ended.answer.status == Some(GONE) {
+            return Some(DisableReason::Gone);
+        }
+        let is_failing = ended.rules.disable_after.is_some_and(too_long);
+        is_failing.then_some(DisableReason::Failing)
     }
 
     fn endpoint_failed(&mut self, failure: Failure, offset: Offset, ended: &Ended<'_>) {

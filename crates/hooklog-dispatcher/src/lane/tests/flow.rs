@@ -329,7 +329,7 @@ fn a_busy_endpoint_is_left_alone_for_as_long_as_it_asks_also_after_a_restart() {
     story.publish("------");
     assert_eq!(story.started(), [0, 1, 2, 3]);
     let busy = Answer {
-        retry_after: Some(RetryAfter::Wait(Duration::from_secs(60))),
+        retry_after: Some(RetryAfter::Wait(Duration::from_mins(1))),
         ..status(429, Fault::Endpoint)
     };
     story.end(0, &busy);
