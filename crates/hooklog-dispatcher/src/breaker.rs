@@ -3,7 +3,7 @@
 //! ```text
 //!            3 times no connection (once, if nothing else is under way),
 //!            or half of 20 answers failed, over more than one event
-//!   closed ─────────────────────────────────────────────► open ──┐ a probe fails: wait a tenth
+//!   closed ─────────────────────────────────────────────► open ──┐ a probe fails: wait 1/20
 //!      ▲                                                   │ ▲   │ of the time it was down,
 //!      └──────────── a probe is answered ──────────────────┘ └───┘ 1 s to 30 s, ±20 %
 //! ```
@@ -25,8 +25,9 @@ const FAILURES_MAX: u32 = 10;
 /// First and longest time between probes (the issue: every second at first, growing to 30 s).
 const PROBE_MIN: Duration = Duration::from_secs(1);
 const PROBE_MAX: Duration = Duration::from_secs(30);
-/// The wait is this part of the time it was down: a return is noticed within a tenth of the outage.
-const PROBE_PART: u32 = 10;
+/// The wait is this part of the time it was down: a return is noticed within a twentieth of the
+/// outage, which leaves most of five seconds to deliver what came within twenty.
+const PROBE_PART: u32 = 20;
 /// One that goes down again so soon after it came back was not back: its probes stay rare, so that
 /// one that works for half of its events is not sent the others every second.
 const RELAPSE: Duration = Duration::from_mins(1);
@@ -218,18 +219,18 @@ mod tests {
         assert_eq!(waits[..10], [1000; 10]);
         assert!(waits.is_sorted());
         assert_eq!(waits.last(), Some(&30_000));
-        // After twenty seconds the return is noticed within three, jitter and all.
+        // After twenty seconds the return is noticed within two, jitter and all.
         let mut breaker = Breaker::restored(Some(Open {
             since: at(0),
             probe_at: at(0),
         }));
         breaker.failed(Unreachable, Offset::ZERO, true, at(20), 1.0);
         let wait = breaker.open().unwrap().probe_at.since(at(20));
-        assert_eq!(wait, Duration::from_millis(2400));
+        assert_eq!(wait, Duration::from_millis(1200));
         assert!(breaker.answered(true, at(20)));
         assert_eq!(breaker.open(), None);
         // A relapse goes on where it was; a later outage starts anew.
-        for (seconds, wait) in [(40, 4), (300, 1)] {
+        for (seconds, wait) in [(40, 2), (300, 1)] {
             for offset in 0..3 {
                 let offset = Offset::new(offset);
                 breaker.failed(Unreachable, offset, false, at(seconds), 0.5);
