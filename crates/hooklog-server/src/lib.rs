@@ -33,6 +33,7 @@ mod dispatch;
 mod endpoint;
 mod error;
 mod event_type;
+mod explain;
 mod filter;
 mod health;
 mod idempotency;

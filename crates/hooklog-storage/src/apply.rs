@@ -128,7 +128,7 @@ impl Applier {
             self.apply_group(first)?;
             return self.apply_group(second);
         }
-        // Only a commit that stands alone is split; replaying it writes the same rows again.
+        // Only a commit that stands alone is split; recovery removes what there is of it and replays it.
         while self.sled_bytes(&ops) + self.sled_bytes(&last) > COMMIT_BYTES_MAX && ops.len() > 1 {
             let mut piece = 0;
             let within = |op: &&Op| {

@@ -81,7 +81,7 @@
 //!
 //! **Invariant:** readers see what is acked at once, whether sled has it or not.
 //! **Next:** `event.rs` for the vocabulary, `log.rs` for the way in, `keys.rs` for the rows on disk,
-//! `journal/layout.rs`, `frame.rs` and `engine/extents.rs` for the bytes.
+//! `journal/layout.rs`, `frame.rs`, `engine/extents.rs` and `index.rs` for the bytes.
 
 #![deny(missing_docs)]
 
@@ -148,6 +148,7 @@ mod bytes;
 mod codec;
 mod entry;
 mod frame;
+mod index;
 mod key_index;
 mod keys;
 mod record;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::RwLockReadGuard;
 use tokio::sync::oneshot;
 
-use crate::attempt::{Attempt, Cursor, DeliveryState, Expired, Low, Progress};
+use crate::attempt::{Attempt, Cursor, DeliveryState, Expired, Low, Progress, Retry};
 use crate::change::ChangeError;
 use crate::change::{Planned, Turn};
 use crate::commands::{self};
@@ -321,11 +321,21 @@ impl EventLog {
         self.handle.shared.delivery_state(Some(subscription))
     }
 
-    /// Where one subscription stands, in short. Blocks until what was recorded so far is applied.
-    pub fn standing(&self, subscription: &Subscription) -> Result<Standing, ReadError> {
-        self.handle
-            .shared
-            .standing(subscription.id, subscription.start)
+    /// Where subscriptions stand, in short. Blocks until what was recorded so far is applied.
+    pub fn standings<'s>(
+        &self,
+        subscriptions: impl IntoIterator<Item = &'s Subscription>,
+    ) -> Result<Vec<Standing>, ReadError> {
+        self.handle.shared.standings(subscriptions.into_iter())
+    }
+
+    /// The parked delivery of an event to a subscription, as far as it is applied.
+    pub fn parked(
+        &self,
+        subscription: SubscriptionId,
+        offset: Offset,
+    ) -> Result<Option<Retry>, ReadError> {
+        self.handle.shared.parked(subscription, offset)
     }
 
     /// How the delivery of the event at `offset` to a subscription that stands like this is. May

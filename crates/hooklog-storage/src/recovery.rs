@@ -3,7 +3,7 @@
 //! 1. LOCK, MANIFEST, sled's files (`directory.rs`).
 //! 2. sled, with one retry without its derived snapshots.
 //! 3. The rows that sled recovered are checked against sums and chains (`verify.rs`).
-//! 4. The journal above sled's state is applied.
+//! 4. What lies above sled's state is removed, and the journal above it is applied.
 //! 5. A barrier; from here the journal starts anew.
 //!
 //! **Invariant:** after `recover` everything that was ever acked is in sled, durably, or the error
@@ -204,8 +204,8 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
 
     // What a killed process left in sled may not be durable, and counts like what is applied now.
     applier.barrier()?;
-    let scan = replay(&directory, &mut applier)?;
     rest::remove(&applier.engine, &applier.state)?;
+    let scan = replay(&directory, &mut applier)?;
     applier.barrier()?;
     // What an interrupted apply or removal left; everything was verified by now.
     applier.engine.remove_extents()?;

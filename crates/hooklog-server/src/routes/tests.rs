@@ -9,6 +9,7 @@ mod access;
 mod attempts;
 mod doors;
 mod end_to_end;
+mod explain;
 mod filter;
 mod harness;
 mod idempotency;

@@ -16,7 +16,7 @@ use crate::event::{Appended, Event, Record};
 use crate::id::{AttemptId, EventId};
 use crate::key_index::KeyIndexError;
 use crate::log::AppendError;
-use crate::request::{ConsumerWrite, Request, Sync, Waiter};
+use crate::request::{ConsumerWrite, PlanFn, Request, Sync, Waiter};
 use crate::space::{PROGRESS_RESERVE_BYTES, RESERVE_BYTES};
 use crate::time::Timestamp;
 
@@ -58,29 +58,7 @@ impl Committer {
                 group.waiters.push(Waiter::Record(ack));
                 group.sync = group.sync.or(Some(Sync::Later));
             }
-            Request::Change { plan } => {
-                let mut entropy = [0; 15];
-                self.rng.fill(&mut entropy);
-                // Ids of the same four milliseconds sort as their commits do.
-                if let Some(head) = entropy.first_chunk_mut() {
-                    *head = self.next.sequence.get().to_be_bytes();
-                }
-                let turn = Turn {
-                    now,
-                    end: self.next.offset,
-                    entropy,
-                };
-                let planned = plan(&self.shared.registry.read(), &turn);
-                if let Some((changes, finish)) = planned {
-                    let told = operational::of_changes(&self.shared.registry.read(), &changes);
-                    for event in told {
-                        self.place(event, now, &mut group.records)?;
-                    }
-                    group.entries.extend(changes.into_iter().map(Entry::Change));
-                    group.waiters.push(Waiter::Change(finish));
-                    group.sync = Some(Sync::Now);
-                }
-            }
+            Request::Change { plan } => self.change(plan, now, group)?,
             Request::Consumer { write, ack } => match self.consumer(write) {
                 Ok((entry, sync)) => {
                     group.entries.extend(entry);
@@ -105,6 +83,37 @@ impl Committer {
             events: self.next.offset,
             attempts: self.next.attempt,
         }
+    }
+
+    /// Plans a change of the registry, and tells what it means to those who listen.
+    fn change(
+        &mut self,
+        plan: PlanFn,
+        now: Timestamp,
+        group: &mut Group,
+    ) -> Result<(), KeyIndexError> {
+        let mut entropy = [0; 15];
+        self.rng.fill(&mut entropy);
+        // Ids of the same four milliseconds sort as their commits do.
+        if let Some(head) = entropy.first_chunk_mut() {
+            *head = self.next.sequence.get().to_be_bytes();
+        }
+        let turn = Turn {
+            now,
+            end: self.next.offset,
+            entropy,
+        };
+        let planned = plan(&self.shared.registry.read(), &turn);
+        if let Some((changes, finish)) = planned {
+            let told = operational::of_changes(&self.shared.registry.read(), &changes);
+            for event in told {
+                self.place(event, now, &mut group.records)?;
+            }
+            group.entries.extend(changes.into_iter().map(Entry::Change));
+            group.waiters.push(Waiter::Change(finish));
+            group.sync = Some(Sync::Now);
+        }
+        Ok(())
     }
 
     /// What of the dispatcher's progress is told to the tenants.

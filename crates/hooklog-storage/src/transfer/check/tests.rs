@@ -140,10 +140,11 @@ async fn rows_that_are_missing_changed_or_too_many_are_named() {
     let is_told = |p: &Problem| p.place == "cursor" && p.position == Some(10_000);
     assert!(beyond.problems.iter().any(is_told), "{beyond:?}");
     let orphan = fixture.changed("orphan", |_| {
+        // A row of one position.
         let op = |family, key| Op {
             family,
             key,
-            value: Some(vec![0, 0]),
+            value: Some(vec![0]),
         };
         vec![
             op(Family::AppLog, keys::owned(&[9; 20], 3)),
