@@ -277,7 +277,7 @@ impl<'a> Program<'a> {
             duration: Duration::from_millis(7),
             status_code: Some(500),
             response: "no".repeat(self.publisher.random.usize(..200)),
-            outcome: Outcome::Retry { due },
+            outcome: Outcome::Retry(hooklog::storage::Retry::failed(1, due)),
             trigger: Trigger::Scheduled,
         };
         let cursor = Cursor {

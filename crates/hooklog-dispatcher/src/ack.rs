@@ -48,6 +48,11 @@ impl Ack {
         self.started.is_empty() || self.started.len() + self.settled.len() < window
     }
 
+    /// Whether one more may start within `window` that is not the head.
+    pub(crate) fn has_room(&self, window: usize) -> bool {
+        self.started.len() + self.settled.len() < window
+    }
+
     /// Whether nothing is started and nothing is remembered above the floor.
     pub(crate) fn is_clear(&self) -> bool {
         self.started.is_empty() && self.settled.is_empty()

@@ -13,17 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hooklog_storage::{
-    DeliveryState, EventId, NewAttempt, Offset, Outcome, Record, SubscriptionId, Timestamp,
+    ApplicationId, DeliveryState, DisableReason, Health, Offset, Ordering, Policy, Record,
+    SubscriptionId, Timestamp,
 };
 
-use crate::backoff::Schedule;
+use crate::board::flights::Flights;
 use crate::board::flush::Flush;
 use crate::board::follow::Restored;
 use crate::board::table::Slot;
 use crate::config::Config;
-use crate::deliver::Verdict;
 use crate::lane;
 use crate::route::{self, Routes};
+use crate::rules::Defaults;
 
 /// Records in a lane's queue: a page of the log, and more than a window can start.
 const QUEUE_MAX: usize = 256;
@@ -44,15 +45,20 @@ pub(crate) struct Board {
     limits: lane::Limits,
     /// The limits while all queues together are too long.
     tight: lane::Limits,
-    schedule: Schedule,
-    attempts_max: usize,
+    defaults: Defaults,
     routes: Routes,
+    /// What applications say of how their events are pushed.
+    policies: BTreeMap<ApplicationId, Policy>,
+    /// Endpoints that are not known to be well, as last recorded or about to be.
+    health: BTreeMap<SubscriptionId, Health>,
     slots: BTreeMap<SubscriptionId, Slot>,
     /// One past the last offset that was routed.
     routed: Offset,
     /// Below it, all changes that came with the records were seen too: as far as the mark may go.
     markable: Offset,
-    in_flight: usize,
+    flights: Flights,
+    /// Subscriptions to disable; each lane has one here at most.
+    disables: VecDeque<(SubscriptionId, Arc<str>, DisableReason)>,
     queue_bytes: usize,
     /// Lanes that are ready, in the order of their turns.
     ready: VecDeque<SubscriptionId>,
@@ -95,6 +101,8 @@ impl Board {
             retries_max: config.lane_retries_max,
             queue_max: QUEUE_MAX,
             queue_bytes_max: QUEUE_BYTES_MAX,
+            ordering: Ordering::None,
+            rate: None,
         };
         let routed = state.mark;
         Self {
@@ -103,13 +111,15 @@ impl Board {
                 queue_max: config.lane_concurrency.min(QUEUE_MAX),
                 ..limits
             },
-            schedule: config.schedule.clone(),
-            attempts_max: config.attempts_in_flight_max,
+            defaults: Defaults::new(config),
             routes: Routes::default(),
+            policies: BTreeMap::new(),
+            health: state.health.iter().copied().collect(),
             slots: BTreeMap::new(),
             routed,
             markable: routed,
-            in_flight: 0,
+            flights: Flights::new(config.attempts_in_flight_max, config.host_attempts_max),
+            disables: VecDeque::new(),
             queue_bytes: 0,
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -142,6 +152,7 @@ impl Board {
             } => self.loaded(subscription, state, now),
             Input::Resynced(state) => self.resynced(&state, now),
             Input::Recorded => self.recorded(now),
+            Input::Disabled => {}
         }
     }
 
@@ -151,6 +162,7 @@ impl Board {
         self.next_attempt(now)
             .or_else(|| self.next_read(now))
             .or_else(|| self.next_load())
+            .or_else(|| self.next_disable())
             .or_else(|| self.next_record(now).map(Effect::Record))
     }
 
@@ -171,30 +183,7 @@ impl Board {
 
     /// Attempts in flight.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
-    fn next_attempt(&mut self, now: Timestamp) -> Option<Effect> {
-        while !self.stopping && self.in_flight < self.attempts_max && self.flush.has_room() {
-            let id = self.ready.pop_front()?;
-            let Some(slot) = self.slots.get_mut(&id) else {
-                continue;
-            };
-            slot.in_ready = false;
-            let before = slot.lane.queue_bytes();
-            let start = slot.lane.start(now, &self.limits);
-            self.queue_bytes = self.queue_bytes - before + slot.lane.queue_bytes();
-            self.refresh(id, now);
-            let (Some(start), Some(entry)) = (start, self.routes.get(id)) else {
-                continue;
-            };
-            self.in_flight += 1;
-            return Some(Effect::Attempt {
-                subscription: Arc::clone(&entry.subscription),
-                start,
-            });
-        }
-        None
+        self.flights.len()
     }
 
     fn next_read(&mut self, now: Timestamp) -> Option<Effect> {
@@ -209,7 +198,8 @@ impl Board {
             } else {
                 &self.tight
             };
-            let limit = slot.lane.read(now, self.routed, limits);
+            let limits = slot.rules.limits(limits);
+            let limit = slot.lane.read(now, self.routed, &limits);
             let (Some(limit), Some(entry)) = (limit, self.routes.get(id)) else {
                 continue;
             };
@@ -240,49 +230,6 @@ impl Board {
         let id = self.loaders.pop_front()?;
         self.loads += 1;
         Some(Effect::Load(id))
-    }
-
-    fn finished(&mut self, finished: Finished, now: Timestamp) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let Finished {
-            subscription: id,
-            offset,
-            answer,
-            ..
-        } = finished;
-        // A deleted subscription's outcome is of no interest any more.
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return;
-        };
-        let Some(flight) = slot.lane.flight(offset) else {
-            return;
-        };
-        let outcome = match answer.verdict {
-            Verdict::Delivered => Outcome::Delivered,
-            Verdict::Gone => Outcome::Exhausted,
-            Verdict::Failed => match self.schedule.due(flight.number, now, finished.sample) {
-                Some(due) => Outcome::Retry { due },
-                None => Outcome::Exhausted,
-            },
-        };
-        let attempt = NewAttempt {
-            // An event that cannot be read has no id at hand; its offset names it.
-            event: finished
-                .event
-                .unwrap_or_else(|| EventId::at(now, offset, [0; 7])),
-            subscription: id,
-            url: finished.url,
-            number: flight.number,
-            started: finished.started,
-            duration: finished.duration,
-            status_code: answer.status,
-            response: answer.response,
-            outcome,
-            trigger: flight.trigger,
-        };
-        self.flush.add(&attempt);
-        slot.outcomes.push(attempt);
-        self.tell(id, lane::Input::Finished { offset, outcome }, now);
     }
 
     fn page(&mut self, id: SubscriptionId, from: Offset, page: Option<Page>, now: Timestamp) {
@@ -316,9 +263,12 @@ impl Board {
     }
 }
 
+mod command;
 mod effect;
+mod flights;
 mod flush;
 mod follow;
+mod settle;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,11 @@ pub struct Config {
     pub lane_window: usize,
     /// Most parked deliveries of one subscription; at it, new events wait in the log.
     pub lane_retries_max: usize,
+    /// A subscription that gave nothing but failures for so long is disabled; zero: never. Its
+    /// events wait in the log.
+    pub disable_after: Duration,
+    /// Most attempts of all subscriptions to one host and port at a time.
+    pub host_attempts_max: usize,
     /// Most attempts of all subscriptions at a time.
     pub attempts_in_flight_max: usize,
     /// Longest time that an outcome waits for others to be recorded with it.
@@ -59,6 +64,10 @@ impl Default for Config {
             lane_concurrency: 16,
             lane_window: 256,
             lane_retries_max: 256,
+            // As users of other senders know it.
+            disable_after: Duration::from_hours(5 * 24),
+            // A quarter of all: one host that hangs leaves most of the budget to the others.
+            host_attempts_max: 256,
             // Below the usual limit of 1,024 × n open files with room for the server's own.
             attempts_in_flight_max: 1024,
             flush_interval: FLUSH_INTERVAL_MAX,
@@ -105,6 +114,7 @@ impl Config {
             ("lane_concurrency", self.lane_concurrency, COUNT_LIMIT),
             ("lane_window", self.lane_window, COUNT_LIMIT),
             ("lane_retries_max", self.lane_retries_max, COUNT_LIMIT),
+            ("host_attempts_max", self.host_attempts_max, COUNT_LIMIT),
             (
                 "attempts_in_flight_max",
                 self.attempts_in_flight_max,

@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hooklog_signature::Secret;
 use hooklog_storage::{Endpoint, Record, Timestamp};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, USER_AGENT};
-use http::{Method, Request, Response, Uri};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -24,6 +24,7 @@ use url::Url;
 use crate::client::{self, Client};
 use crate::config::Config;
 use crate::resolve::Resolve;
+use crate::retry_after::RetryAfter;
 use crate::ssrf::{Blocked, Guard};
 
 /// How an attempt went.
@@ -35,6 +36,31 @@ pub(crate) struct Answer {
     pub(crate) response: String,
     /// What it means for the delivery.
     pub(crate) verdict: Verdict,
+    /// Whose fault a failure is; `None` if the server itself failed.
+    pub(crate) fault: Option<Fault>,
+    /// When the receiver wants to hear from us again.
+    pub(crate) retry_after: Option<RetryAfter>,
+}
+
+/// Whose fault a failed attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The endpoint's, and no event can have caused it: there was no connection.
+    Unreachable,
+    /// The endpoint's: no answer, or one that says so.
+    Endpoint,
+    /// The event's: the endpoint works and refuses it.
+    Event,
+}
+
+impl Fault {
+    /// What a status other than success tells. A redirect is the endpoint's: it moved.
+    fn of(status: StatusCode) -> Self {
+        let is_own = status.is_client_error()
+            && status != StatusCode::TOO_MANY_REQUESTS
+            && status != StatusCode::REQUEST_TIMEOUT;
+        if is_own { Self::Event } else { Self::Endpoint }
+    }
 }
 
 /// What an answer means for the delivery.
@@ -55,6 +81,8 @@ impl Answer {
             status: None,
             response: reason.into(),
             verdict,
+            fault: None,
+            retry_after: None,
         }
     }
 }
@@ -76,6 +104,18 @@ enum AttemptError {
     Timeout { limit: Duration },
     #[error("no answer")]
     Request(#[source] hyper_util::client::legacy::Error),
+}
+
+impl AttemptError {
+    fn fault(&self) -> Fault {
+        match self {
+            // What is wrong with the endpoint as it is set up fails before a connection, too.
+            Self::Url(_) | Self::Uri(_) | Self::Blocked(_) | Self::Secret(_) => Fault::Unreachable,
+            Self::Header(_) => Fault::Event,
+            Self::Request(error) if error.is_connect() => Fault::Unreachable,
+            Self::Timeout { .. } | Self::Request(_) => Fault::Endpoint,
+        }
+    }
 }
 
 /// Makes attempts.
@@ -122,7 +162,11 @@ impl Deliver {
             Err(error) => {
                 let mut reason = reason(&error);
                 truncate(&mut reason, self.response_bytes_max);
-                Answer::none(Verdict::Failed, reason)
+                let fault = Some(error.fault());
+                Answer {
+                    fault,
+                    ..Answer::none(Verdict::Failed, reason)
+                }
             }
         }
     }
@@ -196,6 +240,10 @@ impl Deliver {
             .get(LOCATION)
             .filter(|_| status.is_redirection());
         let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after
+            .and_then(|value| value.to_str().ok())
+            .and_then(RetryAfter::parse);
         let mut kept = Vec::new();
         let mut body = response.into_body();
         loop {
@@ -228,6 +276,8 @@ impl Deliver {
             status: Some(status.as_u16()),
             response,
             verdict,
+            fault: (verdict == Verdict::Failed).then(|| Fault::of(status)),
+            retry_after,
         }
     }
 }

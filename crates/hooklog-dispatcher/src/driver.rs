@@ -237,6 +237,14 @@ impl Driver {
             Effect::Resync => {
                 self.errands.spawn(errand::resync(log));
             }
+            Effect::Disable {
+                subscription,
+                url,
+                reason,
+            } => {
+                self.errands
+                    .spawn(errand::disable(log, subscription, url, reason));
+            }
             Effect::Record(progress) => {
                 self.errands.spawn(errand::record(log, progress));
             }

@@ -5,12 +5,14 @@
 //! **Next:** `deliver.rs`.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use hooklog_storage::{
-    ApplicationId, CommitError, DeliveryState, EventId, EventLog, Limit, Offset, OffsetRange,
-    Order, Progress, ReadError, Record, Subscription, SubscriptionId, Unrecorded,
+    ApplicationId, ChangeError, CommitError, DeliveryState, DisableReason, EventId, EventLog,
+    Limit, Offset, OffsetRange, Order, Progress, ReadError, Record, Subscription, SubscriptionId,
+    SubscriptionState, Unrecorded,
 };
 
 use crate::board::{Input, Page};
@@ -153,6 +155,36 @@ pub(crate) async fn record(log: EventLog, mut progress: Vec<Progress>) -> Errand
         }
         tokio::time::sleep(BUSY_AGAIN).await;
     }
+}
+
+/// Disables a subscription whose endpoint is still the one at `url`.
+pub(crate) async fn disable(
+    log: EventLog,
+    subscription: SubscriptionId,
+    url: Arc<str>,
+    reason: DisableReason,
+) -> Errand {
+    loop {
+        let url = Arc::clone(&url);
+        let edit = move |value: &mut Subscription, since| {
+            if value.state.is_enabled() && value.endpoint.url == url {
+                value.state = SubscriptionState::Disabled { since, reason };
+            }
+            Ok(())
+        };
+        match log.update_subscription(subscription, edit).await {
+            Ok(_) => {
+                tracing::warn!(%subscription, ?reason, "subscription disabled");
+                break;
+            }
+            Err(ChangeError::Commit(CommitError::Busy { .. })) => {}
+            Err(ChangeError::Commit(error)) => return Errand::Refused(error),
+            // It is gone.
+            Err(_) => break,
+        }
+        tokio::time::sleep(BUSY_AGAIN).await;
+    }
+    Errand::done(Input::Disabled)
 }
 
 fn warn(what: &'static str, error: &ReadError) {

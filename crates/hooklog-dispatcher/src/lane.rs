@@ -20,20 +20,30 @@
 //!                              │  ▲
 //!                       failed ▼  │ due
 //!                            parked: settled for the cursor, kept as a retry
+//!
+//!   what stops it:   paused (disabled) · asked to wait (Retry-After) · breaker open (a probe at a
+//!                    time) · throttle · pace and concurrency · order (the head of its key first)
 //! ```
 //!
 //! **Invariant:** the queue, the retry table, the attempts in flight and the outcomes that are not
 //! on record are each bounded by [`Limits`]. An event that matches leaves the lane only settled or
 //! parked, or by stepping behind, so none is lost.
-//! **Next:** `board.rs`, which holds all lanes.
+//! **Next:** `lane/wants.rs`, what it wants; `lane/order.rs`, `lane/judge.rs`; then `board.rs`, which
+//! holds all lanes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use hooklog_storage::{Cursor, CursorState, Offset, Outcome, Record, Retry, Timestamp, Trigger};
+use hooklog_storage::{
+    Cause, Cursor, CursorState, Offset, Ordering, Outcome, Record, Retry, Timestamp, Trigger,
+};
 
 use crate::ack::Ack;
-use crate::retries::Retries;
+use crate::breaker::Breaker;
+use crate::pace::Pace;
+use crate::retries::{AT_ONCE, Retries};
+use crate::throttle::Throttle;
 
 /// The bounds of a lane.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +58,10 @@ pub(crate) struct Limits {
     pub(crate) queue_max: usize,
     /// Bytes in the queue (one record more may be in it).
     pub(crate) queue_bytes_max: usize,
+    /// In which order events are first sent.
+    pub(crate) ordering: Ordering,
+    /// Attempts a second.
+    pub(crate) rate: Option<NonZeroU32>,
 }
 
 /// What happened.
@@ -65,6 +79,10 @@ pub(crate) enum Input {
     PageFailed { again: Timestamp },
     /// Somebody wants this event delivered (again).
     Redeliver { offset: Offset, asked: Timestamp },
+    /// Somebody wants this delivery settled without another attempt.
+    Skip { offset: Offset },
+    /// Somebody wants the next attempt of this parked delivery made now.
+    RetryNow { offset: Offset, asked: Timestamp },
     /// The attempt of this offset ended.
     Finished { offset: Offset, outcome: Outcome },
     /// This many outcomes are on record.
@@ -75,6 +93,9 @@ pub(crate) enum Input {
     Paused,
     /// The subscription was enabled.
     Resumed,
+    /// The subscription was changed; what failed before says nothing about it any more if it goes
+    /// elsewhere or was enabled again.
+    Changed { is_forgiven: bool },
 }
 
 /// An attempt to make. Without a record it is to be read from the log.
@@ -102,12 +123,30 @@ enum Mode {
     Behind { next: Offset },
 }
 
-/// How many attempts went before one in flight, and what caused it.
+/// A delivery in flight: how it would be parked if nothing had changed, and what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other"
+)]
 pub(crate) struct Flight {
     pub(crate) number: u16,
     pub(crate) trigger: Trigger,
+    counted: u16,
+    /// When the schedule would have had it made; earlier it burns nothing.
+    due: Timestamp,
     first: bool,
+    is_awaited: bool,
+    is_probe: bool,
+    is_skipped: bool,
+    key: Option<u64>,
+}
+
+/// A record in the queue, with the hash of its ordering key.
+#[derive(Clone, Debug)]
+struct Queued {
+    record: Arc<Record>,
+    key: Option<u64>,
 }
 
 /// The deliveries of one subscription.
@@ -120,7 +159,7 @@ pub(crate) struct Lane {
     mode: Mode,
     paused: bool,
     ack: Ack,
-    queue: VecDeque<Arc<Record>>,
+    queue: VecDeque<Queued>,
     queue_bytes: usize,
     parked: Retries,
     in_flight: BTreeMap<Offset, Flight>,
@@ -137,6 +176,27 @@ pub(crate) struct Lane {
     load_again: bool,
     /// The cursor as it was last handed out to be recorded.
     row: Option<(CursorState, Offset)>,
+    /// Where the tail stood when the lane was last told.
+    seen: Offset,
+    breaker: Breaker,
+    pace: Pace,
+    throttle: Throttle,
+    /// The endpoint asked to be left alone until then.
+    paused_until: Timestamp,
+    /// Every attempt since then has failed.
+    failing_since: Option<Timestamp>,
+    /// It is to be disabled, so nothing starts until the registry says what became of that.
+    stopped: bool,
+    /// The endpoint is back, and what waited because of it is on its way; since when it was down.
+    releasing: Option<Timestamp>,
+    /// Parked deliveries to be tried whatever they wait for.
+    forced: BTreeSet<Offset>,
+    /// Parked deliveries to be settled when their turn comes.
+    skips: BTreeSet<Offset>,
+    /// The last probe: the next one tries another event.
+    probed: Offset,
+    /// Deliveries that were skipped and are to be recorded as such.
+    skipped: Vec<Offset>,
 }
 
 impl Lane {
@@ -173,6 +233,18 @@ impl Lane {
             loading: false,
             load_again: false,
             row,
+            seen: Offset::ZERO,
+            breaker: Breaker::default(),
+            pace: Pace::default(),
+            throttle: Throttle::default(),
+            paused_until: Timestamp::default(),
+            failing_since: None,
+            stopped: false,
+            releasing: None,
+            forced: BTreeSet::new(),
+            skips: BTreeSet::new(),
+            probed: Offset::MAX,
+            skipped: Vec::new(),
         }
     }
 
@@ -195,6 +267,8 @@ impl Lane {
                 self.read_after = again;
             }
             Input::Redeliver { offset, asked } => self.redeliver(offset, asked, limits),
+            Input::Skip { offset } => self.skip(offset, limits),
+            Input::RetryNow { offset, asked } => self.retry_now(offset, asked),
             Input::Finished { offset, outcome } => self.finished(offset, outcome, limits),
             Input::Recorded { outcomes } => {
                 self.unrecorded = self.unrecorded.saturating_sub(outcomes);
@@ -205,68 +279,19 @@ impl Lane {
                 self.step_behind(self.next(routed));
             }
             Input::Resumed => self.paused = false,
+            Input::Changed { is_forgiven } => self.changed(is_forgiven),
         }
-        self.skip_front();
+        self.skip_front(limits.ordering);
         self.observe(routed);
+        if !self.surplus && self.parked.first_due() != Some(AT_ONCE) {
+            self.releasing = None;
+        }
     }
 
     /// Takes in that the tail stands at `routed`, with nothing for this lane below it.
     pub(crate) fn observe(&mut self, routed: Offset) {
         self.level(routed);
         self.ack.advance(self.next(routed));
-    }
-
-    fn routed(&mut self, record: Arc<Record>, limits: &Limits) {
-        let Mode::Live { from } = self.mode else {
-            return;
-        };
-        if record.offset < from {
-            return;
-        }
-        let full = self.queue.len() >= limits.queue_max
-            || self.queue_bytes >= limits.queue_bytes_max
-            || self.parked.len() >= limits.retries_max;
-        if full {
-            self.mode = Mode::Behind {
-                next: record.offset,
-            };
-        } else {
-            self.push(record);
-        }
-    }
-
-    fn page(&mut self, from: Offset, records: Vec<Arc<Record>>, next: Offset) {
-        self.reading = false;
-        // The lane may have stepped back (paused, or retry table full) since the page was asked for.
-        if self.paused || self.mode != (Mode::Behind { next: from }) {
-            return;
-        }
-        for record in records {
-            self.push(record);
-        }
-        self.mode = Mode::Behind { next };
-    }
-
-    fn redeliver(&mut self, offset: Offset, asked: Timestamp, limits: &Limits) {
-        if let Some(flight) = self.in_flight.get_mut(&offset) {
-            // The one under way is the one asked for; told as such, it takes the log's row away.
-            flight.trigger = Trigger::Manual;
-            return;
-        }
-        // The log has parked it already, in the same way, so nothing is lost if it must wait there.
-        if self.parked.len() >= limits.retries_max * 2 && !self.parked.contains(offset) {
-            self.surplus = true;
-            self.load_again = self.loading;
-            return;
-        }
-        self.parked.insert(
-            offset,
-            Retry {
-                number: 0,
-                due: asked,
-                trigger: Trigger::Manual,
-            },
-        );
     }
 
     fn finished(&mut self, offset: Offset, outcome: Outcome, limits: &Limits) {
@@ -277,29 +302,24 @@ impl Lane {
         if flight.first {
             self.ack.settle(offset);
         }
-        if let Outcome::Retry { due } = outcome {
-            let number = flight.number.saturating_add(1);
-            self.parked.insert(
-                offset,
-                Retry {
-                    number,
-                    due,
-                    trigger: Trigger::Scheduled,
-                },
-            );
+        if let Outcome::Retry(retry) = outcome {
+            self.parked.insert(offset, retry);
+        }
+        if flight.is_skipped {
+            self.skipped.push(offset);
         }
         // A dead endpoint costs no memory per waiting event.
-        if self.parked.len() >= limits.retries_max
-            && let Some(front) = self.queue.front()
-        {
-            self.step_behind(front.offset);
+        let is_dead = self.breaker.open().is_some() || self.held() >= limits.retries_max;
+        if is_dead && let Some(front) = self.queue.front() {
+            self.step_behind(front.record.offset);
         }
     }
 
     fn loaded(&mut self, mut rows: Vec<(Offset, Retry)>, limits: &Limits) {
         self.loading = false;
         self.surplus = std::mem::take(&mut self.load_again);
-        rows.sort_by_key(|(offset, retry)| (retry.due, *offset));
+        // First what others may wait for.
+        rows.sort_by_key(|(offset, retry)| (!retry.is_awaited, retry.due, *offset));
         for (offset, retry) in rows {
             if self.in_flight.contains_key(&offset) || self.parked.contains(offset) {
                 continue;
@@ -308,67 +328,36 @@ impl Lane {
                 self.surplus = true;
                 break;
             }
-            self.parked.insert(offset, retry);
+            self.park(offset, retry);
         }
     }
 
-    fn push(&mut self, record: Arc<Record>) {
-        self.queue_bytes += bytes(&record);
-        self.queue.push_back(record);
-    }
-
-    fn pop(&mut self) -> Option<Arc<Record>> {
-        let record = self.queue.pop_front()?;
-        self.queue_bytes -= bytes(&record);
-        Some(record)
-    }
-
-    fn step_behind(&mut self, next: Offset) {
-        self.mode = Mode::Behind { next };
-        self.queue = VecDeque::new();
-        self.queue_bytes = 0;
-    }
-
-    /// Behind and level with the tail is live.
-    fn level(&mut self, routed: Offset) {
-        if let Mode::Behind { next } = self.mode
-            && next >= routed
-            && !self.paused
-        {
-            self.mode = Mode::Live { from: next };
+    /// Takes in a row of the log.
+    fn park(&mut self, offset: Offset, mut retry: Retry) {
+        let is_passed = self.is_passed(offset);
+        if retry.is_skipped && is_passed {
+            self.skipped.push(offset);
+            return;
         }
-    }
-
-    /// Passes what needs no first attempt: settled before a restart, parked, or under way by hand.
-    fn skip_front(&mut self) {
-        while let Some(front) = self.queue.front() {
-            let offset = front.offset;
-            let parked = self.parked.contains(offset) || self.in_flight.contains_key(&offset);
-            if !parked && !self.ack.is_settled(offset) {
-                return;
-            }
-            self.pop();
-            self.ack.settle(offset);
+        // An event that was asked for before its turn came is not settled.
+        retry.is_awaited |= !is_passed;
+        if retry.is_skipped {
+            self.skips.insert(offset);
         }
-    }
-
-    /// The lowest offset whose first attempt has not started.
-    fn next(&self, routed: Offset) -> Offset {
-        match (self.queue.front(), self.mode) {
-            (Some(front), _) => front.offset,
-            (None, Mode::Behind { next }) => next,
-            (None, Mode::Live { from }) => from.max(routed),
+        self.parked.insert(offset, retry);
+        if self.releasing.is_some() && retry.cause == Cause::Endpoint {
+            self.parked.release_one(offset);
         }
     }
 }
 
-/// What a record in the queue costs: its payload, and about this much for the rest.
-fn bytes(record: &Record) -> usize {
-    const REST: usize = 256;
-    record.event.payload.len() + REST
-}
-
+mod command;
 mod cursor;
+mod feed;
+mod judge;
+mod order;
 #[cfg(test)]
 mod tests;
 mod wants;
+
+pub(crate) use judge::{Ended, Judged};

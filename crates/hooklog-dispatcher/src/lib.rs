@@ -2,8 +2,10 @@
 //!
 //! One task follows the log's tail and routes each record through an index to the lanes of the
 //! subscriptions that want it. A lane makes signed attempts within its bounds, parks what failed
-//! until the schedule says so, and moves its cursor over what is settled. What happened is recorded
-//! in the log itself, so a dispatcher that was killed goes on where it was.
+//! until the schedule says so, and moves its cursor over what is settled. It keeps the order that its
+//! subscription asks for and the pace that its endpoint bears; while the endpoint is down it tries one
+//! event at a time and burns none. What happened is recorded in the log itself, so a dispatcher that
+//! was killed goes on where it was.
 //!
 //! ```text
 //! log.tail ─► reader ─► driver ─► board: route ─► lane ─► driver ─► deliver ─► endpoint
@@ -38,6 +40,7 @@
 mod ack;
 mod backoff;
 mod board;
+mod breaker;
 mod client;
 mod config;
 mod deliver;
@@ -45,14 +48,18 @@ mod dispatcher;
 mod driver;
 mod errand;
 mod lane;
+mod pace;
 mod reader;
 mod resolve;
 mod retries;
+mod retry_after;
 mod route;
+mod rules;
 mod ssrf;
 mod tasks;
 #[cfg(test)]
 mod testing;
+mod throttle;
 
 pub use backoff::{ATTEMPTS_LIMIT, DELAY_LIMIT, Schedule, ScheduleError};
 pub use config::{Config, ConfigError};

@@ -1,36 +1,90 @@
 //! The parked deliveries of a lane, by offset and by due time.
 //!
-//! **Invariant:** both orders hold the same rows. Records are not kept here: a parked delivery
+//! **Invariant:** both orders hold the same rows, but for the due time of those that were released. Records are not kept here: a parked delivery
 //! costs a few words and is read from the log when it is due.
 //! **Next:** `lane.rs`, which decides when they go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
-use hooklog_storage::{Offset, Retry, Timestamp};
+use hooklog_storage::{Cause, Offset, Retry, Timestamp};
+
+/// Due before everything else.
+pub(crate) const AT_ONCE: Timestamp = Timestamp::from_millis(0);
 
 /// Parked deliveries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Retries {
     rows: BTreeMap<Offset, Retry>,
+    /// Those that are due at once, whatever their row says.
+    released: BTreeSet<Offset>,
     by_due: BTreeSet<(Timestamp, Offset)>,
 }
 
 impl Retries {
     /// Parks a delivery, or parks it anew.
     pub(crate) fn insert(&mut self, offset: Offset, retry: Retry) {
-        if let Some(old) = self.rows.insert(offset, retry) {
-            self.by_due.remove(&(old.due, offset));
-        }
+        self.remove(offset);
+        self.rows.insert(offset, retry);
         self.by_due.insert((retry.due, offset));
     }
 
-    /// Takes out the delivery that is due first, if it is due.
-    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<(Offset, Retry)> {
-        if self.first_due()? > now {
-            return None;
+    /// Takes out the delivery of this offset.
+    pub(crate) fn remove(&mut self, offset: Offset) -> Option<Retry> {
+        let retry = self.rows.remove(&offset)?;
+        let due = if self.released.remove(&offset) {
+            AT_ONCE
+        } else {
+            retry.due
+        };
+        self.by_due.remove(&(due, offset));
+        Some(retry)
+    }
+
+    /// The delivery of this offset.
+    pub(crate) fn get(&self, offset: Offset) -> Option<&Retry> {
+        self.rows.get(&offset)
+    }
+
+    /// All, by offset, from one on.
+    pub(crate) fn from(&self, offset: Offset) -> impl Iterator<Item = (Offset, &Retry)> {
+        self.rows
+            .range(offset..)
+            .map(|(offset, row)| (*offset, row))
+    }
+
+    /// Those that are due, the longest first.
+    pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = Offset> {
+        let due = self.by_due.iter().take_while(move |(due, _)| *due <= now);
+        due.map(|(_, offset)| *offset)
+    }
+
+    /// When the first after `now` is due.
+    pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let after = (Bound::Excluded((now, Offset::MAX)), Bound::Unbounded);
+        self.by_due.range(after).next().map(|(due, _)| *due)
+    }
+
+    /// Those that wait because of their endpoint are due at once, in log order.
+    pub(crate) fn release(&mut self) {
+        let waiting: Vec<_> = self
+            .from(Offset::ZERO)
+            .filter(|(_, row)| row.cause == Cause::Endpoint)
+            .map(|(offset, _)| offset)
+            .collect();
+        for offset in waiting {
+            self.release_one(offset);
         }
-        let (_, offset) = self.by_due.pop_first()?;
-        Some((offset, self.rows.remove(&offset)?))
+    }
+
+    /// This one is due at once; its row keeps the time of the schedule.
+    pub(crate) fn release_one(&mut self, offset: Offset) {
+        if let Some(row) = self.rows.get(&offset)
+            && self.released.insert(offset)
+        {
+            self.by_due.remove(&(row.due, offset));
+            self.by_due.insert((AT_ONCE, offset));
+        }
     }
 
     /// When the first is due.

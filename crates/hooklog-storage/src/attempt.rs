@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::Health;
 use crate::id::{AttemptId, EventId, SubscriptionId};
 use crate::offset::{AttemptSeq, Offset, OffsetRange};
 use crate::time::Timestamp;
@@ -28,12 +29,9 @@ pub enum Trigger {
 pub enum Outcome {
     /// 2xx: settled.
     Delivered,
-    /// Failed; parked until `due`, then tried again.
-    Retry {
-        /// When the next attempt is due.
-        due: Timestamp,
-    },
-    /// Failed, and the schedule is exhausted: settled without success.
+    /// Failed: parked like this, then tried again.
+    Retry(Retry),
+    /// Failed and given up: settled without success.
     Exhausted,
 }
 
@@ -93,15 +91,67 @@ pub enum CursorState {
     Behind,
 }
 
+/// Why a delivery is parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// A person or program asked for it.
+    Asked,
+    /// The endpoint failed; the delivery is due as soon as the endpoint is back.
+    Endpoint,
+    /// The endpoint refused this event.
+    Event,
+}
+
 /// A parked delivery: its next attempt is due at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// How many attempts were made.
     pub number: u16,
+    /// How many of them the schedule counts: those made while the endpoint was known to be down
+    /// burn nothing.
+    pub counted: u16,
     /// When the next is due.
     pub due: Timestamp,
     /// What will have caused it.
     pub trigger: Trigger,
+    /// Why it is parked.
+    pub cause: Cause,
+    /// The event was not settled before, so what is ordered behind it waits for it.
+    pub is_awaited: bool,
+    /// Hash of the event's ordering key, so that a restart need not read the event.
+    pub key: Option<u64>,
+    /// Somebody wants it settled without another attempt.
+    pub is_skipped: bool,
+}
+
+impl Retry {
+    /// A delivery that somebody asked for.
+    pub fn asked(asked: Timestamp) -> Self {
+        Self {
+            number: 0,
+            counted: 0,
+            due: asked,
+            trigger: Trigger::Manual,
+            cause: Cause::Asked,
+            is_awaited: false,
+            key: None,
+            is_skipped: false,
+        }
+    }
+
+    /// A delivery that failed for the `number`th time because of its event, by the schedule.
+    pub fn failed(number: u16, due: Timestamp) -> Self {
+        Self {
+            number,
+            counted: number,
+            due,
+            trigger: Trigger::Scheduled,
+            cause: Cause::Event,
+            is_awaited: true,
+            key: None,
+            is_skipped: false,
+        }
+    }
 }
 
 /// Where the log begins: what lies below has expired and is not shown any more.
@@ -165,6 +215,10 @@ pub enum Progress {
     Mark(Offset),
     /// A subscription lost events to retention.
     Expired(SubscriptionId, Expired),
+    /// What the endpoint of a subscription is known to be like now.
+    Health(SubscriptionId, Health),
+    /// A delivery was skipped: it is parked no longer.
+    Skipped(SubscriptionId, Offset),
 }
 
 /// Where every subscription stands; what the dispatcher starts from.
@@ -176,4 +230,6 @@ pub struct DeliveryState {
     pub cursors: Vec<(SubscriptionId, Cursor)>,
     /// Parked deliveries by subscription and offset, ascending.
     pub retries: Vec<(SubscriptionId, Offset, Retry)>,
+    /// Endpoints that are not known to be well, by subscription, ascending.
+    pub health: Vec<(SubscriptionId, Health)>,
 }

@@ -198,6 +198,13 @@ impl Shared {
                 }
                 Ok(())
             })?;
+        self.engine
+            .scan::<ReadError>(Family::Health, bounds, |key, value| {
+                if let Some(id) = keys::subscription_of(key) {
+                    result.health.push((id, decode(value)?));
+                }
+                Ok(())
+            })?;
         Ok(result)
     }
 }

@@ -90,6 +90,24 @@ impl EventLog {
         wait(self.redeliver(subscription, event))
     }
 
+    /// [`skip`](Self::skip); blocks.
+    pub fn skip_blocking(
+        &self,
+        subscription: SubscriptionId,
+        event: EventId,
+    ) -> Result<(), ChangeError> {
+        wait(self.skip(subscription, event))
+    }
+
+    /// [`retry_now`](Self::retry_now); blocks.
+    pub fn retry_now_blocking(
+        &self,
+        subscription: SubscriptionId,
+        event: EventId,
+    ) -> Result<(), ChangeError> {
+        wait(self.retry_now(subscription, event))
+    }
+
     /// [`record`](Self::record); blocks.
     pub fn record_blocking(&self, progress: Vec<Progress>) -> Result<(), Unrecorded> {
         wait(self.record(progress))

@@ -45,6 +45,24 @@ pub enum Change {
         /// When it was asked for.
         asked: Timestamp,
     },
+    /// Settle this delivery without another attempt, so that what is ordered behind it goes on.
+    Skip {
+        /// Whose delivery.
+        subscription: SubscriptionId,
+        /// Of which event.
+        offset: Offset,
+        /// When it was asked for.
+        asked: Timestamp,
+    },
+    /// Make the next attempt of this parked delivery now, whatever it waits for.
+    RetryNow {
+        /// Whose delivery.
+        subscription: SubscriptionId,
+        /// Of which event.
+        offset: Offset,
+        /// When it was asked for.
+        asked: Timestamp,
+    },
 }
 
 /// Why a change was not made. Nothing was changed then.

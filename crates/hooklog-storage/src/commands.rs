@@ -12,7 +12,7 @@ use crate::change::{Change, ChangeError};
 use crate::change::{Planned, Turn};
 use crate::codec;
 use crate::delivery::Policy;
-use crate::id::{ApplicationId, EventId, OrganisationId, SubscriptionId};
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
 use crate::log::EventLog;
 use crate::name::{EventTypeName, Uid};
 use crate::registry::Registry;
@@ -24,6 +24,7 @@ use crate::time::Timestamp;
 pub use new::{NewApplication, NewSubscription};
 pub use tasks::TaskStep;
 
+mod delivery;
 mod new;
 mod tasks;
 
@@ -249,28 +250,6 @@ impl EventLog {
         self.change(move |registry, _| {
             registry.subscription(id).ok_or(NO_SUBSCRIPTION)?;
             Ok((vec![Change::DeleteSubscription(id)], ()))
-        })
-        .await
-    }
-
-    /// Asks for one more delivery of an event, whatever became of it before. Durable: it happens
-    /// even if the process dies right after.
-    pub async fn redeliver(
-        &self,
-        subscription: SubscriptionId,
-        event: EventId,
-    ) -> Result<(), ChangeError> {
-        self.change(move |registry, turn| {
-            registry.subscription(subscription).ok_or(NO_SUBSCRIPTION)?;
-            let offset = event.offset();
-            Ok((
-                vec![Change::Redeliver {
-                    subscription,
-                    offset,
-                    asked: turn.now,
-                }],
-                (),
-            ))
         })
         .await
     }

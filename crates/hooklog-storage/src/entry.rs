@@ -17,6 +17,7 @@ use crate::change::Change;
 use crate::codec::{self, CodecError};
 use crate::consumer::{ConsumerCursor, ConsumerKey};
 use crate::event::Record;
+use crate::health::Health;
 use crate::id::{AttemptId, SubscriptionId};
 use crate::offset::{Offset, Sequence};
 use crate::record;
@@ -48,6 +49,8 @@ pub(crate) enum Entry {
     Expired(SubscriptionId, Expired),
     /// A consumer's cursor as it is now; `None` deletes the consumer.
     Consumer(ConsumerKey, Option<ConsumerCursor>),
+    Health(SubscriptionId, Health),
+    Skipped(SubscriptionId, Offset),
 }
 
 impl Entry {
@@ -60,7 +63,9 @@ impl Entry {
             | Self::Mark(_)
             | Self::Low(_)
             | Self::Expired(..)
-            | Self::Consumer(..) => None,
+            | Self::Consumer(..)
+            | Self::Health(..)
+            | Self::Skipped(..) => None,
         }
     }
 
@@ -73,7 +78,9 @@ impl Entry {
             | Self::Mark(_)
             | Self::Low(_)
             | Self::Expired(..)
-            | Self::Consumer(..) => None,
+            | Self::Consumer(..)
+            | Self::Health(..)
+            | Self::Skipped(..) => None,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | `attempt_by_event` | offset / 1,024 u64, last number u64 | numbers up to that one, each with offset % 1,024 | written once |
 //! | `attempt_by_subscription` | subscription 20, last number u64 | its numbers up to that one | written once |
 //! | `expired` | subscription 20 | what retention took from it (codec) | replaced |
+//! | `health` | subscription 20 | what is known of its endpoint, unless it is well (codec) | put, removed |
 //! | `consumer` | scope u8 (0 log, 1 application), application 20 (or zeros), name | cursor (codec) | replaced |
 //!
 //! **Invariant:** names and layouts are on disk: they change only with the format version.
@@ -37,11 +38,12 @@ pub(crate) enum Family {
     AttemptBySubscription,
     Expired,
     Consumer,
+    Health,
 }
 
 impl Family {
     /// Every family with the name of its tree, in the order of the trees.
-    pub(crate) const ALL: [(Self, &'static str); 11] = [
+    pub(crate) const ALL: [(Self, &'static str); 12] = [
         (Self::State, "state"),
         (Self::Log, "log"),
         (Self::AppLog, "app_log"),
@@ -53,16 +55,18 @@ impl Family {
         (Self::AttemptBySubscription, "attempt_by_subscription"),
         (Self::Expired, "expired"),
         (Self::Consumer, "consumer"),
+        (Self::Health, "health"),
     ];
 
     /// Families whose rows are summed up in the applier's state, because no chain of batches would
     /// tell that a row of them was lost.
-    pub(crate) const SUMMED: [Self; 5] = [
+    pub(crate) const SUMMED: [Self; 6] = [
         Self::Registry,
         Self::Cursor,
         Self::Retry,
         Self::Expired,
         Self::Consumer,
+        Self::Health,
     ];
 
     /// What a row of this family goes with: a copy of the log takes the rows of the batches that it
@@ -81,7 +85,8 @@ impl Family {
             | Self::Cursor
             | Self::Retry
             | Self::Expired
-            | Self::Consumer => None,
+            | Self::Consumer
+            | Self::Health => None,
         };
         place.unwrap_or(Place::Alone)
     }
@@ -99,7 +104,8 @@ impl Family {
             | Self::Cursor
             | Self::Retry
             | Self::Expired
-            | Self::Consumer => false,
+            | Self::Consumer
+            | Self::Health => false,
         }
     }
 }
@@ -217,7 +223,11 @@ pub(crate) fn expired(id: SubscriptionId) -> Vec<u8> {
     id.as_bytes().to_vec()
 }
 
-/// The subscription in a key of `cursor` or `retry`.
+pub(crate) fn health(id: SubscriptionId) -> Vec<u8> {
+    id.as_bytes().to_vec()
+}
+
+/// The subscription in a key of `cursor`, `retry` or `health`.
 pub(crate) fn subscription_of(key: &[u8]) -> Option<SubscriptionId> {
     key.first_chunk::<20>()
         .map(|id| SubscriptionId::from_bytes(*id))

@@ -93,6 +93,7 @@ mod delivery;
 mod event;
 mod filter;
 mod header;
+mod health;
 mod id;
 mod idempotency;
 mod name;
@@ -160,8 +161,8 @@ pub mod fuzzing;
 mod testing;
 
 pub use attempt::{
-    Attempt, Cursor, CursorState, DeliveryState, Expired, Low, NewAttempt, Outcome, Progress,
-    Retry, Trigger,
+    Attempt, Cause, Cursor, CursorState, DeliveryState, Expired, Low, NewAttempt, Outcome,
+    Progress, Retry, Trigger,
 };
 pub use change::{Change, ChangeError};
 pub use commands::{NewApplication, NewSubscription, TaskStep};
@@ -178,6 +179,7 @@ pub use engine::EngineError;
 pub use event::{Appended, Event, Record};
 pub use filter::{Filter, Parsed, Refusal, explain_condition};
 pub use header::{Header, HeaderError};
+pub use health::Health;
 pub use hooklog_filter::{Condition, ParseError as ConditionError};
 pub use id::{
     ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
@@ -196,7 +198,7 @@ pub use subscription::{
     Application, ApplicationKind, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret,
     Organisation, SecretKey, Subscription, SubscriptionState,
 };
-pub use tail::{Tail, TailItem};
+pub use tail::{Listing, Tail, TailItem};
 pub use task::{Replay, ReplayFilter, TASKS_KEPT_MAX, TASKS_RUNNING_MAX, Task, TaskState};
 pub use time::Timestamp;
 pub use transfer::{

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::RwLockReadGuard;
 use tokio::sync::oneshot;
 
-use crate::attempt::{Attempt, DeliveryState, Expired, Low, Progress, Retry};
+use crate::attempt::{Attempt, Cursor, DeliveryState, Expired, Low, Progress, Retry};
 use crate::change::ChangeError;
 use crate::change::{Planned, Turn};
 use crate::commands::{self};
@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::event::Appended;
 use crate::event::{Event, Record};
 use crate::handle::{Handle, Refused, start};
+use crate::health::Health;
 use crate::id::{ApplicationId, AttemptId, EventId, SubscriptionId};
 use crate::offset::{AttemptSeq, Offset, OffsetRange};
 use crate::page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
@@ -231,6 +232,17 @@ impl EventLog {
         self.handle.shared.expired(subscription)
     }
 
+    /// What is known of a subscription's endpoint.
+    pub fn health(&self, subscription: SubscriptionId) -> Result<Health, ReadError> {
+        self.handle.shared.health(subscription)
+    }
+
+    /// Where a subscription stands, as was recorded last; `None` if it never had anything
+    /// outstanding, which means: level with the dispatcher's mark.
+    pub fn cursor(&self, subscription: SubscriptionId) -> Result<Option<Cursor>, ReadError> {
+        self.handle.shared.cursor(subscription)
+    }
+
     /// The event with this id, if its id matches in all bytes. May read the disk.
     pub fn get(&self, id: EventId) -> Result<Option<Record>, ReadError> {
         let record = self.handle.shared.get_at(id.offset())?;
@@ -384,7 +396,8 @@ fn weight(progress: &Progress) -> usize {
         Progress::Attempt(attempt) => 256 + attempt.response.len() + attempt.url.len(),
         Progress::Cursor(_, cursor) => 48 + cursor.settled.len() * 8,
         Progress::Mark(_) => 16,
-        Progress::Expired(..) => 48,
+        Progress::Expired(..) | Progress::Health(..) => 48,
+        Progress::Skipped(..) => 32,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::engine::{Engine, EngineError, Op, VALUE_BYTES_MAX};
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::event::Record;
 use crate::frame::{self, Header, Kind};
+use crate::health::Health;
 use crate::id::SubscriptionId;
 use crate::index::Index;
 use crate::keys::{self, Family};
@@ -247,6 +248,11 @@ impl<'a> Plan<'a> {
                 Ok(())
             }
             Entry::Expired(subscription, expired) => self.expired(*subscription, expired),
+            Entry::Health(subscription, health) => self.health(*subscription, health),
+            Entry::Skipped(subscription, offset) => {
+                self.set(Family::Retry, keys::retry(*subscription, *offset), None);
+                Ok(())
+            }
             // The committer lets none pass whose application is gone.
             Entry::Consumer(key, cursor) => {
                 let value = cursor.as_ref().map(codec::encode).transpose()?;
@@ -261,17 +267,11 @@ impl<'a> Plan<'a> {
         let attempt = &stored.attempt;
         let key = keys::retry(attempt.subscription, attempt.event.offset());
         match attempt.outcome {
-            Outcome::Retry { due } => {
+            Outcome::Retry(mut retry) => {
                 if self.exists(attempt.subscription)? {
-                    let number = attempt.number.saturating_add(1);
-                    self.park(
-                        key,
-                        Retry {
-                            number,
-                            due,
-                            trigger: Trigger::Scheduled,
-                        },
-                    )?;
+                    // It may have been skipped while the attempt was under way.
+                    retry.is_skipped |= self.retry(&key)?.is_some_and(|old| old.is_skipped);
+                    self.park(key, retry)?;
                 }
             }
             // The first scheduled attempt of a delivery was never parked.
@@ -280,7 +280,10 @@ impl<'a> Plan<'a> {
             // A resend that was asked for while this attempt was under way, and that it does not
             // know of, stays parked.
             Outcome::Delivered | Outcome::Exhausted
-                if attempt.trigger == Trigger::Scheduled && self.is_parked_by_hand(&key)? => {}
+                if attempt.trigger == Trigger::Scheduled
+                    && self
+                        .retry(&key)?
+                        .is_some_and(|retry| retry.trigger == Trigger::Manual) => {}
             Outcome::Delivered | Outcome::Exhausted => self.set(Family::Retry, key, None),
         }
         Ok(())
@@ -301,10 +304,19 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn is_parked_by_hand(&self, key: &[u8]) -> Result<bool, PlanError> {
+    /// Puts down what is known of an endpoint; nothing if it is well.
+    fn health(&mut self, id: SubscriptionId, health: &Health) -> Result<(), PlanError> {
+        if self.exists(id)? {
+            let is_well = *health == Health::default();
+            let value = (!is_well).then(|| codec::encode(health)).transpose()?;
+            self.set(Family::Health, keys::health(id), value);
+        }
+        Ok(())
+    }
+
+    fn retry(&self, key: &[u8]) -> Result<Option<Retry>, PlanError> {
         let row = self.row(Family::Retry, key)?;
-        let retry = row.map(|row| codec::decode::<Retry>(&row)).transpose()?;
-        Ok(retry.is_some_and(|retry| retry.trigger == Trigger::Manual))
+        Ok(row.map(|row| codec::decode(&row)).transpose()?)
     }
 
     fn park(&mut self, key: Vec<u8>, retry: Retry) -> Result<(), PlanError> {

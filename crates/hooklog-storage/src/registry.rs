@@ -166,6 +166,11 @@ impl Registry {
             .map(|(_, value)| value)
     }
 
+    /// Every application of every organisation.
+    pub(crate) fn all_applications(&self) -> impl Iterator<Item = &Arc<Application>> {
+        self.applications.values()
+    }
+
     /// Every subscription of every application.
     pub fn all_subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
         self.subscriptions.values()
@@ -215,8 +220,8 @@ impl Registry {
             Change::DeleteSubscription(id) => self.delete_subscription(*id),
             Change::PutTask(value) => self.tasks.put(value),
             Change::DeleteTask(id) => self.tasks.delete(*id),
-            // A command for the dispatcher; the registry does not change.
-            Change::Redeliver { .. } => {}
+            // Commands for the dispatcher; the registry does not change.
+            Change::Redeliver { .. } | Change::Skip { .. } | Change::RetryNow { .. } => {}
         }
     }
 

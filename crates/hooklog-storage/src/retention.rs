@@ -285,7 +285,7 @@ impl Shared {
             .reduce(|all, more| all.join(&more)))
     }
 
-    fn row<T: serde::de::DeserializeOwned>(
+    pub(crate) fn row<T: serde::de::DeserializeOwned>(
         &self,
         family: Family,
         key: &[u8],

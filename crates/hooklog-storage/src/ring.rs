@@ -15,10 +15,12 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::attempt::Low;
+use crate::delivery::Policy;
 use crate::entry::{Committed, Entry};
 use crate::offset::{Offset, Sequence};
 use crate::registry::Registry;
-use crate::subscription::Subscription;
+use crate::subscription::Application;
+use crate::tail::Listing;
 
 /// Recent commits.
 #[derive(Debug)]
@@ -268,15 +270,24 @@ impl Ring {
         }
     }
 
-    /// Every subscription, with the last sequence and the end that this state belongs to.
+    /// Every subscription and every application with a policy, with the last sequence and the end that this state belongs to.
     pub(crate) fn snapshot(
         &self,
         registry: &RwLock<Registry>,
-    ) -> (Vec<Arc<Subscription>>, Option<Sequence>, Offset) {
+    ) -> (Listing, Option<Sequence>, Offset) {
         let inner = self.inner.lock();
-        let subscriptions = registry.read().all_subscriptions().cloned().collect();
+        let registry = registry.read();
+        let has_policy = |value: &&Arc<Application>| value.policy != Policy::default();
+        let listing = Listing {
+            subscriptions: registry.all_subscriptions().cloned().collect(),
+            applications: registry
+                .all_applications()
+                .filter(has_policy)
+                .cloned()
+                .collect(),
+        };
         let last = inner.next.get().checked_sub(1).map(Sequence::new);
-        (subscriptions, last, inner.end)
+        (listing, last, inner.end)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::page::Limit;
 use crate::read::ReadError;
 use crate::ring::Following;
 use crate::shared::Shared;
-use crate::subscription::Subscription;
+use crate::subscription::{Application, Subscription};
 
 /// What a tail reads from the disk at a time while it catches up.
 const CATCH_UP: Limit = Limit {
@@ -28,15 +28,24 @@ const CATCH_UP: Limit = Limit {
 /// What a tail yields, in the order of the journal.
 #[derive(Clone, Debug)]
 pub enum TailItem {
-    /// Every subscription as of now. Comes first, and again if the reader fell so far behind that
+    /// The registry as of now. Comes first, and again if the reader fell so far behind that
     /// changes were missed. Records that follow may be older than this state.
-    Registry(Vec<Arc<Subscription>>),
+    Registry(Listing),
     /// Committed events, contiguous from where the tail stands.
     Records(Arc<[Record]>),
     /// These events expired before they were read; the tail goes on behind them.
     Expired(OffsetRange),
     /// A change of the registry.
     Change(Change),
+}
+
+/// What a reader of the tail must know of the registry.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Every subscription.
+    pub subscriptions: Vec<Arc<Subscription>>,
+    /// Every application that says how its events are pushed.
+    pub applications: Vec<Arc<Application>>,
 }
 
 /// Follows the log from an offset.
@@ -98,9 +107,9 @@ impl Tail {
                 return Ok(Some(item));
             }
             let Seen::UpTo(seen) = self.seen else {
-                let (subscriptions, last, end) = self.shared.ring.snapshot(&self.shared.registry);
+                let (listing, last, end) = self.shared.ring.snapshot(&self.shared.registry);
                 (self.seen, self.catch_up) = (Seen::UpTo(last), end);
-                return Ok(Some(TailItem::Registry(subscriptions)));
+                return Ok(Some(TailItem::Registry(listing)));
             };
             if self.next < self.catch_up {
                 let mut records = match self.shared.read(self.next, CATCH_UP) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hooklog_storage::{
-    ApplicationId, DeliveryState, EventId, Offset, OffsetRange, Progress, Record, Subscription,
-    SubscriptionId, TailItem, Timestamp,
+    ApplicationId, DeliveryState, DisableReason, EventId, Offset, OffsetRange, Progress, Record,
+    Subscription, SubscriptionId, TailItem, Timestamp,
 };
 
 use crate::deliver::Answer;
@@ -36,6 +36,8 @@ pub(crate) enum Input {
     Resynced(DeliveryState),
     /// What was handed out to be recorded is on record.
     Recorded,
+    /// The subscription is disabled, or was changed or deleted meanwhile; the tail tells which.
+    Disabled,
 }
 
 /// What is to be done.
@@ -57,6 +59,12 @@ pub(crate) enum Effect {
     Load(SubscriptionId),
     /// Load the delivery state of all.
     Resync,
+    /// Disable a subscription, unless it goes elsewhere meanwhile.
+    Disable {
+        subscription: SubscriptionId,
+        url: Arc<str>,
+        reason: DisableReason,
+    },
     /// Record progress; no other is handed out until this is on record.
     Record(Vec<Progress>),
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hooklog_storage::{
-    Expired, NewAttempt, Offset, OffsetRange, Progress, SubscriptionId, Timestamp,
+    Expired, Health, NewAttempt, Offset, OffsetRange, Progress, SubscriptionId, Timestamp,
 };
 
 use super::{Board, Effect};
@@ -35,6 +35,8 @@ pub(super) struct Flush {
     dirty: VecDeque<SubscriptionId>,
     /// What retention took, not on record yet; at most one row for each subscription.
     lost: BTreeMap<SubscriptionId, Expired>,
+    /// What is known of endpoints, not on record yet; at most one row for each subscription.
+    pub(super) health: BTreeMap<SubscriptionId, Health>,
     /// How many lanes ever entered and left the queue.
     pushed: u64,
     popped: u64,
@@ -56,6 +58,7 @@ impl Flush {
             spacing: interval_max / SPACING,
             dirty: VecDeque::new(),
             lost: BTreeMap::new(),
+            health: BTreeMap::new(),
             pushed: 0,
             popped: 0,
             outcome_bytes: 0,
@@ -84,7 +87,10 @@ impl Flush {
 
     /// Whether something is to be recorded, be it only later.
     fn waits(&self) -> bool {
-        !self.dirty.is_empty() || self.candidate.is_some() || !self.lost.is_empty()
+        !self.dirty.is_empty()
+            || self.candidate.is_some()
+            || !self.lost.is_empty()
+            || !self.health.is_empty()
     }
 
     pub(super) fn add(&mut self, outcome: &NewAttempt) {
@@ -196,6 +202,12 @@ impl Board {
             batch_bytes += CURSOR_BYTES;
             progress.push(Progress::Expired(id, expired));
         }
+        while batch_bytes < BATCH_BYTES_MAX
+            && let Some((id, health)) = self.flush.health.pop_first()
+        {
+            batch_bytes += CURSOR_BYTES;
+            progress.push(Progress::Health(id, health));
+        }
         cursor_bytes += batch_bytes;
         while batch_bytes < BATCH_BYTES_MAX
             && let Some(id) = self.flush.dirty.pop_front()
@@ -209,6 +221,10 @@ impl Board {
             outcome_bytes += slot.outcomes.iter().map(bytes).sum::<usize>();
             lanes.push((id, slot.outcomes.len()));
             progress.extend(slot.outcomes.drain(..).map(Progress::Attempt));
+            let skipped = slot.lane.take_skipped();
+            cursor_bytes += CURSOR_BYTES * skipped.len();
+            let skipped = skipped.into_iter();
+            progress.extend(skipped.map(|offset| Progress::Skipped(id, offset)));
             let cursor = slot.lane.cursor(self.routed);
             cursor_bytes += CURSOR_BYTES + cursor.settled.len() * size_of::<Offset>();
             batch_bytes = outcome_bytes + cursor_bytes;

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hooklog_storage::{
-    Change, Cursor, CursorState, DeliveryState, Offset, OffsetRange, Record, Retry, Subscription,
-    SubscriptionId, TailItem, Timestamp, Trigger,
+    Change, Cursor, CursorState, DeliveryState, Listing, Offset, OffsetRange, Record, Retry,
+    Subscription, SubscriptionId, TailItem, Timestamp,
 };
 
 use super::table::Slot;
@@ -44,7 +44,7 @@ impl Restored {
 impl Board {
     pub(super) fn follow(&mut self, item: TailItem, now: Timestamp) {
         match item {
-            TailItem::Registry(all) => self.registry(&all, now),
+            TailItem::Registry(listing) => self.registry(listing, now),
             TailItem::Records(records) => self.route(&records, now),
             TailItem::Expired(range) => self.passed_over(&range, now),
             TailItem::Change(change) => self.change(change, now),
@@ -120,16 +120,27 @@ impl Board {
                 for id in self.routes.members(id) {
                     self.delete(id);
                 }
+                self.policies.remove(&id);
             }
             Change::Redeliver {
                 subscription,
                 offset,
                 asked,
             } => {
-                self.redeliver(subscription, offset, asked, now);
+                self.command(subscription, Input::Redeliver { offset, asked }, now);
             }
+            Change::Skip {
+                subscription,
+                offset,
+                ..
+            } => self.command(subscription, Input::Skip { offset }, now),
+            Change::RetryNow {
+                subscription,
+                offset,
+                asked,
+            } => self.command(subscription, Input::RetryNow { offset, asked }, now),
+            Change::PutApplication(value) => self.put_policy(value.id, &value.policy, now),
             Change::PutOrganisation(_)
-            | Change::PutApplication(_)
             | Change::PutEventType(_)
             | Change::DeleteEventType(..)
             // `tasks.rs` sees to them.
@@ -139,7 +150,12 @@ impl Board {
     }
 
     /// The state of the registry as a whole: what differs from the index is taken as changes.
-    fn registry(&mut self, all: &[Arc<Subscription>], now: Timestamp) {
+    fn registry(&mut self, listing: Listing, now: Timestamp) {
+        let Listing {
+            subscriptions: all,
+            applications,
+        } = listing;
+        self.put_policies(&applications, now);
         let listed: BTreeSet<_> = all.iter().map(|value| value.id).collect();
         let gone: Vec<_> = self
             .routes
@@ -150,7 +166,7 @@ impl Board {
             self.delete(id);
         }
         for value in all {
-            self.put(Arc::clone(value), now);
+            self.put(value, now);
         }
         // Redeliveries may have been asked for since the state was read, and before this registry:
         // look them up. Later on, the reader missed changes, so look up all there are.
@@ -165,9 +181,12 @@ impl Board {
         let id = value.id;
         let old = self.routes.get(id);
         if old.is_some_and(|old| old.subscription == value) {
+            // If it was disabled meanwhile, it is enabled again.
+            self.rules_changed(id, false, now);
             return;
         }
         let was_enabled = old.map(Entry::is_enabled);
+        let url_before = old.map(|old| Arc::clone(&old.subscription.endpoint.url));
         let (cursor, retries) = match &mut self.restored {
             Some(restored) => (
                 restored.cursors.remove(&id),
@@ -178,7 +197,10 @@ impl Board {
         let floor = cursor.as_ref().map_or(Offset::ZERO, |cursor| cursor.floor);
         let from = old.map_or(value.start.max(floor), |old| old.from);
         let is_enabled = value.state.is_enabled();
+        let is_again = was_enabled == Some(false) && is_enabled;
+        let is_elsewhere = url_before.is_some_and(|url| url != value.endpoint.url);
         self.routes.insert(value, from);
+        self.rules_changed(id, is_again || is_elsewhere, now);
         match (was_enabled, is_enabled) {
             (None, true) => self.restore(id, from, cursor, retries, now),
             (None, false) => {
@@ -256,25 +278,8 @@ impl Board {
         self.routes.remove(id);
         self.waiting.remove(&id);
         self.drop_lane(id);
-    }
-
-    fn redeliver(&mut self, id: SubscriptionId, offset: Offset, asked: Timestamp, now: Timestamp) {
-        let Some(entry) = self.routes.get(id) else {
-            return;
-        };
-        if let Some(waiting) = self.waiting.get_mut(&id) {
-            waiting.again = true;
-            return;
-        }
-        if !self.slots.contains_key(&id) {
-            if !entry.is_enabled() {
-                // The log has parked it; it is loaded when the subscription is enabled.
-                return;
-            }
-            let from = entry.from.max(self.routed);
-            self.add_lane(id, Lane::live(from));
-        }
-        self.tell(id, Input::Redeliver { offset, asked }, now);
+        self.health.remove(&id);
+        self.flush.health.remove(&id);
     }
 
     /// The state of one subscription, for one that was enabled or a lane whose retry table had
@@ -315,20 +320,8 @@ impl Board {
                     state: CursorState::Behind,
                 });
             self.restore(id, from, Some(cursor), retries, now);
-        }
-    }
-
-    /// Takes in redeliveries that were asked for while nobody listened.
-    pub(super) fn resynced(&mut self, state: &DeliveryState, now: Timestamp) {
-        self.loads = self.loads.saturating_sub(1);
-        // If it is wanted again, what is here may lack what is looked for then.
-        let Some(since) = self.resyncing.take().filter(|_| self.resync.is_none()) else {
-            return;
-        };
-        for (id, offset, retry) in &state.retries {
-            if retry.number == 0 && retry.trigger == Trigger::Manual && retry.due >= since {
-                self.redeliver(*id, *offset, retry.due, now);
-            }
+            // What waited because of the endpoint was not told that it is to be tried again.
+            self.tell(id, Input::Changed { is_forgiven: true }, now);
         }
     }
 }

@@ -4,10 +4,14 @@
 //! that would bring back nothing is dropped.
 //! **Next:** `board/flush.rs`, which records where the lanes stand.
 
-use hooklog_storage::{NewAttempt, Offset, SubscriptionId, Timestamp};
+use std::sync::Arc;
 
+use hooklog_storage::{Health, NewAttempt, Offset, SubscriptionId, Timestamp};
+
+use super::flights::host_of;
 use super::{Board, QUEUES_BYTES_MAX};
 use crate::lane::{self, Lane};
+use crate::rules::Rules;
 
 /// A lane, and in which queues of the board it stands.
 #[expect(
@@ -16,6 +20,8 @@ use crate::lane::{self, Lane};
 )]
 pub(super) struct Slot {
     pub(super) lane: Lane,
+    pub(super) rules: Rules,
+    pub(super) host: Arc<str>,
     pub(super) outcomes: Vec<NewAttempt>,
     pub(super) in_ready: bool,
     pub(super) in_readers: bool,
@@ -47,7 +53,7 @@ impl Board {
             &self.tight
         };
         let before = slot.lane.queue_bytes();
-        slot.lane.apply(input, at, limits);
+        slot.lane.apply(input, at, &slot.rules.limits(limits));
         self.queue_bytes = self.queue_bytes - before + slot.lane.queue_bytes();
         self.refresh(id, now);
     }
@@ -57,23 +63,19 @@ impl Board {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
-        if !slot.in_ready && slot.lane.is_ready(now, &self.limits) {
+        let limits = slot.rules.limits(&self.limits);
+        if !slot.in_ready && slot.lane.is_ready(now, &limits) {
             slot.in_ready = true;
             self.ready.push_back(id);
         }
-        if !slot.in_readers
-            && slot
-                .lane
-                .wants_read(now, self.routed, &self.limits)
-                .is_some()
-        {
+        if !slot.in_readers && slot.lane.wants_read(now, self.routed, &limits).is_some() {
             slot.in_readers = true;
             self.readers.push_back(id);
         }
-        if slot.lane.load(&self.limits) {
+        if slot.lane.load(&limits) {
             self.loaders.push_back(id);
         }
-        let wake = slot.lane.wake(now);
+        let wake = slot.lane.wake(now, &limits);
         if wake != slot.wake {
             if let Some(at) = slot.wake.take() {
                 self.timers.remove(&(at, id));
@@ -81,14 +83,38 @@ impl Board {
             self.timers.extend(wake.map(|at| (at, id)));
             slot.wake = wake;
         }
-        if !slot.in_dirty && (!slot.outcomes.is_empty() || slot.lane.cursor_is_wrong()) {
+        let has_news = !slot.outcomes.is_empty() || slot.lane.has_skipped();
+        if !slot.in_dirty && (has_news || slot.lane.cursor_is_wrong()) {
             slot.in_dirty = true;
             self.flush.push(id);
         }
+        let health = slot.lane.health(now);
         let busy = slot.in_ready || slot.in_readers || slot.in_dirty || slot.writing;
-        if !busy && slot.outcomes.is_empty() && slot.lane.is_quiet() {
+        let is_quiet = !busy && slot.outcomes.is_empty() && slot.lane.is_quiet(now, &limits);
+        self.set_health(id, health);
+        if is_quiet {
             self.drop_lane(id);
         }
+    }
+
+    /// Takes down what is known of an endpoint, if that is news.
+    pub(super) fn set_health(&mut self, id: SubscriptionId, health: Health) {
+        let old = if health == Health::default() {
+            self.health.remove(&id)
+        } else {
+            self.health.insert(id, health)
+        };
+        if old.unwrap_or_default() != health {
+            self.flush.health.insert(id, health);
+        }
+    }
+
+    /// How the events of a subscription are pushed, and to which host.
+    pub(super) fn rules_of(&self, id: SubscriptionId) -> Option<(Rules, Arc<str>)> {
+        let subscription = &self.routes.get(id)?.subscription;
+        let policy = self.policies.get(&subscription.application);
+        let rules = Rules::of(subscription, policy, &self.defaults);
+        Some((rules, host_of(&subscription.endpoint.url)))
     }
 
     /// Looks again at the lanes whose time has come.
@@ -105,9 +131,18 @@ impl Board {
         }
     }
 
-    pub(super) fn add_lane(&mut self, id: SubscriptionId, lane: Lane) {
+    /// Gives a subscription a lane; one that is not routed to gets none.
+    pub(super) fn add_lane(&mut self, id: SubscriptionId, mut lane: Lane) {
+        let Some((rules, host)) = self.rules_of(id) else {
+            return;
+        };
+        if let Some(health) = self.health.get(&id) {
+            lane.adopt(health);
+        }
         let slot = Slot {
             lane,
+            rules,
+            host,
             outcomes: Vec::new(),
             in_ready: false,
             in_readers: false,
@@ -127,6 +162,10 @@ impl Board {
         self.flush.forget(&slot.outcomes);
         if let Some(at) = slot.wake {
             self.timers.remove(&(at, id));
+        }
+        if slot.in_ready {
+            // It may have been its turn at its host.
+            self.pass_on(&slot.host);
         }
     }
 }

@@ -91,7 +91,9 @@ async fn a_request_carries_the_payload_verbatim_and_both_header_families() {
         Answer {
             status: Some(204),
             response: String::new(),
-            verdict: Verdict::Delivered
+            verdict: Verdict::Delivered,
+            fault: None,
+            retry_after: None,
         }
     );
     let received = sink.received();
@@ -179,7 +181,10 @@ async fn evil_answers_end_in_time_and_keep_little() {
     let answer = attempt(&hasty, at("hang")).await;
     assert_eq!(
         answer,
-        Answer::none(Verdict::Failed, "no answer within 200ms")
+        Answer {
+            fault: Some(Fault::Endpoint),
+            ..Answer::none(Verdict::Failed, "no answer within 200ms")
+        }
     );
     // The receiver said 200 before it went silent: it has the event.
     let answer = attempt(&hasty, at("hang-in-body")).await;

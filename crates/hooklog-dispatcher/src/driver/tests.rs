@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use hooklog_storage::{
     Appended, Application, AttemptSeq, AttemptsOf, CursorState, Endpoint, Event, EventId, Filter,
-    Limit, NewApplication, NewAttempt, NewSubscription, Order, OrganisationId, Outcome, SecretKey,
-    Subscription, SubscriptionState, Trigger,
+    Limit, NewApplication, NewAttempt, NewSubscription, Order, OrganisationId, Outcome, Retry,
+    SecretKey, Subscription, SubscriptionState, Trigger,
 };
 use tempfile::TempDir;
 
@@ -332,7 +332,7 @@ async fn failures_are_tried_again_until_the_schedule_ends() {
             );
             match attempt.outcome {
                 Outcome::Exhausted => assert_eq!(number, 3),
-                Outcome::Retry { due } => {
+                Outcome::Retry(Retry { due, .. }) => {
                     let ended = attempt.started.plus(attempt.duration);
                     assert!(number < 3 && due.since(ended) <= Duration::from_millis(100));
                 }
@@ -527,4 +527,40 @@ async fn a_configuration_that_cannot_work_is_refused() {
         refused.to_string(),
         "lane_window is 0, but must be 1 to 65536"
     );
+}
+
+/// The outage of `board/tests/outage.rs` in real time; seconds of it in `HOOKLOG_TEST_ROUNDS`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_was_away_has_all_soon_after_its_return() {
+    let rounds = std::env::var("HOOKLOG_TEST_ROUNDS").ok();
+    let seconds = rounds.and_then(|text| text.parse().ok()).unwrap_or(3_u64);
+    let events = usize::try_from(seconds).unwrap() * 100;
+    let world = World::new().await;
+    let gone = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let address = gone.address;
+    let subscription = world.subscribe(&gone).await;
+    drop(gone);
+    let dispatcher = world.dispatch().await;
+    let begun = Instant::now();
+    for part in 0..seconds {
+        let from = usize::try_from(part).unwrap() * 100;
+        world.publish(from..from + 100).await;
+        tokio::time::sleep_until(begun + Duration::from_secs(part + 1)).await;
+    }
+    let health = world.log.health(subscription.id).unwrap();
+    assert!(health.down_since.is_some() && health.probe_at.is_some());
+    let back = Instant::now();
+    let mut sink = Sink::start_at(address, |_, _| Reply::Status(200, "")).await;
+    let received = sink.wait(|received| distinct(received) == events).await;
+    let took = back.elapsed();
+    eprintln!("{events} events arrived {took:?} after the return");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(received.len(), events, "each once");
+    world
+        .until(|log| {
+            let health = log.health(subscription.id).unwrap();
+            (health == hooklog_storage::Health::default()).then_some(())
+        })
+        .await;
+    dispatcher.stop(STOP).await;
 }

@@ -4,9 +4,9 @@
 //! forgotten only when what is on record brings back all of it.
 //! **Next:** `board.rs`, which records it.
 
-use hooklog_storage::{Cursor, CursorState, Offset};
+use hooklog_storage::{Cursor, CursorState, Offset, Timestamp};
 
-use super::{Flight, Lane, Mode};
+use super::{Lane, Limits, Mode};
 
 impl Lane {
     /// The cursor to record, when the tail stands at `routed`.
@@ -39,8 +39,13 @@ impl Lane {
     }
 
     /// Whether nothing would be lost by forgetting the lane, once its cursor is on record.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let at_rest = self.in_flight.is_empty() && self.unrecorded == 0 && !self.reading;
+    pub(crate) fn is_quiet(&self, now: Timestamp, limits: &Limits) -> bool {
+        let at_rest = self.in_flight.is_empty()
+            && self.unrecorded == 0
+            && !self.reading
+            && !self.stopped
+            && self.skipped.is_empty()
+            && self.throttle.full_at(limits.rate, now).is_none();
         let nothing_parked = self.parked.len() == 0 && !self.surplus;
         let on_record = !self.cursor_is_wrong();
         at_rest
@@ -49,9 +54,14 @@ impl Lane {
             && (self.paused || (nothing_parked && self.is_caught_up()))
     }
 
-    /// The attempt of this offset that is in flight.
-    pub(crate) fn flight(&self, offset: Offset) -> Option<Flight> {
-        self.in_flight.get(&offset).copied()
+    /// Deliveries that were skipped and are not on record as such.
+    pub(crate) fn take_skipped(&mut self) -> Vec<Offset> {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// Whether there are any.
+    pub(crate) fn has_skipped(&self) -> bool {
+        !self.skipped.is_empty()
     }
 
     /// Whether it reads the log for itself, whatever the tail brings.
@@ -78,5 +88,32 @@ impl Lane {
             && !self.paused
             && self.queue.is_empty()
             && self.ack.is_clear()
+    }
+}
+
+/// What the simulation looks at.
+#[cfg(test)]
+impl Lane {
+    pub(crate) fn is_down(&self) -> bool {
+        self.breaker.open().is_some()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(crate) fn probes(&self) -> usize {
+        let probes = self.in_flight.values().filter(|flight| flight.is_probe);
+        probes.count()
+    }
+
+    pub(crate) fn is_probe(&self, offset: Offset) -> bool {
+        self.in_flight
+            .get(&offset)
+            .is_some_and(|flight| flight.is_probe)
+    }
+
+    pub(crate) fn counted(&self, offset: Offset) -> Option<u16> {
+        self.in_flight.get(&offset).map(|flight| flight.counted)
     }
 }

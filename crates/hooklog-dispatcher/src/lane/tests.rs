@@ -16,6 +16,8 @@ const LIMITS: Limits = Limits {
     retries_max: 8,
     queue_max: 4,
     queue_bytes_max: 10_000,
+    ordering: Ordering::None,
+    rate: None,
 };
 
 /// The same with a small retry table.
@@ -76,7 +78,14 @@ impl Script {
             "dead" => self.finish(words, Outcome::Exhausted),
             "fail" => {
                 let due = self.now.plus(Duration::from_secs(5));
-                self.finish(words, Outcome::Retry { due });
+                for offset in offsets(words) {
+                    let number = self.lane.in_flight[&offset].number + 1;
+                    let retry = Retry::failed(number, due);
+                    self.tell(Input::Finished {
+                        offset,
+                        outcome: Outcome::Retry(retry),
+                    });
+                }
             }
             "rec" => self.tell(Input::Recorded {
                 outcomes: usize::MAX,
@@ -90,11 +99,7 @@ impl Script {
                 }
             }
             "loaded" => {
-                let retry = Retry {
-                    number: 0,
-                    due: self.now,
-                    trigger: Trigger::Manual,
-                };
+                let retry = Retry::asked(self.now);
                 let rows = offsets(words)
                     .into_iter()
                     .map(|offset| (offset, retry))
@@ -127,7 +132,7 @@ impl Script {
         } = self.lane.cursor(self.routed);
         let settled: Vec<_> = settled.iter().map(|offset| offset.get()).collect();
         write!(self.out, " {state:?} {floor} {settled:?}").unwrap();
-        if self.lane.is_quiet() {
+        if self.lane.is_quiet(self.now, &self.limits) {
             self.out.push_str(" quiet");
         }
     }
@@ -150,7 +155,7 @@ impl Script {
         if self.lane.load(&self.limits) {
             self.out.push_str(" load");
         }
-        if let Some(wake) = self.lane.wake(self.now) {
+        if let Some(wake) = self.lane.wake(self.now, &self.limits) {
             write!(self.out, " (wake +{}s)", wake.since(self.now).as_secs()).unwrap();
         }
     }
@@ -507,3 +512,5 @@ fn a_lane_restored_above_the_mark_takes_only_what_is_above_its_floor() {
         "#]],
     );
 }
+
+mod flow;

@@ -56,7 +56,15 @@ impl Sink {
     pub(crate) async fn start(
         answer: impl Fn(&Received, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap(), answer).await
+    }
+
+    /// The same at an address that was free a moment ago.
+    pub(crate) async fn start_at(
+        address: SocketAddr,
+        answer: impl Fn(&Received, usize) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, received) = watch::channel(Vec::new());
         let (answer, sender) = (Arc::new(answer), Arc::new(sender));

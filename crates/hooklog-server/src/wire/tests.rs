@@ -229,7 +229,7 @@ fn attempts() {
             duration: Duration::from_micros(1_900),
             status_code: None,
             response: "connection refused".to_owned(),
-            outcome: Outcome::Retry { due: now() },
+            outcome: Outcome::Retry(hooklog_storage::Retry::failed(1, now())),
             trigger: Trigger::Manual,
         },
     };

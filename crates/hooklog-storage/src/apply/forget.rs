@@ -66,6 +66,7 @@ impl Applier {
             (Family::Registry, keys::subscription(id)),
             (Family::Cursor, keys::cursor(id)),
             (Family::Expired, keys::expired(id)),
+            (Family::Health, keys::health(id)),
         ] {
             if let Some(row) = self.engine.get(family, &key)? {
                 own.push((family, key, row.to_vec()));

@@ -45,11 +45,7 @@ impl Committer {
                 Err(error) => drop(ack.send(Err(error))),
             },
             Request::Expire(low) => {
-                let end = Low {
-                    events: self.next.offset,
-                    attempts: self.next.attempt,
-                };
-                group.entries.push(Entry::Low(low.min(end)));
+                group.entries.push(Entry::Low(low.min(self.end())));
                 group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Record { progress, ack } => {
@@ -71,6 +67,14 @@ impl Committer {
             Request::Consumer { write, ack } => self.move_consumer(write, ack, group),
         }
         Ok(())
+    }
+
+    /// Nothing above it can have expired.
+    fn end(&self) -> Low {
+        Low {
+            events: self.next.offset,
+            attempts: self.next.attempt,
+        }
     }
 
     /// Plans a change of the registry, and tells what it means to those who listen.
@@ -109,7 +113,11 @@ impl Committer {
         let registry = self.shared.registry.read();
         let told = progress.iter().filter_map(|progress| match progress {
             Progress::Attempt(attempt) => operational::of_attempt(&registry, attempt),
-            Progress::Cursor(..) | Progress::Mark(_) | Progress::Expired(..) => None,
+            Progress::Cursor(..)
+            | Progress::Mark(_)
+            | Progress::Expired(..)
+            | Progress::Health(..)
+            | Progress::Skipped(..) => None,
         });
         told.collect()
     }
@@ -245,6 +253,8 @@ impl Committer {
             Progress::Cursor(subscription, cursor) => Entry::Cursor(subscription, cursor),
             Progress::Mark(offset) => Entry::Mark(offset),
             Progress::Expired(subscription, expired) => Entry::Expired(subscription, expired),
+            Progress::Health(subscription, health) => Entry::Health(subscription, health),
+            Progress::Skipped(subscription, offset) => Entry::Skipped(subscription, offset),
         }
     }
 }

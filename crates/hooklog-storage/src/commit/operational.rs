@@ -99,7 +99,9 @@ pub(super) fn of_changes(registry: &Registry, changes: &[Change]) -> Vec<Event> 
             | Change::DeleteEventType(..)
             | Change::PutTask(_)
             | Change::DeleteTask(_)
-            | Change::Redeliver { .. } => {}
+            | Change::Redeliver { .. }
+            | Change::Skip { .. }
+            | Change::RetryNow { .. } => {}
         }
     }
     events

@@ -43,7 +43,9 @@ impl Consumers {
                 | Entry::Cursor(..)
                 | Entry::Mark(_)
                 | Entry::Low(_)
-                | Entry::Expired(..) => {}
+                | Entry::Expired(..)
+                | Entry::Health(..)
+                | Entry::Skipped(..) => {}
             }
         }
     }

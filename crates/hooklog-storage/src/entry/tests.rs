@@ -5,11 +5,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
+use crate::attempt::{Cause, CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::header::Header;
+use crate::health::Health;
 use crate::id::TaskId;
 use crate::id::{ApplicationId, EventId, OrganisationId};
 use crate::idempotency::IdempotencyKey;
@@ -148,13 +149,35 @@ fn changes() -> Vec<Change> {
         Change::DeleteSubscription(SUBSCRIPTION),
         Change::PutTask(task()),
         Change::DeleteTask(task().id),
+    ]
+}
+
+fn commands() -> Vec<Change> {
+    vec![
         Change::Redeliver {
+            subscription: SUBSCRIPTION,
+            offset: Offset::new(5),
+            asked: TIME,
+        },
+        Change::Skip {
+            subscription: SUBSCRIPTION,
+            offset: Offset::new(5),
+            asked: TIME,
+        },
+        Change::RetryNow {
             subscription: SUBSCRIPTION,
             offset: Offset::new(5),
             asked: TIME,
         },
     ]
 }
+
+const HEALTH: Health = Health {
+    failing_since: Some(TIME),
+    down_since: Some(TIME),
+    probe_at: Some(TIME),
+    paused_until: None,
+};
 
 fn consumer(scope: ConsumerScope) -> ConsumerKey {
     let name = "billing".parse().unwrap();
@@ -164,7 +187,12 @@ fn consumer(scope: ConsumerScope) -> ConsumerKey {
 fn entries() -> Vec<Entry> {
     let outcomes = [
         Outcome::Delivered,
-        Outcome::Retry { due: TIME },
+        Outcome::Retry(Retry {
+            cause: Cause::Endpoint,
+            counted: 1,
+            key: Some(7),
+            ..Retry::failed(2, TIME)
+        }),
         Outcome::Exhausted,
     ];
     let attempts = (0..).zip(outcomes).map(|(seq, outcome)| {
@@ -211,9 +239,12 @@ fn entries() -> Vec<Entry> {
             }),
         ),
         Entry::Consumer(consumer(ConsumerScope::Log), None),
+        Entry::Health(SUBSCRIPTION, HEALTH),
+        Entry::Skipped(SUBSCRIPTION, Offset::new(5)),
     ];
     changes()
         .into_iter()
+        .chain(commands())
         .map(Entry::Change)
         .chain(attempts)
         .chain(others)
@@ -258,13 +289,13 @@ fn the_bytes_of_rows_and_keys_are_golden() {
         ..State::default()
     };
     let retry = Retry {
-        number: 2,
-        due: TIME,
-        trigger: Trigger::Scheduled,
+        key: Some(7),
+        ..Retry::failed(2, TIME)
     };
     let rows: Vec<Vec<u8>> = vec![
         codec::encode(&state).unwrap(),
         codec::encode(&retry).unwrap(),
+        codec::encode(&HEALTH).unwrap(),
         keys::batch(5, 1),
         keys::owned(APPLICATION.as_bytes(), 5),
         keys::organisation(ORGANISATION),

@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use super::tests::{application, event, open, subscription};
-use crate::attempt::{NewAttempt, Outcome, Progress, Trigger};
+use crate::attempt::{NewAttempt, Outcome, Progress, Retry, Trigger};
 use crate::event::Appended;
 use crate::id::ApplicationId;
 use crate::log::EventLog;
@@ -36,7 +36,7 @@ async fn deliver(log: &EventLog, subscription: crate::SubscriptionId) {
         panic!()
     };
     let due = Timestamp::from_millis(5_000);
-    let retry = Outcome::Retry { due };
+    let retry = Outcome::Retry(Retry::failed(1, due));
     let outcomes = [
         retry,
         retry,

@@ -321,8 +321,8 @@ async fn attempts_park_and_settle_deliveries() {
         state: CursorState::CaughtUp,
     };
     log.record(vec![
-        attempt(events[0], 0, Outcome::Retry { due }),
-        attempt(events[1], 0, Outcome::Retry { due }),
+        attempt(events[0], 0, Outcome::Retry(Retry::failed(1, due))),
+        attempt(events[1], 0, Outcome::Retry(Retry::failed(1, due))),
         attempt(events[0], 1, Outcome::Delivered),
         attempt(events[2], 0, Outcome::Exhausted),
         Progress::Cursor(target.id, cursor.clone()),
@@ -331,11 +331,7 @@ async fn attempts_park_and_settle_deliveries() {
     .await
     .unwrap();
     log.redeliver(target.id, events[2]).await.unwrap();
-    let retry = Retry {
-        number: 1,
-        due,
-        trigger: Trigger::Scheduled,
-    };
+    let retry = Retry::failed(1, due);
     for _ in 0..2 {
         let state = log.delivery_state().unwrap();
         assert_eq!(state.mark, Offset::new(3));
@@ -353,6 +349,115 @@ async fn attempts_park_and_settle_deliveries() {
     log.delete_subscription(target.id).await.unwrap();
     let state = log.delivery_state().unwrap();
     assert!(state.retries.is_empty() && state.cursors.is_empty());
+}
+
+/// The first attempt of an event, parked like this.
+fn parked_attempt(target: SubscriptionId, event: EventId, retry: Retry) -> Progress {
+    Progress::Attempt(NewAttempt {
+        event,
+        subscription: target,
+        url: "https://example.com/hook".into(),
+        number: 0,
+        started: Timestamp::default(),
+        duration: Duration::ZERO,
+        status_code: None,
+        response: String::new(),
+        outcome: Outcome::Retry(retry),
+        trigger: Trigger::Scheduled,
+    })
+}
+
+#[tokio::test]
+async fn commands_on_deliveries_change_their_rows() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    let app = application(&log, "shop").await;
+    let target = subscription(&log, app).await.id;
+    let mut ids = Vec::new();
+    for appended in log
+        .append(vec![event(1, "1"), event(1, "2")])
+        .await
+        .unwrap()
+    {
+        let Appended::Committed { id, .. } = appended else {
+            panic!()
+        };
+        ids.push(id);
+    }
+    let due = Timestamp::from_millis(9_000_000_000_000);
+    let parked = Retry {
+        key: Some(7),
+        ..Retry::failed(1, due)
+    };
+    let attempt = parked_attempt(target, ids[0], parked);
+    log.record(vec![attempt.clone()]).await.unwrap();
+    let row = |at: usize| {
+        let retries = log.delivery_state_of(target).unwrap().retries;
+        let found = retries.iter().find(|row| row.1 == ids[at].offset());
+        found.map(|row| row.2)
+    };
+    log.retry_now(target, ids[0]).await.unwrap();
+    let now = row(0).unwrap();
+    assert!(now.due < due);
+    assert_eq!(Retry { due, ..now }, parked, "nothing else changes");
+    log.retry_now(target, ids[1]).await.unwrap();
+    assert_eq!(row(1), None, "what is not parked cannot be retried");
+    log.redeliver(target, ids[0]).await.unwrap();
+    let asked = row(0).unwrap();
+    assert_eq!((asked.trigger, asked.number), (Trigger::Manual, 0));
+    assert_eq!(
+        (asked.is_awaited, asked.key),
+        (true, Some(7)),
+        "it holds up what it held up"
+    );
+    for id in &ids {
+        log.skip(target, *id).await.unwrap();
+    }
+    assert!(row(0).unwrap().is_skipped && row(1).unwrap().is_skipped);
+    // The attempt that was under way fails: it stays skipped until the dispatcher has settled it.
+    log.record(vec![attempt]).await.unwrap();
+    let is_skipped = true;
+    assert_eq!(
+        row(0),
+        Some(Retry {
+            is_skipped,
+            ..parked
+        })
+    );
+    let settled = ids.iter().map(|id| Progress::Skipped(target, id.offset()));
+    log.record(settled.collect()).await.unwrap();
+    assert_eq!((row(0), row(1)), (None, None));
+    let unknown = SubscriptionId::from_bytes([9; 20]);
+    assert!(log.skip(unknown, ids[0]).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_known_of_an_endpoint_is_kept_until_it_is_well() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    let app = application(&log, "shop").await;
+    let target = subscription(&log, app).await.id;
+    let health = Health {
+        down_since: Some(Timestamp::from_millis(5)),
+        ..Health::default()
+    };
+    let progress = Progress::Health(target, health);
+    log.record(vec![progress.clone()]).await.unwrap();
+    assert_eq!(log.health(target).unwrap(), health);
+    log.close().unwrap();
+    drop(log);
+    let log = open(&directory);
+    assert_eq!(log.health(target).unwrap(), health);
+    assert_eq!(log.delivery_state().unwrap().health, [(target, health)]);
+    let well = Progress::Health(target, Health::default());
+    log.record(vec![well]).await.unwrap();
+    assert_eq!(log.health(target).unwrap(), Health::default());
+    assert_eq!(log.delivery_state().unwrap().health, []);
+    log.record(vec![progress.clone()]).await.unwrap();
+    log.delete_subscription(target).await.unwrap();
+    log.record(vec![progress]).await.unwrap();
+    assert_eq!(log.delivery_state().unwrap().health, []);
+    assert_eq!(log.cursor(target).unwrap(), None);
 }
 
 #[tokio::test]
@@ -378,8 +483,8 @@ async fn a_tail_sees_events_and_changes_in_order_from_disk_and_from_memory() {
     let mut registries = 0;
     while tail.position() < Offset::new(11) {
         match tail.next().await.unwrap() {
-            TailItem::Registry(subscriptions) => {
-                assert_eq!(subscriptions.len(), 1);
+            TailItem::Registry(listing) => {
+                assert_eq!(listing.subscriptions.len(), 1);
                 registries += 1;
             }
             TailItem::Records(records) => offsets.extend(records.iter().map(|r| r.offset.get())),

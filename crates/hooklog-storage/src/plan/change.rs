@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{Plan, PlanError};
-use crate::attempt::{Retry, Trigger};
+use crate::attempt::Retry;
 use crate::change::Change;
 use crate::codec;
 use crate::id::{ApplicationId, SubscriptionId, TaskId};
@@ -49,19 +49,63 @@ impl Plan<'_> {
                 offset,
                 asked,
             } => {
-                if self.exists(*subscription)? {
-                    let retry = Retry {
-                        number: 0,
-                        due: *asked,
-                        trigger: Trigger::Manual,
-                    };
-                    self.park(keys::retry(*subscription, *offset), retry)?;
-                }
-                return Ok(());
+                let asked = Retry::asked(*asked);
+                return self.command(*subscription, *offset, |old| {
+                    Some(match old {
+                        // It holds up what it held up before.
+                        Some(old) => Retry {
+                            is_awaited: old.is_awaited,
+                            key: old.key,
+                            ..asked
+                        },
+                        None => asked,
+                    })
+                });
+            }
+            Change::Skip {
+                subscription,
+                offset,
+                asked,
+            } => {
+                let asked = Retry::asked(*asked);
+                return self.command(*subscription, *offset, |old| {
+                    let is_skipped = true;
+                    // It may be parked only later: its attempt may be under way.
+                    Some(Retry {
+                        is_skipped,
+                        ..old.unwrap_or(asked)
+                    })
+                });
+            }
+            Change::RetryNow {
+                subscription,
+                offset,
+                asked,
+            } => {
+                return self.command(*subscription, *offset, |old| {
+                    old.map(|old| Retry { due: *asked, ..old })
+                });
             }
         };
         self.set(Family::Registry, key, value);
         Ok(())
+    }
+
+    /// Changes the row of a parked delivery.
+    fn command(
+        &mut self,
+        id: SubscriptionId,
+        offset: Offset,
+        edit: impl FnOnce(Option<Retry>) -> Option<Retry>,
+    ) -> Result<(), PlanError> {
+        if !self.exists(id)? {
+            return Ok(());
+        }
+        let key = keys::retry(id, offset);
+        match edit(self.retry(&key)?) {
+            Some(retry) => self.park(key, retry),
+            None => Ok(()),
+        }
     }
 
     /// Removes a subscription with its cursor and parked deliveries.
@@ -69,6 +113,7 @@ impl Plan<'_> {
         self.set(Family::Registry, keys::subscription(id), None);
         self.set(Family::Cursor, keys::cursor(id), None);
         self.set(Family::Expired, keys::expired(id), None);
+        self.set(Family::Health, keys::health(id), None);
         let (low, high) = (keys::retry(id, Offset::ZERO), keys::retry(id, Offset::MAX));
         for key in self.rows(Family::Retry, &low, &high)?.into_keys() {
             self.set(Family::Retry, key, None);

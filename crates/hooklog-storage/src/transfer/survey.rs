@@ -224,6 +224,7 @@ pub(crate) fn attempts(batch: &Batch) -> Option<Vec<StoredAttempt>> {
 pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
     use crate::attempt::{Cursor, Expired, Retry};
     use crate::consumer::ConsumerCursor;
+    use crate::health::Health;
     use crate::subscription::{Application, EventType, Organisation, Subscription};
     match family {
         Family::Registry => match keys::registry_kind(key) {
@@ -237,6 +238,7 @@ pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
         Family::Cursor => codec::decode::<Cursor>(value).is_ok(),
         Family::Retry => codec::decode::<Retry>(value).is_ok(),
         Family::Expired => codec::decode::<Expired>(value).is_ok(),
+        Family::Health => codec::decode::<Health>(value).is_ok(),
         Family::Consumer => codec::decode::<ConsumerCursor>(value).is_ok(),
         Family::State
         | Family::Log

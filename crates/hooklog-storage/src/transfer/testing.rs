@@ -72,7 +72,7 @@ pub(crate) async fn fill(log: &EventLog, seed: u64, count: usize) {
             status_code: Some(500),
             response: format!("no {at}"),
             outcome: match at % 3 {
-                0 => Outcome::Retry { due },
+                0 => Outcome::Retry(crate::Retry::failed(at % 3 + 1, due)),
                 1 => Outcome::Delivered,
                 _ => Outcome::Exhausted,
             },
@@ -94,6 +94,11 @@ pub(crate) async fn fill(log: &EventLog, seed: u64, count: usize) {
         at: due,
     };
     progress.push(Progress::Expired(target, expired));
+    let health = crate::Health {
+        failing_since: Some(due),
+        ..crate::Health::default()
+    };
+    progress.push(Progress::Health(target, health));
     log.record(progress).await.unwrap();
     let name = format!("consumer-{seed}");
     let mut consumer = log

@@ -29,7 +29,7 @@ async fn what_was_given_up_is_sent_again_and_nothing_else() {
     let mut sink = Sink::start(move |request, _| {
         let number = numbers(std::slice::from_ref(request))[0];
         let works = number.is_multiple_of(2) || is_mended.load(std::sync::atomic::Ordering::SeqCst);
-        Reply::Status(if works { 200 } else { 500 }, "")
+        Reply::Status(if works { 200 } else { 400 }, "")
     })
     .await;
     let subscription = world.subscribe(&sink).await;

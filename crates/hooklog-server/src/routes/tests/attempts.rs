@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hooklog_storage::{Expired, NewAttempt, Offset, Outcome, Progress, Timestamp, Trigger};
+use hooklog_storage::{Expired, NewAttempt, Offset, Outcome, Progress, Retry, Timestamp, Trigger};
 use serde_json::json;
 
 use super::end_to_end::{APPS, application, count, ids, publish};
@@ -15,8 +15,8 @@ use super::harness::Harness;
 fn three_attempts(event: &str, endpoint: &str) -> Vec<Progress> {
     let due = Timestamp::from_millis(1_790_000_005_000);
     let made = [
-        (None, Outcome::Retry { due }),
-        (Some(503), Outcome::Retry { due }),
+        (None, Outcome::Retry(Retry::failed(1, due))),
+        (Some(503), Outcome::Retry(Retry::failed(2, due))),
         (Some(204), Outcome::Delivered),
     ];
     let progress = (0..).zip(made).map(|(number, (status_code, outcome))| {

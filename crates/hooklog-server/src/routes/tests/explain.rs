@@ -63,7 +63,7 @@ type Case = (
 );
 
 fn cases() -> [Case; 8] {
-    let retry = Outcome::Retry { due: AT };
+    let retry = Outcome::Retry(hooklog_storage::Retry::failed(1, AT));
     [
         (
             "took",
