@@ -38,18 +38,25 @@
 mod ack;
 mod backoff;
 mod board;
+mod case;
 mod client;
+mod cloud_event;
 mod config;
+mod connect;
 mod deliver;
 mod dispatcher;
 mod driver;
 mod errand;
+mod exchange;
 mod lane;
+mod pool;
 mod reader;
+mod request;
 mod resolve;
 mod retries;
 mod route;
 mod ssrf;
+mod target;
 #[cfg(test)]
 mod testing;
 
