@@ -12,17 +12,19 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a benchmark prints, and stops at the first thing that goes wrong"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use hooklog::dispatcher::{Config, Dispatcher};
 use hooklog::storage::{
-    Endpoint, EventLog, NewApplication, NewSubscription, OrganisationId, Policy, SecretKey,
+    ApplicationId, AttemptSeq, AttemptsOf, Endpoint, EventLog, Limit, NewApplication, NewAttempt,
+    NewSubscription, Order, OrganisationId, Outcome, Policy, SecretKey,
 };
 
 use crate::events::Events;
@@ -44,6 +46,8 @@ mod sink;
 
 /// Key bytes of every signature.
 const KEY: [u8; 24] = [7; 24];
+/// A run that takes longer has come to a standstill.
+const STALL: Duration = Duration::from_secs(20);
 /// Events of one append.
 const BATCH: usize = 1024;
 
@@ -147,7 +151,14 @@ fn drain(runtime: &tokio::runtime::Runtime, args: &Args) -> f64 {
     let begun = Instant::now();
     let took = runtime.block_on(async {
         let dispatcher = Dispatcher::start(log.clone(), config).await.unwrap();
-        sink.until(deliveries).await;
+        let arrived = tokio::time::timeout(STALL, sink.until(deliveries)).await;
+        if arrived.is_err() {
+            let reasons = failures(&log, application);
+            panic!(
+                "{} of {deliveries} arrived in {STALL:?}: {reasons:?}",
+                sink.count()
+            );
+        }
         // Records the last outcomes and all cursors.
         dispatcher.stop(Duration::from_secs(10)).await;
         begun.elapsed()
@@ -172,9 +183,26 @@ fn drain(runtime: &tokio::runtime::Runtime, args: &Args) -> f64 {
     float(deliveries) / took.as_secs_f64()
 }
 
+/// What attempts that did not deliver have got, each once.
+fn failures(log: &EventLog, application: ApplicationId) -> BTreeSet<String> {
+    let mut reasons = BTreeSet::new();
+    attempts(log, application, |attempt| {
+        if attempt.outcome != Outcome::Delivered {
+            reasons.insert(attempt.response.clone());
+        }
+    });
+    reasons
+}
+
 /// Attempts on record.
-fn recorded(log: &EventLog, application: hooklog::storage::ApplicationId) -> usize {
-    use hooklog::storage::{AttemptSeq, AttemptsOf, Limit, Order};
+fn recorded(log: &EventLog, application: ApplicationId) -> usize {
+    let mut count = 0;
+    attempts(log, application, |_| count += 1);
+    count
+}
+
+/// Looks at all attempts on record.
+fn attempts(log: &EventLog, application: ApplicationId, mut look: impl FnMut(&NewAttempt)) {
     let ids: Vec<_> = {
         let registry = log.registry();
         let range = (Bound::Unbounded, Bound::Unbounded);
@@ -183,7 +211,6 @@ fn recorded(log: &EventLog, application: hooklog::storage::ApplicationId) -> usi
             .map(|s| s.id)
             .collect()
     };
-    let mut count = 0;
     for id in ids {
         let mut range = AttemptSeq::ZERO..AttemptSeq::MAX;
         while !range.is_empty() {
@@ -193,11 +220,12 @@ fn recorded(log: &EventLog, application: hooklog::storage::ApplicationId) -> usi
             };
             let of = AttemptsOf::Subscription(id);
             let page = log.attempts(of, range, Order::Ascending, limit).unwrap();
-            count += page.attempts.len();
+            for found in &page.attempts {
+                look(&found.attempt);
+            }
             range = page.rest;
         }
     }
-    count
 }
 
 /// A count as a number to divide.

@@ -73,6 +73,10 @@ enum AttemptError {
     Client(#[from] ClientError),
 }
 
+/// Idle connections of one place: for several endpoints of one host, or one with many attempts at a
+/// time. What is too much of it is closed by time.
+const IDLE_MAX: usize = 128;
+
 /// Makes attempts.
 pub(crate) struct Deliver {
     client: Client,
@@ -98,7 +102,7 @@ impl Deliver {
         let guard = Arc::new(Guard::new(config.allow_networks.clone()));
         let connector = Connector::new(Arc::clone(&guard), resolver, dial, roots);
         Self {
-            client: Client::new(connector, config.lane_concurrency),
+            client: Client::new(connector, IDLE_MAX),
             guard,
             targets: Targets::default(),
             timeout: config.attempt_timeout,
@@ -129,6 +133,11 @@ impl Deliver {
                 Answer::none(Verdict::Failed, reason)
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     async fn send(

@@ -4,7 +4,7 @@
 //! come back as inputs.
 //!
 //! **Invariant:** this is the only loop of the dispatcher and the only file of it that reads a
-//! clock or a random number (`resolve.rs` aside, which forgets addresses after a while); both are
+//! clock or a random number (`resolve.rs` and `pool.rs` aside, which forget after a while); both are
 //! passed on from here. The loop never waits for one attempt,
 //! one read or one commit alone.
 //! **Next:** `deliver.rs`, an attempt.

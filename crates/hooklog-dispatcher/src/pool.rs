@@ -317,6 +317,3 @@ impl State {
         Some(connection)
     }
 }
-
-#[cfg(test)]
-mod tests;
