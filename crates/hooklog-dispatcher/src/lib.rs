@@ -57,6 +57,7 @@ mod retries;
 mod route;
 mod ssrf;
 mod target;
+mod tasks;
 #[cfg(test)]
 mod testing;
 

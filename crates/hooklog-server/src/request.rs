@@ -55,9 +55,22 @@ impl Call {
         self.subject()?.organisation().ok_or(ApiError::Forbidden)
     }
 
-    /// The application in the path, by id or uid.
+    /// Whether it is about the tenant's operational webhooks: endpoints of an application that no
+    /// other route shows.
+    pub(crate) fn is_operational(&self) -> bool {
+        self.route.starts_with("/operational-webhook/")
+    }
+
+    /// The application in the path, by id or uid; of operational webhooks, theirs.
     pub(crate) fn application(&self) -> Result<Arc<Application>, ApiError> {
         let (subject, organisation) = (self.subject()?, self.organisation()?);
+        if self.is_operational() {
+            let registry = self.state.log.registry();
+            let id = registry
+                .operational(organisation)
+                .ok_or(ApiError::NotFound)?;
+            return registry.application(id).cloned().ok_or(ApiError::NotFound);
+        }
         let found = {
             let registry = self.state.log.registry();
             registry

@@ -303,3 +303,4 @@ pub(crate) fn stuck() -> String {
 
 mod assign;
 mod keyed;
+pub(crate) mod operational;

@@ -11,9 +11,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::change::Change;
-use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::{EventTypeName, Uid};
-use crate::subscription::{Application, EventType, Organisation, Subscription};
+use crate::subscription::{Application, ApplicationKind, EventType, Organisation, Subscription};
+use crate::task::Task;
+
+use tasks::Tasks;
+
+mod tasks;
 
 /// Applications, event types and subscriptions of all organisations.
 #[derive(Debug, Default)]
@@ -23,11 +28,15 @@ pub struct Registry {
     application_owners: HashMap<ApplicationId, OrganisationId>,
     application_uids: HashMap<(OrganisationId, Uid), ApplicationId>,
     application_counts: HashMap<OrganisationId, usize>,
+    /// The applications of operational events; they are in none of the maps by organisation.
+    operational: HashMap<OrganisationId, Arc<Application>>,
+    operational_owners: HashMap<ApplicationId, OrganisationId>,
     event_types: BTreeMap<OrganisationId, BTreeMap<EventTypeName, Arc<EventType>>>,
     subscriptions: BTreeMap<(ApplicationId, SubscriptionId), Arc<Subscription>>,
     subscription_owners: HashMap<SubscriptionId, ApplicationId>,
     subscription_uids: HashMap<(ApplicationId, Uid), SubscriptionId>,
     subscription_counts: HashMap<ApplicationId, usize>,
+    tasks: Tasks,
 }
 
 impl Registry {
@@ -38,8 +47,20 @@ impl Registry {
 
     /// The application with this id, in whichever organisation.
     pub fn application(&self, id: ApplicationId) -> Option<&Arc<Application>> {
-        let owner = self.application_owners.get(&id)?;
-        self.applications.get(&(*owner, id))
+        match self.application_owners.get(&id) {
+            Some(owner) => self.applications.get(&(*owner, id)),
+            None => self.operational.get(self.operational_owners.get(&id)?),
+        }
+    }
+
+    /// The application of an organisation's operational events, if there is one.
+    pub fn operational(&self, organisation: OrganisationId) -> Option<ApplicationId> {
+        self.operational.get(&organisation).map(|value| value.id)
+    }
+
+    /// Whether any organisation has one.
+    pub(crate) fn has_operational(&self) -> bool {
+        !self.operational.is_empty()
     }
 
     /// The application of an organisation by its id or uid.
@@ -150,6 +171,29 @@ impl Registry {
         self.subscriptions.values()
     }
 
+    /// The task with this id, in whichever organisation.
+    pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
+        self.tasks.get(id)
+    }
+
+    /// Tasks of an organisation, oldest first.
+    pub fn tasks(
+        &self,
+        organisation: OrganisationId,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Task>> {
+        self.tasks.of(organisation)
+    }
+
+    /// How many tasks of an organisation are remembered.
+    pub fn task_count(&self, organisation: OrganisationId) -> usize {
+        self.tasks(organisation).count()
+    }
+
+    /// Tasks of all organisations that are not done.
+    pub fn running_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.running()
+    }
+
     /// Applies one change.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
@@ -169,6 +213,8 @@ impl Registry {
             }
             Change::PutSubscription(value) => self.put_subscription(value),
             Change::DeleteSubscription(id) => self.delete_subscription(*id),
+            Change::PutTask(value) => self.tasks.put(value),
+            Change::DeleteTask(id) => self.tasks.delete(*id),
             // A command for the dispatcher; the registry does not change.
             Change::Redeliver { .. } => {}
         }
@@ -176,6 +222,11 @@ impl Registry {
 
     fn put_application(&mut self, value: &Arc<Application>) {
         let owner = value.organisation;
+        if value.kind == ApplicationKind::Operational {
+            self.operational_owners.insert(value.id, owner);
+            self.operational.insert(owner, Arc::clone(value));
+            return;
+        }
         let old = self
             .applications
             .insert((owner, value.id), Arc::clone(value));
@@ -200,6 +251,7 @@ impl Registry {
         for subscription in subscriptions {
             self.delete_subscription(subscription);
         }
+        self.tasks.delete_application(owner, id);
         let old = self.applications.remove(&(owner, id));
         uncount(&mut self.application_counts, &owner);
         self.subscription_counts.remove(&id);

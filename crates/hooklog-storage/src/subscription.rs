@@ -11,10 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Format, Ordering, Policy};
-use crate::event::Event;
+use crate::filter::Filter;
 use crate::header::Header;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
-use crate::name::{Channel, EventTypeName, Uid};
+use crate::name::{EventTypeName, Uid};
 use crate::offset::Offset;
 use crate::time::Timestamp;
 
@@ -36,6 +36,8 @@ pub struct Application {
     pub organisation: OrganisationId,
     /// The user's own id, unique within the organisation.
     pub uid: Option<Uid>,
+    /// What it is for.
+    pub kind: ApplicationKind,
     /// Name for people.
     pub name: String,
     /// How events of all its subscriptions are pushed, where these do not say otherwise.
@@ -46,6 +48,17 @@ pub struct Application {
     pub created: Timestamp,
     /// When it was last changed.
     pub updated: Timestamp,
+}
+
+/// What an application is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApplicationKind {
+    /// A customer of the tenant.
+    #[default]
+    Customer,
+    /// The tenant's own: its events tell what happens to endpoints and deliveries of the others. It
+    /// is in no list, and there is at most one.
+    Operational,
 }
 
 /// A named kind of event of an organisation.
@@ -71,28 +84,6 @@ pub struct EventType {
     pub created: Timestamp,
     /// When it was last changed.
     pub updated: Timestamp,
-}
-
-/// Which events of its application a subscription wants. `None` takes all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filter {
-    /// Wanted event types, never empty.
-    pub event_types: Option<Vec<EventTypeName>>,
-    /// Wanted channels, never empty; an event matches by any one of its channels.
-    pub channels: Option<Vec<Channel>>,
-}
-
-impl Filter {
-    /// Whether it takes this event (of whatever application).
-    pub fn takes(&self, event: &Event) -> bool {
-        let type_matches = |types: &Vec<_>| types.contains(&event.event_type);
-        let channel_matches = |channels: &Vec<_>| {
-            let mut published = event.channels.iter();
-            published.any(|channel| channels.contains(channel))
-        };
-        self.event_types.as_ref().is_none_or(type_matches)
-            && self.channels.as_ref().is_none_or(channel_matches)
-    }
 }
 
 /// Key bytes of a signing secret. `Debug` does not show them.

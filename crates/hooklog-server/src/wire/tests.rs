@@ -52,6 +52,7 @@ fn applications() {
         id: ApplicationId::new(now(), [1; 15]),
         organisation: OrganisationId::new(now(), [2; 15]),
         uid: None,
+        kind: hooklog_storage::ApplicationKind::Customer,
         name: "Ünï \"quoted\"".to_owned(),
         metadata: BTreeMap::from([("tier".to_owned(), "gold".to_owned())]),
         created: Timestamp::from_millis(1_790_000_000_000),
@@ -154,6 +155,7 @@ fn endpoints() {
         filter: Filter {
             event_types: Some(vec!["invoice.paid".parse().expect("a name")]),
             channels: None,
+            condition: None,
         },
         state: SubscriptionState::wanted(false, Timestamp::default()),
         metadata: BTreeMap::new(),

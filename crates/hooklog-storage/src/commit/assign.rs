@@ -5,7 +5,7 @@
 //! **Next:** `commit/keyed.rs`, then `journal.rs`, which writes the group.
 
 use super::keyed::Verdict;
-use super::{Committer, Group};
+use super::{Committer, Group, operational};
 use crate::attempt::{Low, Progress};
 use crate::change::{ChangeError, Turn};
 use crate::commands::NO_APPLICATION;
@@ -44,6 +44,10 @@ impl Committer {
                 group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Record { progress, ack } => {
+                let told = self.tell(&progress);
+                for event in told {
+                    self.place(event, now, &mut group.records)?;
+                }
                 group
                     .entries
                     .extend(progress.into_iter().map(|progress| self.entry(progress)));
@@ -64,6 +68,10 @@ impl Committer {
                 };
                 let planned = plan(&self.shared.registry.read(), &turn);
                 if let Some((changes, finish)) = planned {
+                    let told = operational::of_changes(&self.shared.registry.read(), &changes);
+                    for event in told {
+                        self.place(event, now, &mut group.records)?;
+                    }
                     group.entries.extend(changes.into_iter().map(Entry::Change));
                     group.waiters.push(Waiter::Change(finish));
                     group.sync = Some(Sync::Now);
@@ -85,6 +93,16 @@ impl Committer {
             },
         }
         Ok(())
+    }
+
+    /// What of the dispatcher's progress is told to the tenants.
+    fn tell(&self, progress: &[Progress]) -> Vec<Event> {
+        let registry = self.shared.registry.read();
+        let told = progress.iter().filter_map(|progress| match progress {
+            Progress::Attempt(attempt) => operational::of_attempt(&registry, attempt),
+            Progress::Cursor(..) | Progress::Mark(_) | Progress::Expired(..) => None,
+        });
+        told.collect()
     }
 
     /// The entry for a write to a consumer's row. A change ends its group, so the registry is that of
