@@ -122,7 +122,8 @@ impl Driver {
         loop {
             self.perform_all();
             let mut woken = self.wait(Some(tail), stop).await;
-            for _ in 0..TURN_MAX {
+            let mut taken = 0;
+            loop {
                 match woken {
                     Woken::Stop(drain) => return Ended::Stop(drain),
                     Woken::Broken => return Ended::Broken,
@@ -132,7 +133,12 @@ impl Driver {
                         }
                     }
                 }
-                // Outcomes that are there already are cheaper to take in together.
+                taken += 1;
+                if taken == TURN_MAX {
+                    break;
+                }
+                // Outcomes that are there already are cheaper to take in together. What is joined
+                // is applied: an outcome that got lost here would hold up its lane for good.
                 match self.attempts.try_join_next() {
                     Some(Ok(finished)) => woken = Woken::Finished(finished),
                     Some(Err(_)) => woken = Woken::Broken,
