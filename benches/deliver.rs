@@ -47,7 +47,7 @@ mod sink;
 /// Key bytes of every signature.
 const KEY: [u8; 24] = [7; 24];
 /// A run that takes longer has come to a standstill.
-const STALL: Duration = Duration::from_secs(20);
+const STALL: Duration = Duration::from_mins(2);
 /// Events of one append.
 const BATCH: usize = 1024;
 
@@ -94,13 +94,17 @@ fn main() {
     for round in 0..args.rounds {
         let half = Duration::from_secs(args.seconds) / 2;
         let mut limits = Vec::new();
-        if !args.no_limit {
-            limits.push(runtime.block_on(limit::run(&args, half)));
-        }
+        let mut limit = || {
+            if !args.no_limit {
+                let before = Usage::now();
+                let (sent, rate) = runtime.block_on(limit::run(&args, half));
+                print_cpu("raw client", sent, &Usage::now().since(&before));
+                limits.push(rate);
+            }
+        };
+        limit();
         let ours = drain(&runtime, &args);
-        if !args.no_limit {
-            limits.push(runtime.block_on(limit::run(&args, half)));
-        }
+        limit();
         let limit = limits.iter().sum::<f64>() / float(limits.len().max(1));
         ratios.push(ours / limit);
         println!(
@@ -168,19 +172,23 @@ fn drain(runtime: &tokio::runtime::Runtime, args: &Args) -> f64 {
     let attempts = recorded(&log, application);
     assert_eq!(attempts, deliveries, "each attempt is on record");
     log.close().unwrap();
+    println!("  {deliveries} deliveries in {:.2} s", took.as_secs_f64());
+    print_cpu("ours", deliveries, &used);
     let each = 1e6 / float(deliveries);
-    println!(
-        "  {deliveries} deliveries in {:.2} s; CPU of one: {:.1} µs user, {:.1} µs system",
-        took.as_secs_f64(),
-        used.user * each,
-        used.system * each,
-    );
     let mut threads: Vec<_> = used.threads.into_iter().collect();
     threads.sort_by(|a, b| b.1.total_cmp(&a.1));
     for ((_, name), seconds) in threads.into_iter().take(6) {
         println!("    {name:16} {:.1} µs", seconds * each);
     }
     float(deliveries) / took.as_secs_f64()
+}
+
+/// The CPU time of one delivery, the sink's part included: it tells more than a rate where other programs
+/// take turns with this one.
+fn print_cpu(who: &str, deliveries: usize, used: &Usage) {
+    let each = 1e6 / float(deliveries);
+    let (user, system) = (used.user * each, used.system * each);
+    println!("  CPU of one delivery, {who}: {user:.1} µs user, {system:.1} µs system");
 }
 
 /// What attempts that did not deliver have got, each once.

@@ -19,8 +19,8 @@ use crate::payload;
 use crate::sink::Sink;
 use crate::{Args, KEY, float};
 
-/// Deliveries a second.
-pub(crate) async fn run(args: &Args, time: Duration) -> f64 {
+/// Deliveries, and deliveries a second.
+pub(crate) async fn run(args: &Args, time: Duration) -> (usize, f64) {
     let sink = Sink::start().await;
     let payloads: Vec<Bytes> = payload::payloads(args.payload)
         .into_iter()
@@ -70,5 +70,5 @@ pub(crate) async fn run(args: &Args, time: Duration) -> f64 {
     let rate = float(sent.load(Ordering::Relaxed)) / begun.elapsed().as_secs_f64();
     stop.store(true, Ordering::Relaxed);
     while tasks.join_next().await.is_some() {}
-    rate
+    (sent.load(Ordering::Relaxed), rate)
 }
