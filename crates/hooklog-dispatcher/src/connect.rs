@@ -111,15 +111,14 @@ impl Connector {
         dial: Arc<dyn Dial>,
         roots: RootCertStore,
     ) -> Self {
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions();
         #[expect(
             clippy::expect_used,
             reason = "fails only for a provider without any cipher of TLS 1.2 and 1.3"
         )]
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider speaks TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let builder = builder.expect("the provider speaks TLS 1.2 and 1.3");
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![ALPN_HTTP2.to_vec(), b"http/1.1".to_vec()];
         Self {
             guard,

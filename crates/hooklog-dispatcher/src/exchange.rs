@@ -120,6 +120,7 @@ pub(crate) async fn send_http2(
     request: Outgoing,
 ) -> Result<Response<Body>, Unanswered> {
     let response = sender.try_send_request(request).await?;
+    stream.answered();
     let carrier = Carrier::Http2 {
         _stream: stream,
         _sender: sender,

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -58,6 +59,9 @@ struct Streams {
     used: AtomicUsize,
     /// What the server allows.
     max: AtomicUsize,
+    /// Whether an answer came, and so what the server allows before it.
+    is_answered: AtomicBool,
+    answered: Notify,
 }
 
 /// A request's place on an HTTP/2 connection; given back when dropped.
@@ -73,6 +77,15 @@ impl StreamPlace {
         }
         streams.used.fetch_add(1, Ordering::Relaxed);
         Some(Self(Arc::clone(streams)))
+    }
+}
+
+impl StreamPlace {
+    /// An answer came on this connection.
+    pub(crate) fn answered(&self) {
+        if !self.0.is_answered.swap(true, Ordering::Relaxed) {
+            self.0.answered.notify_one();
+        }
     }
 }
 
@@ -204,18 +217,26 @@ impl Pool {
         let streams = Arc::new(Streams {
             used: AtomicUsize::new(0),
             max: AtomicUsize::new(STREAMS_MAX),
+            is_answered: AtomicBool::new(false),
+            answered: Notify::new(),
         });
         let told = Arc::clone(&streams);
         hyper::rt::Executor::execute(&self.tasks, async move {
             let mut connection = pin!(connection);
-            let driven = poll_fn(|context| {
+            let mut driven = pin!(poll_fn(|context| {
                 let ended = connection.as_mut().poll(context);
                 let max = connection.current_max_send_streams();
                 told.max.store(max, Ordering::Relaxed);
                 ended
-            });
-            // How it ended is told to the requests on it.
-            let _ = driven.await;
+            }));
+            loop {
+                tokio::select! {
+                    // How it ended is told to the requests on it.
+                    _ = &mut driven => break,
+                    // Nothing else wakes this task when the server has said what it allows.
+                    () = told.answered.notified() => {}
+                }
+            }
         });
         let now = Instant::now();
         let mut state = self.state.lock();
