@@ -107,7 +107,7 @@ fn says(text: &'static str) -> Host {
     serve(move |mut stream| async move {
         read_head(&mut stream).await;
         let _ = stream.write_all(text.as_bytes()).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
 }
 
@@ -137,7 +137,7 @@ fn endless(net: &Net) -> Vec<(&'static str, u64, Verdict, &'static str)> {
         serve(|stream| async move {
             // Never reads what is sent.
             let _held = stream;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }),
     );
     let timeout = "no answer within 10s";

@@ -140,7 +140,7 @@ impl LookUp for Names {
             };
             Ok(Found {
                 addresses: vec![address],
-                ttl: Duration::from_secs(60),
+                ttl: Duration::from_mins(1),
             })
         })
     }

@@ -29,7 +29,7 @@ impl LookUp for Hosts {
         Box::pin(async move {
             Ok(Found {
                 addresses: vec![turmoil::lookup(host.as_str())],
-                ttl: Duration::from_secs(60),
+                ttl: Duration::from_mins(1),
             })
         })
     }
@@ -182,7 +182,7 @@ fn a_receiver_that_dies_in_its_answer_has_the_event_if_its_head_said_so() {
                     // Time for it to arrive.
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     dies.store(true, Ordering::Relaxed);
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             })
         });
@@ -255,8 +255,7 @@ fn trace(seed: u64) -> Vec<(u128, Option<u16>, String)> {
         Ok(())
     });
     sim.run().unwrap();
-    let trace = trace.lock().clone();
-    trace
+    trace.lock().clone()
 }
 
 #[test]
