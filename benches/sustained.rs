@@ -52,6 +52,9 @@ struct Args {
     /// Threads that append, each its own commits; the limit has one writer always.
     #[arg(long, default_value_t = 1)]
     writers: usize,
+    /// Applications that the events go to, in turns.
+    #[arg(long, default_value_t = 1)]
+    applications: u8,
     /// How batches are compressed.
     #[arg(long, value_enum, default_value = "lz4")]
     compression: Compression,

@@ -41,8 +41,13 @@ pub(crate) fn run(args: &Args) {
     let payloads = payloads(args.payload);
     let seconds = Duration::from_secs(args.seconds);
     println!(
-        "{} events of {:?} a commit, {} writers, {:?}, {} s",
-        args.per_commit, args.payload, args.writers, args.compression, args.seconds
+        "{} events of {:?} a commit, {} applications, {} writers, {:?}, {} s",
+        args.per_commit,
+        args.payload,
+        args.applications,
+        args.writers,
+        args.compression,
+        args.seconds
     );
     let before = limit(args, &payloads, seconds / LIMIT_PART);
     let log = log(args, &payloads, seconds);
@@ -75,7 +80,7 @@ fn log(args: &Args, payloads: &[Payload], time: Duration) -> Run {
     let directory = scratch();
     let log = EventLog::open(config(directory.path(), args)).expect("an empty log");
     let writers = (0..args.writers).map(|writer| -> Commit<'_> {
-        let mut events = Events::new(payloads, 1);
+        let mut events = Events::new(payloads, args.applications);
         // Each writer is elsewhere in the pool, or all would send the same bytes.
         drop(events.take(writer * args.per_commit));
         let log = log.clone();

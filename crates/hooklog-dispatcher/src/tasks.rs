@@ -137,7 +137,9 @@ fn look(
     let Some(from) = task.next() else {
         return Ok(None);
     };
-    let standing = log.standing(subscription)?;
+    let Some(standing) = log.standings([subscription])?.pop() else {
+        return Ok(None);
+    };
     if standing.parked.len() >= PARKED_ENOUGH {
         return Ok(None);
     }

@@ -174,7 +174,7 @@ fn within(
 }
 
 /// Ids of attempts carry their numbers.
-fn numbers(ids: (Bound<AttemptId>, Bound<AttemptId>)) -> Range<AttemptSeq> {
+pub(crate) fn numbers(ids: (Bound<AttemptId>, Bound<AttemptId>)) -> Range<AttemptSeq> {
     let start = match ids.0 {
         Bound::Unbounded => AttemptSeq::ZERO,
         Bound::Included(id) => id.seq(),

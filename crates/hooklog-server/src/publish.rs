@@ -13,6 +13,7 @@ use crate::error::ApiError;
 use crate::idempotency;
 use crate::reply::{self, Answer};
 use crate::request::Call;
+use crate::trace_context::TraceContext;
 use crate::wire::{Content, Issue, MessageIn, MessageOut};
 
 pub(crate) async fn create(call: Call) -> Answer {
@@ -30,7 +31,7 @@ pub(crate) async fn create(call: Call) -> Answer {
         payload: new.payload,
         tags: Vec::new(),
         ordering_key: None,
-        headers: Vec::new(),
+        headers: call.trace.iter().flat_map(TraceContext::headers).collect(),
         deliver_at: None,
     };
     // What the answer needs; the payload is shared, and not kept when it is not wanted.

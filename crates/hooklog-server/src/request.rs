@@ -16,6 +16,7 @@ use crate::error::ApiError;
 use crate::query::Query;
 use crate::state::State;
 use crate::token::{Subject, TokenError};
+use crate::trace_context::TraceContext;
 use crate::wire::Content;
 
 /// One request.
@@ -30,6 +31,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     /// Values of the header `Idempotency-Key`, as they came.
     pub(crate) idempotency: Vec<HeaderValue>,
+    /// The trace that the client is in, if it said so.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) body: Body,
 }
 

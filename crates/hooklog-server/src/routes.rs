@@ -15,8 +15,8 @@ use crate::reply::Answer;
 use crate::request::Call;
 use crate::token::Subject;
 use crate::{
-    application, attempt, endpoint, event_type, filter, health, message, operational, operator,
-    publish, secret, task,
+    application, attempt, endpoint, event_type, explain, filter, health, message, operational,
+    operator, publish, secret, task,
 };
 
 /// Below it, everything but the inbound sources.
@@ -90,6 +90,9 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/background-task" { GET Org task::list }
     "/background-task/{task}" { GET Org task::get }
     "/background-task/{task}/cancel" { POST Org task::cancel }
+    "/app/{app}/endpoint/{endpoint}/lag" { GET Any explain::lag }
+    "/app/{app}/endpoint/{endpoint}/dead-letter" { GET Any explain::dead_letters }
+    "/app/{app}/msg/{msg}/trace" { GET Any explain::trace }
     "/app/{app}/msg" { GET Any message::list, POST Org publish::create }
     "/app/{app}/msg/{msg}" { GET Any message::get }
     "/app/{app}/msg/{msg}/endpoint/{endpoint}/resend" { POST Any message::resend }

@@ -14,6 +14,7 @@ mod application;
 mod attempt;
 mod endpoint;
 mod event_type;
+mod explain;
 mod fields;
 mod message;
 mod task;
@@ -22,6 +23,7 @@ pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
 pub(crate) use attempt::{AttemptOut, status};
 pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, SecretOut, condition};
 pub(crate) use event_type::{EventTypeIn, EventTypeOut};
+pub(crate) use explain::{LagOut, TraceOut, TraceStatus};
 pub(crate) use fields::{Fields, required};
 pub(crate) use message::{MessageIn, MessageOut};
 pub(crate) use task::{Between, TaskOut, kind as task_kind, replay_filter};
@@ -199,6 +201,23 @@ fn time<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Err
     let time =
         jiff::Timestamp::from_millisecond(value.as_millis()).map_err(serde::ser::Error::custom)?;
     serializer.collect_str(&format_args!("{time:.3}"))
+}
+
+/// The same, or null.
+#[expect(clippy::ref_option, reason = "the form that serde calls")]
+fn some_time<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(at) => time(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// The same, within a text.
+pub(crate) fn time_text(value: Timestamp) -> String {
+    match jiff::Timestamp::from_millisecond(value.as_millis()) {
+        Ok(at) => format!("{at:.3}"),
+        Err(_) => format!("{} ms", value.as_millis()),
+    }
 }
 
 #[cfg(test)]

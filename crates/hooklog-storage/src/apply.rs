@@ -3,7 +3,9 @@
 //!
 //! **Invariant:** the only writer to sled. `durable` moves only after a barrier that covers it.
 //! Memory gives an event up only after sled shows it.
-//! **Next:** `ring.rs`, which serves what is not applied yet; on open, `recovery.rs`.
+//! **Next:** `apply/forget.rs`; `ring.rs`, which serves what is not applied yet; on open, `recovery.rs`.
+
+mod forget;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,6 +107,9 @@ impl Applier {
         let mut rest = commits;
         loop {
             let (group, after) = rest.split_at(group_len(rest));
+            for commit in group {
+                self.forget_parked(commit)?;
+            }
             self.apply_group(group)?;
             rest = after;
             if rest.is_empty() {
@@ -123,7 +128,7 @@ impl Applier {
             self.apply_group(first)?;
             return self.apply_group(second);
         }
-        // Only a commit that stands alone is split; replaying it writes the same rows again.
+        // Only a commit that stands alone is split; recovery removes what there is of it and replays it.
         while self.sled_bytes(&ops) + self.sled_bytes(&last) > COMMIT_BYTES_MAX && ops.len() > 1 {
             let mut piece = 0;
             let within = |op: &&Op| {

@@ -6,17 +6,15 @@
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::attempt::{Attempt, DeliveryState};
 use crate::bytes::Reader;
 use crate::codec;
 use crate::commit::{APPLIER_PATIENCE, stuck};
-use crate::engine::Edge;
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::frame::{Batch, FrameError, Kind};
 use crate::id::{AttemptId, SubscriptionId};
-use crate::keys::{self, ATTEMPT_BLOCK, Family};
+use crate::index::{Named, in_order, next_row};
+use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::page::{AttemptPage, AttemptsOf, Limit, Order};
 use crate::read::{ReadError, corrupt};
@@ -98,29 +96,7 @@ impl Shared {
                     .map(Attempt::from),
             );
         }
-        let mut rest = below;
-        while !full(&attempts) && rest.start < rest.end {
-            let Some((base, positions)) = self.attempt_row(of, &rest, order)? else {
-                break;
-            };
-            let missing = || corrupt(Family::Attempt, base)(&FrameError::Short);
-            let batch = self
-                .batch(Family::Attempt, Kind::Attempts, base)?
-                .ok_or_else(missing)?;
-            let mut found = pick(&batch, &positions)?;
-            found.retain(|stored| rest.contains(&stored.id.seq()) && of.wants(stored));
-            match order {
-                Order::Ascending => {
-                    rest.start = AttemptSeq::new(base).plus(u64::from(batch.header.count));
-                }
-                Order::Descending => {
-                    found.reverse();
-                    rest.end = AttemptSeq::new(base);
-                }
-            }
-            let room = limit.items - attempts.len();
-            attempts.extend(found.into_iter().take(room).map(Attempt::from));
-        }
+        self.attempts_in_sled(of, below, order, limit.items, &mut attempts)?;
         if order == Order::Ascending {
             let room = limit.items.saturating_sub(attempts.len());
             attempts.extend(memory.into_iter().take(room).map(Attempt::from));
@@ -135,47 +111,54 @@ impl Shared {
         Ok(AttemptPage { attempts, rest })
     }
 
-    /// The next index row within a range: the batch's base and the positions in it.
-    fn attempt_row(
+    /// Adds attempts that sled holds, up to `items_max` in all.
+    fn attempts_in_sled(
         &self,
         of: AttemptsOf,
-        range: &Range<AttemptSeq>,
+        range: Range<AttemptSeq>,
         order: Order,
-    ) -> Result<Option<(u64, Vec<usize>)>, ReadError> {
-        let family = of.family();
-        let (lowest, from, to) = (
-            of.key(0),
-            of.key(range.start.get()),
-            of.key(range.end.get()),
-        );
-        let (lowest, from, to) = (lowest.as_slice(), from.as_slice(), to.as_slice());
-        let row = match order {
-            Order::Descending => {
-                let bounds = (Bound::Included(lowest), Bound::Excluded(to));
-                self.engine.edge(family, bounds, Edge::Last)?
+        items_max: usize,
+        attempts: &mut Vec<Attempt>,
+    ) -> Result<(), ReadError> {
+        let (family, owner) = (of.family(), of.owner());
+        let mut range = range.start.get()..range.end.get();
+        while attempts.len() < items_max
+            && let Some(row) = next_row(&self.engine, family, &owner, &range, order)?
+        {
+            match order {
+                Order::Ascending => range.start = row.span.end,
+                Order::Descending => range.end = row.span.start,
             }
-            Order::Ascending => {
-                // The batch that holds `start` may begin below it; a page never ends within one
-                // unless it was full, so this is at most one row more.
-                let at_or_below = (Bound::Included(lowest), Bound::Included(from));
-                let above = (Bound::Excluded(from), Bound::Excluded(to));
-                let row = self.engine.edge(family, at_or_below, Edge::Last)?;
-                let reaches = |(key, _): &(Vec<u8>, Bytes)| self.batch_reaches(key, range.start);
-                match row {
-                    Some(row) if reaches(&row)? => Some(row),
-                    _ => self.engine.edge(family, above, Edge::First)?,
+            let mut named = row.named;
+            named.retain(|named| of.is_named(named));
+            let mut numbers = in_order(named, order).peekable();
+            while attempts.len() < items_max
+                && let Some(number) = numbers.peek().copied()
+            {
+                let missing = || corrupt(Family::Attempt, number)(&FrameError::Short);
+                let batch = self
+                    .batch(Family::Attempt, Kind::Attempts, number)?
+                    .ok_or_else(missing)?;
+                let base = batch.header.base;
+                let of_batch = base..base + u64::from(batch.header.count);
+                if !of_batch.contains(&number) {
+                    return Err(missing());
                 }
+                let next = || numbers.next_if(|number| of_batch.contains(number));
+                let mut positions: Vec<usize> = std::iter::from_fn(next)
+                    .filter_map(|number| usize::try_from(number - base).ok())
+                    .collect();
+                positions.sort_unstable();
+                let mut found = pick(&batch, &positions)?;
+                found.retain(|stored| of.wants(stored));
+                if order == Order::Descending {
+                    found.reverse();
+                }
+                let room = items_max - attempts.len();
+                attempts.extend(found.into_iter().take(room).map(Attempt::from));
             }
-        };
-        Ok(row.and_then(|(key, value)| Some((keys::last_number(&key)?, of.positions(&value)))))
-    }
-
-    fn batch_reaches(&self, key: &[u8], start: AttemptSeq) -> Result<bool, ReadError> {
-        let Some(base) = keys::last_number(key) else {
-            return Ok(false);
-        };
-        let batch = self.batch(Family::Attempt, Kind::Attempts, base)?;
-        Ok(batch.is_some_and(|batch| base + u64::from(batch.header.count) > start.get()))
+        }
+        Ok(())
     }
 
     /// Where subscriptions stand, with all that was recorded so far.
@@ -185,7 +168,7 @@ impl Shared {
     ) -> Result<DeliveryState, ReadError> {
         let poisoned = || self.poison.reason().is_some();
         if self.ring.wait_applied(APPLIER_PATIENCE, poisoned) == Room::None {
-            self.poison.set(&stuck());
+            self.poison.set(&stuck(APPLIER_PATIENCE));
         }
         let mut result = DeliveryState::default();
         if let Some(state) = self.engine.get(Family::State, keys::STATE)? {
@@ -227,10 +210,17 @@ impl AttemptsOf {
         }
     }
 
-    fn key(self, base: u64) -> Vec<u8> {
+    fn owner(self) -> Vec<u8> {
         match self {
-            Self::Event(offset) => keys::attempt_by_event(offset, base),
-            Self::Subscription(id) => keys::owned(id.as_bytes(), base),
+            Self::Event(offset) => keys::block(offset).to_vec(),
+            Self::Subscription(id) => id.as_bytes().to_vec(),
+        }
+    }
+
+    fn is_named(self, named: &Named) -> bool {
+        match self {
+            Self::Event(offset) => named.tag == keys::in_block(offset),
+            Self::Subscription(_) => true,
         }
     }
 
@@ -239,24 +229,6 @@ impl AttemptsOf {
             Self::Event(offset) => stored.attempt.event.offset() == offset,
             Self::Subscription(id) => stored.attempt.subscription == id,
         }
-    }
-
-    /// The positions that an index row names.
-    fn positions(self, row: &[u8]) -> Vec<usize> {
-        let mut reader = Reader::new(row);
-        let mut positions = Vec::new();
-        while let Some(first) = reader.u16() {
-            match self {
-                Self::Subscription(_) => positions.push(usize::from(first)),
-                Self::Event(offset) => {
-                    let Some(position) = reader.u16() else { break };
-                    if u64::from(first) == offset.get() % ATTEMPT_BLOCK {
-                        positions.push(usize::from(position));
-                    }
-                }
-            }
-        }
-        positions
     }
 }
 

@@ -22,8 +22,10 @@ use crate::config::Compression;
 use crate::entry::{self, Entry, StoredAttempt};
 use crate::event::Record;
 use crate::frame::{self, Batch, Kind};
+use crate::index::{Index, named};
 use crate::journal::layout;
 use crate::journal::scan::scan_image;
+use crate::keys::{self, Family};
 use crate::offset::Offset;
 use crate::record;
 use crate::state::State;
@@ -33,11 +35,12 @@ use crate::subscription::{Application, EventType, Organisation, Subscription};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     ("record_batch", record_batch),
     ("journal_segment", journal_segment),
     ("commit_body", commit_body),
     ("values", values),
+    ("index_row", index_row),
 ];
 
 /// Record batches as sled holds them: `frame.rs`, then `record.rs` or the codec.
@@ -181,6 +184,41 @@ pub fn values(data: &[u8]) {
 
 /// How many kinds of values there are.
 const VALUES: usize = 10;
+
+/// Rows of the indexes: `index.rs`. The input is a family (even without tags, odd with), the last
+/// position (u64) and the row.
+pub fn index_row(data: &[u8]) {
+    let mut reader = Reader::new(data);
+    let (Some(family), Some(last)) = (reader.u8(), reader.u64()) else {
+        return;
+    };
+    let family = match family % 2 {
+        0 => Family::AppLog,
+        _ => Family::AttemptByEvent,
+    };
+    let row = reader.take(reader.remaining()).unwrap_or_default();
+    let whole = 0..u64::MAX;
+    let Ok(found) = named(family, last, row, &whole) else {
+        return;
+    };
+    let positions = found.iter().map(|named| &named.positions);
+    let count = positions.fold(0_u64, |count, p| count.saturating_add(p.end - p.start));
+    // A few bytes may name very many.
+    if count > 100_000 {
+        return;
+    }
+    let mut index = Index::new(family);
+    for named in &found {
+        for at in named.positions.clone() {
+            index.add([], 0, at, named.tag);
+        }
+    }
+    for op in index.finish() {
+        assert_eq!(keys::last_number(&op.key), Some(last));
+        let again = named(family, last, &op.value.unwrap_or_default(), &whole);
+        assert_eq!(again.ok().as_ref(), Some(&found));
+    }
+}
 
 fn check_value<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) {
     let Ok(value) = codec::decode::<T>(bytes) else {

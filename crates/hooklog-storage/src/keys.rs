@@ -5,13 +5,13 @@
 //! |---|---|---|---|
 //! | `state` | `"state"` | where the applier stands (codec) | with each apply |
 //! | `log` | base offset u64, chunk u16 | a record batch, in chunks, or where it lies (`engine/extents.rs`) | written once |
-//! | `app_log` | application 20, base offset u64 | positions u16 in that batch | written once |
+//! | `app_log` | application 20, last offset u64 | its offsets up to that one (`index.rs`) | written once |
 //! | `registry` | kind u8, owner 20, id or name | the value (codec) | replaced |
 //! | `cursor` | subscription 20 | cursor (codec) | replaced |
 //! | `retry` | subscription 20, offset u64 | parked delivery (codec) | put, removed |
 //! | `attempt` | base number u64, chunk u16 | a batch of attempts, as `log` | written once |
-//! | `attempt_by_event` | offset / 1,024 u64, base number u64 | (offset % 1,024, position) u16 each | once |
-//! | `attempt_by_subscription` | subscription 20, base number u64 | positions u16 | written once |
+//! | `attempt_by_event` | offset / 1,024 u64, last number u64 | numbers up to that one, each with offset % 1,024 | written once |
+//! | `attempt_by_subscription` | subscription 20, last number u64 | its numbers up to that one | written once |
 //! | `expired` | subscription 20 | what retention took from it (codec) | replaced |
 //! | `consumer` | scope u8 (0 log, 1 application), application 20 (or zeros), name | cursor (codec) | replaced |
 //!
@@ -66,7 +66,8 @@ impl Family {
     ];
 
     /// What a row of this family goes with: a copy of the log takes the rows of the batches that it
-    /// takes, and every other row as it is at one moment.
+    /// takes, and every other row as it is at one moment. An index row goes with the batch of its last
+    /// position: it may name lower ones that have expired.
     pub(crate) fn place(self, key: &[u8]) -> Place {
         let place = match self {
             Self::Log => batch_base(key).map(Place::Event),
@@ -141,9 +142,14 @@ pub(crate) fn batch_base(key: &[u8]) -> Option<u64> {
     key.first_chunk::<8>().map(|base| u64::from_be_bytes(*base))
 }
 
-/// An owner's 20 bytes and a batch's base: `app_log`, `attempt_by_subscription`.
-pub(crate) fn owned(owner: &[u8; 20], base: u64) -> Vec<u8> {
-    join(&[owner, &base.to_be_bytes()])
+/// Key of an index row: its owner's bytes and the last position that it names.
+pub(crate) fn owned(owner: &[u8], last: u64) -> Vec<u8> {
+    join(&[owner, &last.to_be_bytes()])
+}
+
+/// The owner in the key of an index row.
+pub(crate) fn owner_of(key: &[u8]) -> &[u8] {
+    key.split_last_chunk::<8>().map_or(&[], |(owner, _)| owner)
 }
 
 /// The number in the last eight bytes of a key.
@@ -152,15 +158,12 @@ pub(crate) fn last_number(key: &[u8]) -> Option<u64> {
         .map(|number| u64::from_be_bytes(*number))
 }
 
-/// Key of `attempt_by_event`.
-pub(crate) fn attempt_by_event(offset: Offset, base: u64) -> Vec<u8> {
-    join(&[
-        &(offset.get() / ATTEMPT_BLOCK).to_be_bytes(),
-        &base.to_be_bytes(),
-    ])
+/// The block of an offset: the owner in `attempt_by_event`.
+pub(crate) fn block(offset: Offset) -> [u8; 8] {
+    (offset.get() / ATTEMPT_BLOCK).to_be_bytes()
 }
 
-/// The place of an offset in its block.
+/// The place of an offset in its block: the tag in `attempt_by_event`.
 pub(crate) fn in_block(offset: Offset) -> u16 {
     u16::try_from(offset.get() % ATTEMPT_BLOCK).unwrap_or(u16::MAX)
 }

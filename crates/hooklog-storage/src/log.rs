@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::RwLockReadGuard;
 use tokio::sync::oneshot;
 
-use crate::attempt::{Attempt, DeliveryState, Expired, Low, Progress};
+use crate::attempt::{Attempt, DeliveryState, Expired, Low, Progress, Retry};
 use crate::change::ChangeError;
 use crate::change::{Planned, Turn};
 use crate::commands::{self};
@@ -23,7 +23,7 @@ use crate::offset::{AttemptSeq, Offset, OffsetRange};
 use crate::page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 use crate::read::ReadError;
 use crate::record;
-use crate::recovery::{OpenError, recover};
+use crate::recovery::{OpenError, full, recover};
 use crate::registry::Registry;
 use crate::request::{Finish, Request};
 use crate::standing::{DeliveryStatus, Standing};
@@ -88,7 +88,8 @@ impl EventLog {
     /// Opens the log in a directory, creating or recovering it. Blocks.
     pub fn open(mut config: Config) -> Result<Self, OpenError> {
         let directory = config.directory.clone();
-        let handle = recover(&mut config).and_then(|recovered| start(config, recovered));
+        let opened = recover(&mut config).and_then(|recovered| start(config.clone(), recovered));
+        let handle = opened.map_err(|error| full::explain(&config, error));
         let handle = Arc::new(handle.map_err(|kind| OpenError { directory, kind })?);
         Ok(Self { handle })
     }
@@ -308,11 +309,21 @@ impl EventLog {
         self.handle.shared.delivery_state(Some(subscription))
     }
 
-    /// Where one subscription stands, in short. Blocks until what was recorded so far is applied.
-    pub fn standing(&self, subscription: &Subscription) -> Result<Standing, ReadError> {
-        self.handle
-            .shared
-            .standing(subscription.id, subscription.start)
+    /// Where subscriptions stand, in short. Blocks until what was recorded so far is applied.
+    pub fn standings<'s>(
+        &self,
+        subscriptions: impl IntoIterator<Item = &'s Subscription>,
+    ) -> Result<Vec<Standing>, ReadError> {
+        self.handle.shared.standings(subscriptions.into_iter())
+    }
+
+    /// The parked delivery of an event to a subscription, as far as it is applied.
+    pub fn parked(
+        &self,
+        subscription: SubscriptionId,
+        offset: Offset,
+    ) -> Result<Option<Retry>, ReadError> {
+        self.handle.shared.parked(subscription, offset)
     }
 
     /// How the delivery of the event at `offset` to a subscription that stands like this is. May

@@ -1,8 +1,12 @@
 //! From commits to rows: what the applier writes into sled. Reads the engine, writes nothing.
 //!
-//! **Invariant:** planning the same commits from the same state gives the same rows, so replaying a
-//! commit that was applied halfway (only one too large for a transaction can be) heals it. Rows of
-//! summed families and the state go into the last transaction, together.
+//! An index has one row per owner for all commits that are planned together, so what it costs does not
+//! grow with the number of batches. Planned otherwise the same commits would give other rows; what was
+//! applied halfway (only a commit too large for a transaction can be) is removed before it is planned
+//! again (`recovery/rest.rs`).
+//!
+//! **Invariant:** rows go into sled after the batches that they speak of. Rows of summed families and
+//! the state go into the last transaction, together.
 //! **Next:** `plan/change.rs` (the registry), `plan/expire.rs` (what retention removes), then
 //! `apply.rs`, which runs plans.
 
@@ -18,7 +22,8 @@ use crate::engine::{Engine, EngineError, Op, VALUE_BYTES_MAX};
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::event::Record;
 use crate::frame::{self, Header, Kind};
-use crate::id::{ApplicationId, SubscriptionId};
+use crate::id::SubscriptionId;
+use crate::index::Index;
 use crate::keys::{self, Family};
 use crate::record;
 use crate::state::State;
@@ -47,6 +52,12 @@ pub(crate) struct Plan<'a> {
     pub(crate) ops: Vec<Op>,
     /// Rows of summed families as they will be; a map, because a plan may change one twice.
     summed: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
+}
+
+/// The rows of both indexes of attempts while they are made.
+struct AttemptIndexes {
+    by_event: Index<[u8; 8]>,
+    by_subscription: Index<[u8; 20]>,
 }
 
 impl<'a> Plan<'a> {
@@ -97,19 +108,22 @@ impl<'a> Plan<'a> {
     fn events<'c>(&mut self, records: impl Iterator<Item = &'c Record>) -> Result<(), PlanError> {
         let mut body = Vec::new();
         let mut batch: Vec<&Record> = Vec::new();
+        let mut index = Index::new(Family::AppLog);
         for record in records {
             if body.len() >= BATCH_BYTES || batch.len() >= BATCH_ITEMS {
-                self.event_batch(&batch, &body);
-                (body, batch) = (Vec::new(), Vec::new());
+                self.event_batch(&batch, &body, &mut index);
+                body.clear();
+                batch.clear();
             }
             record::encode(record, &mut body)?;
             batch.push(record);
         }
-        self.event_batch(&batch, &body);
+        self.event_batch(&batch, &body, &mut index);
+        self.ops.extend(index.finish());
         Ok(())
     }
 
-    fn event_batch(&mut self, records: &[&Record], body: &[u8]) {
+    fn event_batch(&mut self, records: &[&Record], body: &[u8], index: &mut Index<[u8; 20]>) {
         let (Some(first), Some(last)) = (records.first(), records.last()) else {
             return;
         };
@@ -128,20 +142,9 @@ impl<'a> Plan<'a> {
         events.bytes += bytes;
         events.end = last.offset.next();
         self.state.last_timestamp = last.timestamp;
-        let mut positions: BTreeMap<ApplicationId, Vec<u8>> = BTreeMap::new();
-        for (position, record) in (0_u16..).zip(records) {
-            let application = record.event.application;
-            positions
-                .entry(application)
-                .or_default()
-                .extend(position.to_be_bytes());
-        }
-        for (application, positions) in positions {
-            self.put(
-                Family::AppLog,
-                keys::owned(application.as_bytes(), base),
-                positions,
-            );
+        for record in records {
+            let application = *record.event.application.as_bytes();
+            index.add(application, base, record.offset.get(), 0);
         }
     }
 
@@ -151,21 +154,33 @@ impl<'a> Plan<'a> {
     ) -> Result<(), PlanError> {
         let mut body = Vec::new();
         let mut batch: Vec<&StoredAttempt> = Vec::new();
+        let mut indexes = AttemptIndexes {
+            by_event: Index::new(Family::AttemptByEvent),
+            by_subscription: Index::new(Family::AttemptBySubscription),
+        };
         for attempt in attempts {
             if body.len() >= BATCH_BYTES || batch.len() >= BATCH_ITEMS {
-                self.attempt_batch(&batch, &body);
-                (body, batch) = (Vec::new(), Vec::new());
+                self.attempt_batch(&batch, &body, &mut indexes);
+                body.clear();
+                batch.clear();
             }
             let bytes = codec::encode(attempt)?;
             body.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
             body.extend(bytes);
             batch.push(attempt);
         }
-        self.attempt_batch(&batch, &body);
+        self.attempt_batch(&batch, &body, &mut indexes);
+        self.ops.extend(indexes.by_event.finish());
+        self.ops.extend(indexes.by_subscription.finish());
         Ok(())
     }
 
-    fn attempt_batch(&mut self, attempts: &[&StoredAttempt], body: &[u8]) {
+    fn attempt_batch(
+        &mut self,
+        attempts: &[&StoredAttempt],
+        body: &[u8],
+        indexes: &mut AttemptIndexes,
+    ) {
         let (Some(first), Some(last)) = (attempts.first(), attempts.last()) else {
             return;
         };
@@ -183,22 +198,13 @@ impl<'a> Plan<'a> {
         chain.crc = crc;
         chain.bytes += bytes;
         chain.end = last.id.seq().next();
-        let mut rows: BTreeMap<(Family, Vec<u8>), Vec<u8>> = BTreeMap::new();
-        for (position, stored) in (0_u16..).zip(attempts) {
-            let attempt = &stored.attempt;
-            let owner = keys::owned(attempt.subscription.as_bytes(), base);
-            let row = rows
-                .entry((Family::AttemptBySubscription, owner))
-                .or_default();
-            row.extend(position.to_be_bytes());
+        for stored in attempts {
+            let (attempt, number) = (&stored.attempt, stored.id.seq().get());
+            let subscription = *attempt.subscription.as_bytes();
+            indexes.by_subscription.add(subscription, base, number, 0);
             let offset = attempt.event.offset();
-            let key = keys::attempt_by_event(offset, base);
-            let row = rows.entry((Family::AttemptByEvent, key)).or_default();
-            row.extend(keys::in_block(offset).to_be_bytes());
-            row.extend(position.to_be_bytes());
-        }
-        for ((family, key), value) in rows {
-            self.put(family, key, value);
+            let (block, tag) = (keys::block(offset), keys::in_block(offset));
+            indexes.by_event.add(block, base, number, tag);
         }
     }
 

@@ -105,6 +105,10 @@ impl EventBatch {
         self.base().plus(u64::from(self.batch.header.count))
     }
 
+    pub(crate) fn holds(&self, offset: Offset) -> bool {
+        (self.base()..self.end()).contains(&offset)
+    }
+
     pub(crate) fn record(&self, offset: Offset) -> Result<Option<Record>, ReadError> {
         let position = usize::try_from(offset.since(self.base())).unwrap_or(usize::MAX);
         let Some(span) = self.spans.get(position).filter(|_| offset >= self.base()) else {

@@ -1,23 +1,19 @@
 //! Reading the events of one application, along its index.
 //!
-//! Each batch has one row per application in it, which names the positions that belong to it, so a
-//! page costs as many batches as it has events in, whatever else is in the log.
+//! A row of the index names an application's offsets in some megabytes of the log, so a page costs a row
+//! or two and as many batches as it has events in, whatever else is in the log.
 //!
 //! **Invariant:** as for `read.rs`; and `rest` is exactly what was not looked at.
 //! **Next:** `attempts.rs`, the same for attempts.
 
-use std::ops::Bound;
-
-use bytes::Bytes;
-
-use crate::engine::Edge;
 use crate::event::Record;
 use crate::frame::FrameError;
 use crate::id::ApplicationId;
-use crate::keys::{self, Family};
+use crate::index::{in_order, next_row};
+use crate::keys::Family;
 use crate::offset::{Offset, OffsetRange};
 use crate::page::{EventPage, Limit, Order};
-use crate::read::{Budget, ReadError, corrupt};
+use crate::read::{Budget, EventBatch, ReadError, corrupt};
 use crate::shared::Shared;
 
 impl Shared {
@@ -102,51 +98,23 @@ impl Shared {
         range: OffsetRange,
         page: &mut Page,
     ) -> Result<Option<()>, ReadError> {
-        let owner = application.as_bytes();
-        let mut range = range;
-        while range.start < range.end {
-            // Ascending, the batch that holds `start` may begin below it.
-            let first = keys::owned(owner, 0);
-            let from = keys::owned(owner, range.start.get());
-            let to = keys::owned(owner, range.end.get());
-            let (first, from, to) = (first.as_slice(), from.as_slice(), to.as_slice());
-            let row = match page.order {
-                Order::Descending => {
-                    let bounds = (Bound::Included(first), Bound::Excluded(to));
-                    self.engine.edge(Family::AppLog, bounds, Edge::Last)?
-                }
-                Order::Ascending => {
-                    let at_or_below = (Bound::Included(first), Bound::Included(from));
-                    let above = (Bound::Excluded(from), Bound::Excluded(to));
-                    match self.engine.edge(Family::AppLog, at_or_below, Edge::Last)? {
-                        Some(row) if reaches(&row, range.start) => Some(row),
-                        _ => self.engine.edge(Family::AppLog, above, Edge::First)?,
-                    }
-                }
-            };
-            let Some((key, positions)) = row else { break };
-            let Some(base) = keys::last_number(&key).map(Offset::new) else {
-                break;
-            };
-            let mut offsets: Vec<_> = offsets(base, &positions).collect();
-            offsets.retain(|offset| range.contains(offset));
-            match page.order {
-                Order::Ascending => range.start = base.plus(spanned(&positions)),
-                Order::Descending => {
-                    offsets.reverse();
-                    range.end = base;
-                }
+        let (owner, order) = (application.as_bytes(), page.order);
+        let mut range = range.start.get()..range.end.get();
+        let mut batch: Option<EventBatch> = None;
+        while let Some(row) = next_row(&self.engine, Family::AppLog, owner, &range, order)? {
+            match order {
+                Order::Ascending => range.start = row.span.end,
+                Order::Descending => range.end = row.span.start,
             }
-            if offsets.is_empty() {
-                if page.order == Order::Descending && base < range.start {
-                    break;
-                }
-                continue;
-            }
-            let missing = || corrupt(Family::Log, base.get())(&FrameError::Short);
-            let batch = self.event_batch(base)?.ok_or_else(missing)?;
-            for offset in offsets {
-                let record = batch.record(offset)?.ok_or_else(missing)?;
+            for offset in in_order(row.named, order) {
+                let offset = Offset::new(offset);
+                let missing = || corrupt(Family::Log, offset.get())(&FrameError::Short);
+                let current = match batch.take().filter(|batch| batch.holds(offset)) {
+                    Some(current) => current,
+                    None => self.event_batch(offset)?.ok_or_else(missing)?,
+                };
+                let record = current.record(offset)?.ok_or_else(missing)?;
+                batch = Some(current);
                 if page.take(record).is_none() {
                     return Ok(None);
                 }
@@ -181,25 +149,4 @@ impl Page {
         self.records.push(record);
         Some(())
     }
-}
-
-/// The offsets that an `app_log` row names.
-fn offsets(base: Offset, positions: &[u8]) -> impl Iterator<Item = Offset> {
-    positions.chunks_exact(2).filter_map(move |pair| {
-        let pair: [u8; 2] = pair.try_into().ok()?;
-        Some(base.plus(u64::from(u16::from_be_bytes(pair))))
-    })
-}
-
-/// One past the last position that a row names.
-fn spanned(positions: &[u8]) -> u64 {
-    positions
-        .last_chunk::<2>()
-        .map_or(1, |last| u64::from(u16::from_be_bytes(*last)) + 1)
-}
-
-/// Whether a row names an offset at or above `start`.
-fn reaches(row: &(Vec<u8>, Bytes), start: Offset) -> bool {
-    let (key, positions) = row;
-    keys::last_number(key).is_some_and(|base| base + spanned(positions) > start.get())
 }

@@ -8,9 +8,10 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Cursor, CursorState, Outcome};
+use crate::attempt::{Cursor, CursorState, Outcome, Retry};
 use crate::codec;
 use crate::commit::{APPLIER_PATIENCE, stuck};
+use crate::engine::Edge;
 use crate::id::SubscriptionId;
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
@@ -19,6 +20,7 @@ use crate::read::{ReadError, corrupt};
 use crate::ring::Room;
 use crate::shared::Shared;
 use crate::state::State;
+use crate::subscription::Subscription;
 
 /// How a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,7 +50,7 @@ pub struct Standing {
     /// The first offset that it has not settled.
     pub position: Offset,
     /// Its first parked deliveries, at most [`Standing::PARKED_MAX`], by offset.
-    pub parked: Vec<Offset>,
+    pub parked: Vec<(Offset, Retry)>,
 }
 
 impl Standing {
@@ -60,27 +62,33 @@ impl Standing {
 const ATTEMPTS_PAGE: usize = 32;
 
 impl Shared {
-    /// Where a subscription stands, with all that was recorded so far.
-    pub(crate) fn standing(
+    /// Where subscriptions stand, with all that was recorded so far.
+    pub(crate) fn standings<'s>(
         &self,
-        id: SubscriptionId,
-        start: Offset,
-    ) -> Result<Standing, ReadError> {
+        subscriptions: impl Iterator<Item = &'s Subscription>,
+    ) -> Result<Vec<Standing>, ReadError> {
         let poisoned = || self.poison.reason().is_some();
         if self.ring.wait_applied(APPLIER_PATIENCE, poisoned) == Room::None {
-            self.poison.set(&stuck());
+            self.poison.set(&stuck(APPLIER_PATIENCE));
         }
-        let cursor = self.engine.get(Family::Cursor, &keys::cursor(id))?;
-        let cursor: Option<Cursor> = cursor.map(|row| decode(&row)).transpose()?;
         let state = self.engine.get(Family::State, keys::STATE)?;
         let mark = match state {
             Some(row) => decode::<State>(&row)?.mark,
             None => Offset::ZERO,
         };
+        subscriptions
+            .map(|subscription| self.standing(subscription, mark))
+            .collect()
+    }
+
+    fn standing(&self, subscription: &Subscription, mark: Offset) -> Result<Standing, ReadError> {
+        let id = subscription.id;
+        let cursor = self.engine.get(Family::Cursor, &keys::cursor(id))?;
+        let cursor: Option<Cursor> = cursor.map(|row| decode(&row)).transpose()?;
         let position = match &cursor {
             Some(cursor) if cursor.state == CursorState::Behind => cursor.floor,
             Some(cursor) => cursor.floor.max(mark),
-            None => start.max(mark),
+            None => subscription.start.max(mark),
         };
         let mut parked = Vec::new();
         let (mut low, high) = (keys::retry(id, Offset::ZERO), keys::retry(id, Offset::MAX));
@@ -89,19 +97,28 @@ impl Shared {
                 Bound::Included(low.as_slice()),
                 Bound::Included(high.as_slice()),
             );
-            let Some((key, _)) =
-                self.engine
-                    .edge(Family::Retry, bounds, crate::engine::Edge::First)?
-            else {
+            let Some((key, row)) = self.engine.edge(Family::Retry, bounds, Edge::First)? else {
                 break;
             };
             let Some(offset) = keys::last_number(&key).map(Offset::new) else {
                 break;
             };
-            parked.push(offset);
+            parked.push((offset, decode(&row)?));
             low = keys::retry(id, offset.next());
         }
         Ok(Standing { position, parked })
+    }
+
+    /// The parked delivery of an event to a subscription, if there is one.
+    pub(crate) fn parked(
+        &self,
+        subscription: SubscriptionId,
+        offset: Offset,
+    ) -> Result<Option<Retry>, ReadError> {
+        let row = self
+            .engine
+            .get(Family::Retry, &keys::retry(subscription, offset))?;
+        row.map(|row| decode(&row)).transpose()
     }
 
     /// How the delivery of the event at `offset` to a subscription that stands like this is.
@@ -111,7 +128,10 @@ impl Shared {
         subscription: SubscriptionId,
         standing: &Standing,
     ) -> Result<DeliveryStatus, ReadError> {
-        let is_parked = standing.parked.binary_search(&offset).is_ok();
+        let is_parked = standing
+            .parked
+            .binary_search_by_key(&offset, |(at, _)| *at)
+            .is_ok();
         let mut range = AttemptSeq::ZERO..AttemptSeq::MAX;
         while range.start < range.end {
             let limit = Limit {

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crate::engine::{Engine, EngineError};
 use crate::frame::{self, Batch, FrameError, Kind};
 use crate::id::ApplicationId;
+use crate::index::{Lookup, Named};
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::read::{ReadError, corrupt};
@@ -101,8 +102,9 @@ fn chain(
         let (_, recent) = marks::walk(engine, family, from..to.0, crc)?;
         (from, crc) = (recent.position, recent.crc);
     }
+    let mut index = Lookup::new(engine, Family::AppLog);
     let crc = walk(engine, family, from..to.0, crc, |batch| match family {
-        Family::Log => check_index(engine, batch),
+        Family::Log => check_index(&mut index, batch),
         _ => Ok(()),
     })?;
     if crc == to.1 {
@@ -175,8 +177,8 @@ fn walk(
     Ok(previous_crc)
 }
 
-/// Every event of a batch must be named by its application's row.
-fn check_index(engine: &Engine, batch: &Batch) -> Result<(), VerifyError> {
+/// The index must name every event of a batch under its application, and none besides.
+fn check_index(index: &mut Lookup<'_>, batch: &Batch) -> Result<(), VerifyError> {
     if batch.header.kind == Kind::Lost {
         return Ok(());
     }
@@ -186,18 +188,16 @@ fn check_index(engine: &Engine, batch: &Batch) -> Result<(), VerifyError> {
     let count = usize::try_from(batch.header.count).unwrap_or(usize::MAX);
     let (spans, _) =
         record::spans(&batch.body, count).ok_or_else(|| damaged(&FrameError::Short))?;
-    let mut expected: BTreeMap<ApplicationId, Vec<u8>> = BTreeMap::new();
-    for (position, span) in (0_u16..).zip(&spans) {
-        let record = record::decode(&batch.body, span, Offset::new(base))
+    let mut expected: BTreeMap<ApplicationId, Vec<Named>> = BTreeMap::new();
+    for (offset, span) in (base..).zip(&spans) {
+        let record = record::decode(&batch.body, span, Offset::new(offset))
             .map_err(|error| damaged(&error))?;
-        expected
-            .entry(record.event.application)
-            .or_default()
-            .extend(position.to_be_bytes());
+        let named = expected.entry(record.event.application).or_default();
+        Named::push(named, offset..offset + 1, 0);
     }
-    for (application, positions) in expected {
-        let key = keys::owned(application.as_bytes(), base);
-        if engine.get(Family::AppLog, &key)?.as_deref() != Some(positions.as_slice()) {
+    index.turn(base..base + u64::from(batch.header.count));
+    for (application, expected) in expected {
+        if index.check(application.as_bytes(), &expected)?.is_err() {
             return Err(VerifyError::Index { base, application });
         }
     }

@@ -15,7 +15,9 @@ use crate::entry::{Entry, StoredAttempt};
 use crate::event::{Appended, Event, Record};
 use crate::id::{AttemptId, EventId};
 use crate::key_index::KeyIndexError;
-use crate::request::{ConsumerWrite, Request, Sync, Waiter};
+use crate::log::AppendError;
+use crate::request::{ConsumerWrite, PlanFn, Request, Sync, Waiter};
+use crate::space::{PROGRESS_RESERVE_BYTES, RESERVE_BYTES};
 use crate::time::Timestamp;
 
 impl Committer {
@@ -23,11 +25,13 @@ impl Committer {
     pub(super) fn add(
         &mut self,
         request: Request,
+        held: usize,
         now: Timestamp,
         group: &mut Group,
     ) -> Result<(), KeyIndexError> {
+        let held = u64::try_from(held).unwrap_or(u64::MAX);
         match request {
-            Request::Append { events, ack } => match self.judge(&events, now, &group.records) {
+            Request::Append { events, ack } => match self.admit(&events, held, now, group) {
                 Ok(verdicts) => {
                     let appended = self.append(events, verdicts, now, &mut group.records)?;
                     group.waiters.push(Waiter::Append(ack, appended));
@@ -44,6 +48,10 @@ impl Committer {
                 group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Record { progress, ack } => {
+                if let Err(error) = self.take_room(held, PROGRESS_RESERVE_BYTES) {
+                    drop(ack.send(Err(error)));
+                    return Ok(());
+                }
                 let told = self.tell(&progress);
                 for event in told {
                     self.place(event, now, &mut group.records)?;
@@ -54,29 +62,7 @@ impl Committer {
                 group.waiters.push(Waiter::Record(ack));
                 group.sync = group.sync.or(Some(Sync::Later));
             }
-            Request::Change { plan } => {
-                let mut entropy = [0; 15];
-                self.rng.fill(&mut entropy);
-                // Ids of the same four milliseconds sort as their commits do.
-                if let Some(head) = entropy.first_chunk_mut() {
-                    *head = self.next.sequence.get().to_be_bytes();
-                }
-                let turn = Turn {
-                    now,
-                    end: self.next.offset,
-                    entropy,
-                };
-                let planned = plan(&self.shared.registry.read(), &turn);
-                if let Some((changes, finish)) = planned {
-                    let told = operational::of_changes(&self.shared.registry.read(), &changes);
-                    for event in told {
-                        self.place(event, now, &mut group.records)?;
-                    }
-                    group.entries.extend(changes.into_iter().map(Entry::Change));
-                    group.waiters.push(Waiter::Change(finish));
-                    group.sync = Some(Sync::Now);
-                }
-            }
+            Request::Change { plan } => self.change(plan, now, group)?,
             Request::Consumer { write, ack } => match self.consumer(write) {
                 Ok((entry, sync)) => {
                     group.entries.extend(entry);
@@ -95,6 +81,37 @@ impl Committer {
         Ok(())
     }
 
+    /// Plans a change of the registry, and tells what it means to those who listen.
+    fn change(
+        &mut self,
+        plan: PlanFn,
+        now: Timestamp,
+        group: &mut Group,
+    ) -> Result<(), KeyIndexError> {
+        let mut entropy = [0; 15];
+        self.rng.fill(&mut entropy);
+        // Ids of the same four milliseconds sort as their commits do.
+        if let Some(head) = entropy.first_chunk_mut() {
+            *head = self.next.sequence.get().to_be_bytes();
+        }
+        let turn = Turn {
+            now,
+            end: self.next.offset,
+            entropy,
+        };
+        let planned = plan(&self.shared.registry.read(), &turn);
+        if let Some((changes, finish)) = planned {
+            let told = operational::of_changes(&self.shared.registry.read(), &changes);
+            for event in told {
+                self.place(event, now, &mut group.records)?;
+            }
+            group.entries.extend(changes.into_iter().map(Entry::Change));
+            group.waiters.push(Waiter::Change(finish));
+            group.sync = Some(Sync::Now);
+        }
+        Ok(())
+    }
+
     /// What of the dispatcher's progress is told to the tenants.
     fn tell(&self, progress: &[Progress]) -> Vec<Event> {
         let registry = self.shared.registry.read();
@@ -103,6 +120,19 @@ impl Committer {
             Progress::Cursor(..) | Progress::Mark(_) | Progress::Expired(..) => None,
         });
         told.collect()
+    }
+
+    /// What becomes of the events of an append; refuses all of them if one cannot be told, or if there
+    /// is no room for them.
+    fn admit(
+        &mut self,
+        events: &[Event],
+        held: u64,
+        now: Timestamp,
+        group: &Group,
+    ) -> Result<Vec<Verdict>, AppendError> {
+        self.take_room(held, RESERVE_BYTES)?;
+        self.judge(events, now, &group.records)
     }
 
     /// The entry for a write to a consumer's row. A change ends its group, so the registry is that of
@@ -122,7 +152,7 @@ impl Committer {
     }
 
     /// Gives the events their places, but for those whose keys say that they have one.
-    fn append(
+    pub(super) fn append(
         &mut self,
         events: Vec<Event>,
         verdicts: Vec<Verdict>,

@@ -273,7 +273,7 @@ fn the_bytes_of_rows_and_keys_are_golden() {
         keys::subscription(SUBSCRIPTION),
         keys::cursor(SUBSCRIPTION),
         keys::retry(SUBSCRIPTION, Offset::new(5)),
-        keys::attempt_by_event(Offset::new(1030), 7),
+        keys::owned(&keys::block(Offset::new(1030)), 7),
         keys::consumer(&consumer(ConsumerScope::Log)),
         keys::consumer(&consumer(ConsumerScope::Application(APPLICATION))),
     ];

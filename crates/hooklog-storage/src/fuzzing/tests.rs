@@ -151,6 +151,30 @@ fn values_of(entry: &Entry) -> Vec<Vec<u8>> {
     found
 }
 
+/// Rows with a run, a gap of one byte and one of two.
+fn index_rows() -> impl Iterator<Item = (&'static str, String, Vec<u8>)> {
+    let families = [
+        (0, "plain", Family::AppLog),
+        (1, "tagged", Family::AttemptByEvent),
+    ];
+    families.into_iter().map(|(kind, name, family)| {
+        let mut index = Index::new(family);
+        for (at, tag) in [
+            (1000, 1),
+            (1001, 1),
+            (1002, 1),
+            (1003, 1),
+            (1009, 2),
+            (1300, 1),
+        ] {
+            index.add([], 1000, at, tag);
+        }
+        let row = index.finish().find_map(|op| op.value).unwrap();
+        let bytes = [&[kind][..], &1300_u64.to_be_bytes(), &row].concat();
+        ("index_row", name.to_owned(), bytes)
+    })
+}
+
 /// What the corpus begins with, by target and name: real encodings.
 fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let (records, entries) = golden_commit();
@@ -209,6 +233,7 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     for (index, bytes) in values.enumerate() {
         seeds.push(("values", format!("{index:02}"), bytes));
     }
+    seeds.extend(index_rows());
     seeds
 }
 

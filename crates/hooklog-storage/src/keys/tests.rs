@@ -45,21 +45,24 @@ proptest! {
         prop_assert_eq!(cursor(one).cmp(&cursor(other)), one.cmp(&other));
         prop_assert_eq!(batch(m, c).cmp(&batch(n, d)), (m, c).cmp(&(n, d)));
         let blocks = (m / ATTEMPT_BLOCK, n).cmp(&(n / ATTEMPT_BLOCK, m));
-        prop_assert_eq!(attempt_by_event(at_m, n).cmp(&attempt_by_event(at_n, m)), blocks);
+        let by_block = owned(&block(at_m), n).cmp(&owned(&block(at_n), m));
+        prop_assert_eq!(by_block, blocks);
     }
 
     #[test]
     fn what_is_in_a_key_is_read_back(owner in owner(), at in position(), chunk: u16) {
         prop_assert_eq!(batch_base(&batch(at, chunk)), Some(at));
         prop_assert_eq!(last_number(&owned(&owner, at)), Some(at));
+        prop_assert_eq!(owner_of(&owned(&owner, at)).to_vec(), owner.to_vec());
         let offset = Offset::new(at);
-        prop_assert_eq!(last_number(&attempt_by_event(offset, at)), Some(at));
+        prop_assert_eq!(last_number(&owned(&block(offset), at)), Some(at));
         let id = SubscriptionId::from_bytes(owner);
         prop_assert_eq!(subscription_of(&retry(id, offset)), Some(id));
         prop_assert_eq!(subscription_of(&cursor(id)), Some(id));
         prop_assert_eq!(last_number(&retry(id, offset)), Some(at));
         // The block in the key and the place in it are the offset again.
-        let key = attempt_by_event(offset, 0);
+        let key = owned(&block(offset), 0);
+        prop_assert_eq!(owner_of(&key), block(offset));
         let block = batch_base(&key).unwrap();
         prop_assert_eq!(block * ATTEMPT_BLOCK + u64::from(in_block(offset)), at);
     }
@@ -119,7 +122,7 @@ proptest! {
         prop_assert_eq!(batch_base(&key).is_some(), key.len() >= 8);
         prop_assert_eq!(last_number(&key).is_some(), key.len() >= 8);
         prop_assert_eq!(subscription_of(&key).is_some(), key.len() >= 20);
-        let known = key.first().is_some_and(|kind| (1..=4).contains(kind));
+        let known = key.first().is_some_and(|kind| (1..=5).contains(kind));
         prop_assert_eq!(registry_kind(&key).is_some(), known);
     }
 }

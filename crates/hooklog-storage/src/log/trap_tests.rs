@@ -17,6 +17,7 @@
 //! | sled older than the oldest segment | (ours) | first sequence against sled's state | `damage_to_the_database_is_healed_or_told`, `damage_tests.rs` |
 
 use std::fs;
+use std::ops::Bound;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -26,7 +27,8 @@ use super::*;
 use crate::config::Compression;
 use crate::directory::DirectoryError;
 use crate::engine::testing::{Raw, open as open_raw, write as write_raw};
-use crate::engine::{Engine, EngineError, Op, SEGMENT_BYTES};
+use crate::engine::{Edge, Engine, EngineError, Op, SEGMENT_BYTES};
+use crate::index::Index;
 use crate::journal::scan::segment_name;
 use crate::keys::{self, Family};
 use crate::recovery::OpenErrorKind;
@@ -354,8 +356,9 @@ fn an_index_row_that_is_gone_is_told() {
     let written = Written::small();
     let copy = written.copy(|sled| {
         let engine = Engine::open(sled, &sled.join("db"), crate::engine::Sizes::STANDARD).unwrap();
-        let key = keys::owned(&[1; 20], 0);
-        assert!(engine.get(Family::AppLog, &key).unwrap().is_some());
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let first = engine.edge(Family::AppLog, all, Edge::First).unwrap();
+        let (key, _) = first.unwrap();
         let (family, value) = (Family::AppLog, None);
         engine.commit(&[Op { family, key, value }]).unwrap();
         engine.barrier().unwrap();
@@ -390,6 +393,47 @@ fn killed(events: usize, bytes: usize) -> Written {
     let journal = |root: &TempDir| root.path().join("log/journal");
     copy_directory(&journal(&live), &journal(&directory));
     Written { directory, acked }
+}
+
+/// A commit that is too large for one transaction is applied in several. What a crash leaves of it is not
+/// what the next apply writes: that one takes the commits behind it along.
+#[test]
+fn what_was_applied_halfway_is_removed_before_it_is_applied_again() {
+    let written = killed(10, 1000);
+    let copy = written.copy(|sled| {
+        let engine = Engine::open(sled, &sled.join("db"), crate::engine::Sizes::STANDARD).unwrap();
+        let mut index = Index::new(Family::AppLog);
+        (0..5).for_each(|offset| index.add([1; 20], 0, offset, 0));
+        let mut ops: Vec<Op> = index.finish().collect();
+        for base in [0, 3] {
+            ops.push(Op {
+                family: Family::Log,
+                key: keys::batch(base, 0),
+                value: Some(vec![7; 100]),
+            });
+        }
+        engine.commit(&ops).unwrap();
+        engine.barrier().unwrap();
+    });
+    written.served(&copy);
+    let log = open(&copy);
+    let application = ApplicationId::from_bytes([1; 20]);
+    let limit = Limit {
+        items: 100,
+        bytes: 1 << 20,
+    };
+    for order in [Order::Ascending, Order::Descending] {
+        let whole = Offset::ZERO..log.end();
+        let page = log
+            .read_application(application, whole, order, limit)
+            .unwrap();
+        assert_eq!(page.records.len(), 10);
+    }
+    log.close().unwrap();
+    drop(log);
+    let scratch = copy.path().join("scratch");
+    let report = crate::check(&copy.path().join("log"), &scratch, |_| {}).unwrap();
+    assert!(report.is_good(), "{report:?}");
 }
 
 #[test]

@@ -1,7 +1,12 @@
-//! What retention removes: whole batches from the low end, with their index rows.
+//! What retention removes: whole batches from the low end, and the index rows that speak of nothing
+//! above them.
+//!
+//! An index row names positions of several batches, and goes with the batch of the last one. Until then
+//! it names some that are gone: readers begin at the low end, which is never below the first batch.
 //!
 //! **Invariant:** only batches that lie wholly below `low` go, the lowest first, and the state says
-//! in the same transaction where the first one now begins and what its chain starts from.
+//! in the same transaction where the first one now begins and what its chain starts from. No index row
+//! ends below that.
 //! **Next:** `apply.rs`, which runs it between two groups of commits.
 
 use std::collections::BTreeSet;
@@ -15,7 +20,7 @@ use crate::bytes::Reader;
 use crate::codec::{self, CodecError};
 use crate::engine::{COMMIT_BYTES_MAX, Engine, EngineError, Op, Sizes};
 use crate::entry::StoredAttempt;
-use crate::frame::{self, Batch, FrameError};
+use crate::frame::{self, Batch, FrameError, Kind};
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::record;
@@ -43,13 +48,19 @@ impl Removal {
         let mut budget = Budget {
             stored: bytes_max,
             sled: COMMIT_BYTES_MAX / 2,
-            inline: 0,
+            spent: 0,
         };
+        let mut owners = Owners::new();
         // What is damaged in one chain is no reason to keep the other.
         let problems = [
-            removal.events(engine, low.events, &mut budget).err(),
-            removal.attempts(engine, low.attempts, &mut budget).err(),
+            removal
+                .events(engine, low.events, &mut budget, &mut owners)
+                .err(),
+            removal
+                .attempts(engine, low.attempts, &mut budget, &mut owners)
+                .err(),
         ];
+        removal.index(engine, owners)?;
         match problems.into_iter().flatten().next() {
             Some(problem) if removal.ops.is_empty() => Err(problem),
             _ => Ok(removal),
@@ -61,6 +72,7 @@ impl Removal {
         engine: &Engine,
         low: Offset,
         budget: &mut Budget,
+        owners: &mut Owners,
     ) -> Result<(), PlanError> {
         while budget.is_left() && self.state.events.first.position < low {
             let base = self.state.events.first.position.get();
@@ -71,14 +83,13 @@ impl Removal {
             if end > low {
                 break;
             }
-            let mut applications = BTreeSet::new();
+            let mut of_batch = Owners::new();
             for record in stored.records()? {
-                applications.insert(record.event.application);
+                let application = record.event.application;
+                of_batch.insert((Family::AppLog, application.as_bytes().to_vec()));
             }
-            for application in applications {
-                self.remove(Family::AppLog, keys::owned(application.as_bytes(), base));
-            }
-            self.batch(Family::Log, &stored, budget);
+            self.batch(Family::Log, &stored, of_batch.len(), budget);
+            owners.extend(of_batch);
             step(&mut self.state.events, end, &stored);
         }
         Ok(())
@@ -89,6 +100,7 @@ impl Removal {
         engine: &Engine,
         low: AttemptSeq,
         budget: &mut Budget,
+        owners: &mut Owners,
     ) -> Result<(), PlanError> {
         while budget.is_left() && self.state.attempts.first.position < low {
             let base = self.state.attempts.first.position.get();
@@ -99,32 +111,52 @@ impl Removal {
             if end > low {
                 break;
             }
-            let mut rows = BTreeSet::new();
+            let mut of_batch = Owners::new();
             for attempt in stored.attempts()? {
                 let attempt = attempt.attempt;
-                let owner = keys::owned(attempt.subscription.as_bytes(), base);
-                rows.insert((Family::AttemptBySubscription, owner));
-                let key = keys::attempt_by_event(attempt.event.offset(), base);
-                rows.insert((Family::AttemptByEvent, key));
+                let subscription = attempt.subscription.as_bytes().to_vec();
+                of_batch.insert((Family::AttemptBySubscription, subscription));
+                let block = keys::block(attempt.event.offset()).to_vec();
+                of_batch.insert((Family::AttemptByEvent, block));
             }
-            for (family, key) in rows {
-                self.remove(family, key);
-            }
-            self.batch(Family::Attempt, &stored, budget);
+            self.batch(Family::Attempt, &stored, of_batch.len(), budget);
+            owners.extend(of_batch);
             step(&mut self.state.attempts, end, &stored);
         }
         Ok(())
     }
 
-    fn batch(&mut self, family: Family, stored: &Stored, budget: &mut Budget) {
+    fn batch(&mut self, family: Family, stored: &Stored, owners: usize, budget: &mut Budget) {
         for key in &stored.keys {
+            budget.spent += key.len();
             self.remove(family, key.clone());
         }
         budget.stored = budget.stored.saturating_sub(stored.bytes);
-        let keys: usize = self.ops.iter().map(Op::bytes).sum();
+        // As if a row of each owner ended with each batch, which is the worst.
+        budget.spent += owners * INDEX_KEY_BYTES;
         // The leaf of a row that held the batch itself is written again.
-        budget.inline += stored.bytes.min(Sizes::STANDARD.inline_bytes_max);
-        budget.sled = (COMMIT_BYTES_MAX / 2).saturating_sub(keys + budget.inline);
+        budget.spent += stored.bytes.min(Sizes::STANDARD.inline_bytes_max);
+    }
+
+    /// The index rows that end below what is left. Who owns one has an event (or attempt) in the batch
+    /// of its last position, which goes in the same step.
+    fn index(&mut self, engine: &Engine, owners: Owners) -> Result<(), EngineError> {
+        for (family, owner) in owners {
+            let first = match family {
+                Family::AppLog => self.state.events.first.position.get(),
+                _ => self.state.attempts.first.position.get(),
+            };
+            let (low, high) = (keys::owned(&owner, 0), keys::owned(&owner, first));
+            let bounds = (
+                Bound::Included(low.as_slice()),
+                Bound::Excluded(high.as_slice()),
+            );
+            engine.scan::<EngineError>(family, bounds, |key, _| {
+                self.remove(family, key.to_vec());
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     fn remove(&mut self, family: Family, key: Vec<u8>) {
@@ -136,19 +168,25 @@ impl Removal {
     }
 }
 
+/// Owners of index rows.
+type Owners = BTreeSet<(Family, Vec<u8>)>;
+
+/// Bytes of the key of an index row, at most.
+const INDEX_KEY_BYTES: usize = 28;
+
 /// How much may still be removed in one transaction.
 struct Budget {
     /// Stored bytes.
     stored: usize,
     /// Bytes of what sled writes for it: half of what may go into it between two barriers.
     sled: usize,
-    /// Of that, what rows held that were batches themselves.
-    inline: usize,
+    /// How many of these are spent.
+    spent: usize,
 }
 
 impl Budget {
     fn is_left(&self) -> bool {
-        self.stored > 0 && self.sled > 0
+        self.stored > 0 && self.spent < self.sled
     }
 }
 
@@ -208,6 +246,9 @@ impl Stored {
     }
 
     fn records(&self) -> Result<Vec<crate::event::Record>, PlanError> {
+        if self.batch.header.kind == Kind::Lost {
+            return Ok(Vec::new());
+        }
         let base = self.batch.header.base;
         let count = usize::try_from(self.batch.header.count).unwrap_or(usize::MAX);
         let (spans, _) = record::spans(&self.batch.body, count)
@@ -237,3 +278,6 @@ fn damaged(base: u64, error: &dyn std::error::Error) -> PlanError {
         reason: format!("the batch at {base} is damaged: {error}"),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use crate::engine::{Op, VALUE_BYTES_MAX};
 use crate::event::{Event, Record};
 use crate::frame::{Header, Kind};
 use crate::id::EventId;
+use crate::index::Index;
 use crate::time::Timestamp;
 
 /// One row of the database.
@@ -44,19 +45,16 @@ fn record(offset: u64, application: u8, payload: usize) -> Record {
 fn rows(batches: &[u8], salt: u8) -> (Vec<Row>, State) {
     let mut rows = Vec::new();
     let mut state = State::default();
-    for events in batches {
+    let mut index = Index::new(Family::AppLog);
+    for (number, events) in batches.iter().enumerate() {
         let base = state.events.end.get();
         let payload = if *events == 7 { 30_000 } else { 20 };
         let mut body = Vec::new();
-        let mut index: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
         for position in 0..u16::from(*events) {
             let application = (position % 2) as u8 + salt;
             let offset = base + u64::from(position);
             record::encode(&record(offset, application, payload), &mut body).unwrap();
-            index
-                .entry(application)
-                .or_default()
-                .extend(position.to_be_bytes());
+            index.add([application; 20], base, offset, 0);
         }
         let header = Header {
             kind: Kind::Events,
@@ -70,12 +68,11 @@ fn rows(batches: &[u8], salt: u8) -> (Vec<Row>, State) {
         for (chunk, value) in (0..).zip(bytes.chunks(VALUE_BYTES_MAX)) {
             rows.push((Family::Log, keys::batch(base, chunk), value.to_vec()));
         }
-        for (application, positions) in index {
-            rows.push((
-                Family::AppLog,
-                keys::owned(&[application; 20], base),
-                positions,
-            ));
+        // Two batches are applied together.
+        let is_applied = number % 2 == 1 || number + 1 == batches.len();
+        let ops = is_applied.then(|| std::mem::replace(&mut index, Index::new(Family::AppLog)));
+        for op in ops.into_iter().flat_map(Index::finish) {
+            rows.push((op.family, op.key, op.value.unwrap()));
         }
         state.events.crc = crc;
         state.events.end = state.events.end.plus(u64::from(*events));

@@ -6,14 +6,18 @@
 //! **Next:** `repair.rs`.
 
 use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Edge, Engine, EngineError};
 use crate::frame::{Batch, Kind};
-use crate::keys::{self, Family, Place};
+use crate::index::{self, Expected, Lookup, Named, RowError};
+use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
+use crate::page::Order;
+use crate::plan::expire::Stored;
 use crate::state::{Chain, State};
 use crate::transfer::check::{ChainReport, CheckReport};
-use crate::transfer::rows::{Rows, Window};
+use crate::transfer::rows::{Row, Rows, Window};
 use crate::transfer::survey::{self, Piece};
 use crate::transfer::{Stage, Transferred};
 
@@ -27,8 +31,10 @@ struct Walk<'a> {
     next: u64,
     /// CRC of the batch before; `None` behind damage.
     crc: Option<u32>,
-    /// Index rows that must be there, by family.
-    rows: BTreeMap<Family, u64>,
+    /// The indexes.
+    lookups: BTreeMap<Family, Lookup<'a>>,
+    /// How many positions each of them must name.
+    positions: u64,
 }
 
 /// Checks the batches of a kind with their indexes.
@@ -63,7 +69,11 @@ pub(super) fn check(
         },
         next: first.0,
         crc: Some(first.1),
-        rows: BTreeMap::new(),
+        lookups: index_families(family)
+            .iter()
+            .map(|family| (*family, Lookup::new(engine, *family)))
+            .collect(),
+        positions: 0,
     };
     let mut done = 0;
     survey::walk(engine, family, first.0, &mut |piece| {
@@ -124,21 +134,22 @@ impl Walk<'_> {
             self.chain.marked_lost.push((base, end));
             return;
         }
-        let expected = match self.family {
-            Family::Attempt => expected_of_attempts(batch),
-            _ => expected_of_events(batch),
-        };
-        let Some(expected) = expected else {
+        let Some(expected) = expected_of(self.family, batch) else {
             self.bad(base, "the batch's contents do not decode");
             return;
         };
         self.chain.read(base, end);
-        for ((family, key), value) in expected {
-            *self.rows.entry(family).or_default() += 1;
-            let problem = match self.engine.get(family, &key) {
-                Ok(Some(found)) if found == value => continue,
-                Ok(Some(_)) => "an index row names other positions".to_owned(),
-                Ok(None) => "an index row is missing".to_owned(),
+        self.positions += end - base;
+        for lookup in self.lookups.values_mut() {
+            lookup.turn(base..end);
+        }
+        for ((family, owner), expected) in expected {
+            let Some(lookup) = self.lookups.get_mut(&family) else {
+                continue;
+            };
+            let problem = match lookup.check(&owner, &expected) {
+                Ok(Ok(())) => continue,
+                Ok(Err(misfit)) => misfit.to_string(),
                 Err(error) => error.to_string(),
             };
             self.report.add(name(family), Some(base), problem);
@@ -167,33 +178,96 @@ impl Walk<'_> {
         }
     }
 
-    /// Rows of an index that belong to no batch.
+    /// Positions that an index names and that are not its owner's. Counting tells whether there are
+    /// any; only then they are looked for.
     fn orphans(&mut self, family: Family, state: &State) -> Result<(), EngineError> {
-        let window = Window::of(state);
-        let mut pages = Rows::new([family], window);
-        let mut found = 0_u64;
-        let mut orphan = None;
-        while let Some(page) = pages.next(self.engine)? {
-            for row in page {
-                found += 1;
-                let position = match row.family.place(&row.key) {
-                    Place::Event(position) | Place::Attempt(position) => position,
-                    Place::Alone => u64::MAX,
-                };
-                if orphan.is_none() {
-                    let batch = self.engine.get(self.family, &keys::batch(position, 0))?;
-                    orphan = batch.is_none().then_some(position);
+        let (chain, mut found) = (self.family, 0_u64);
+        rows(self.engine, (chain, family), state, |row, named| {
+            match named {
+                Ok(named) => found = found.saturating_add(positions(&named)),
+                Err(error) => {
+                    let last = keys::last_number(&row.key);
+                    self.report.add(name(family), last, error.to_string());
                 }
             }
-        }
-        let expected = self.rows.get(&family).copied().unwrap_or_default();
-        if found > expected {
-            let more = found - expected;
-            let what = format!("{more} index rows belong to nothing that is stored");
+            true
+        })?;
+        if found > self.positions {
+            let (mut orphan, mut batch) = (None, None);
+            rows(self.engine, (chain, family), state, |row, named| {
+                let owner = (family, keys::owner_of(&row.key).to_vec());
+                orphan = self.first_orphan(&owner, named.unwrap_or_default(), &mut batch);
+                orphan.is_none()
+            })?;
+            let more = found - self.positions;
+            let what = format!("{more} positions belong to nothing that is stored");
             self.report.add(name(family), orphan, what);
         }
         Ok(())
     }
+
+    /// The first position that no batch has for this owner. `last` is the batch that was looked at
+    /// last.
+    fn first_orphan(
+        &self,
+        owner: &(Family, Vec<u8>),
+        named: Vec<Named>,
+        last: &mut Option<(Range<u64>, Expected)>,
+    ) -> Option<u64> {
+        let is_owned = |at: u64, (range, expected): &(Range<u64>, Expected)| {
+            let of_owner = expected.get(owner);
+            let holds = |named: &Named| named.positions.contains(&at);
+            range.contains(&at) && of_owner.is_some_and(|list| list.iter().any(holds))
+        };
+        index::in_order(named, Order::Ascending).find(|at| {
+            if last.as_ref().is_none_or(|(range, _)| !range.contains(at)) {
+                *last = self.expected_at(*at);
+            }
+            !last.as_ref().is_some_and(|batch| is_owned(*at, batch))
+        })
+    }
+
+    /// The batch that holds a position, as the indexes must name it.
+    fn expected_at(&self, position: u64) -> Option<(Range<u64>, Expected)> {
+        let high = keys::batch(position, u16::MAX);
+        let bounds = (Bound::Unbounded, Bound::Included(high.as_slice()));
+        let (key, _) = self.engine.edge(self.family, bounds, Edge::Last).ok()??;
+        let stored = Stored::read(self.engine, self.family, keys::batch_base(&key)?).ok()??;
+        let expected = expected_of(self.family, &stored.batch)?;
+        Some((stored.batch.header.base..stored.end(), expected))
+    }
+}
+
+/// Hands the rows of an index, and what each names of a chain that is stored, to `visit` until that has
+/// seen enough.
+fn rows(
+    engine: &Engine,
+    (chain, index): (Family, Family),
+    state: &State,
+    mut visit: impl FnMut(&Row, Result<Vec<Named>, RowError>) -> bool,
+) -> Result<(), EngineError> {
+    let window = Window::of(state);
+    let range = match chain {
+        Family::Attempt => window.attempts.clone(),
+        _ => window.events.clone(),
+    };
+    let mut pages = Rows::new([index], window);
+    while let Some(page) = pages.next(engine)? {
+        for row in page {
+            let last = keys::last_number(&row.key).unwrap_or_default();
+            let named = index::named(index, last, &row.value, &range);
+            if !visit(&row, named) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many positions these are.
+fn positions(named: &[Named]) -> u64 {
+    let lengths = named.iter().map(|n| n.positions.end - n.positions.start);
+    lengths.fold(0, u64::saturating_add)
 }
 
 fn index_families(family: Family) -> &'static [Family] {
@@ -208,34 +282,32 @@ fn name(family: Family) -> &'static str {
     found.map_or("", |(_, name)| name)
 }
 
-type Expected = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
-
-/// The index rows that a batch of events must have.
-fn expected_of_events(batch: &Batch) -> Option<Expected> {
-    let base = batch.header.base;
-    let mut rows = Expected::new();
-    for (position, record) in (0_u16..).zip(survey::events(batch)?) {
-        let application = record.event.application;
-        let key = (Family::AppLog, keys::owned(application.as_bytes(), base));
-        rows.entry(key).or_default().extend(position.to_be_bytes());
+/// What the indexes must name of a batch.
+fn expected_of(family: Family, batch: &Batch) -> Option<Expected> {
+    let mut expected = Expected::new();
+    let mut add = |family, owner: &[u8], at: u64, tag| {
+        let named = expected.entry((family, owner.to_vec())).or_default();
+        Named::push(named, at..at + 1, tag);
+    };
+    if family == Family::Attempt {
+        for stored in survey::attempts(batch)? {
+            let (attempt, at) = (&stored.attempt, stored.id.seq().get());
+            let subscription = attempt.subscription.as_bytes();
+            add(Family::AttemptBySubscription, subscription, at, 0);
+            let offset = attempt.event.offset();
+            let (block, tag) = (keys::block(offset), keys::in_block(offset));
+            add(Family::AttemptByEvent, &block, at, tag);
+        }
+    } else {
+        for record in survey::events(batch)? {
+            let application = record.event.application;
+            add(
+                Family::AppLog,
+                application.as_bytes(),
+                record.offset.get(),
+                0,
+            );
+        }
     }
-    Some(rows)
-}
-
-/// The index rows that a batch of attempts must have.
-fn expected_of_attempts(batch: &Batch) -> Option<Expected> {
-    let base = batch.header.base;
-    let mut rows = Expected::new();
-    for (position, stored) in (0_u16..).zip(survey::attempts(batch)?) {
-        let attempt = &stored.attempt;
-        let owner = keys::owned(attempt.subscription.as_bytes(), base);
-        let row = rows.entry((Family::AttemptBySubscription, owner));
-        row.or_default().extend(position.to_be_bytes());
-        let offset = attempt.event.offset();
-        let key = (Family::AttemptByEvent, keys::attempt_by_event(offset, base));
-        let row = rows.entry(key).or_default();
-        row.extend(keys::in_block(offset).to_be_bytes());
-        row.extend(position.to_be_bytes());
-    }
-    Some(rows)
+    Some(expected)
 }

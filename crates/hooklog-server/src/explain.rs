@@ -1,0 +1,193 @@
+//! Why a message was or was not delivered, how far endpoints are behind, and what was given up.
+//!
+//! **Invariant:** everything is told from what is on record, by the code that decides it; one
+//! request looks at a bounded number of endpoints and events.
+//! **Next:** `health.rs`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use hooklog_storage::{
+    Attempt, AttemptId, AttemptSeq, AttemptsOf, Delivered, DisableReason, EventLog, Limit, Offset,
+    Order, Outcome, ReadError, Record, Retry, Standing, Subscription, SubscriptionId,
+    SubscriptionState,
+};
+use http::StatusCode;
+
+use crate::attempt::numbers;
+use crate::error::ApiError;
+use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan, Wanted};
+use crate::reply::{self, Answer};
+use crate::request::Call;
+use crate::wire::{AttemptOut, LagOut, TraceOut, TraceStatus, time_text};
+
+const GIVEN_UP: &str = "given up: the retries are exhausted, or the endpoint refused it for good; `resend` or `recover` sends it";
+const TOO_EARLY: &str =
+    "published before the first message that the endpoint takes; `replay-missing` sends it";
+const PASSED: &str = "passed over: the endpoint did not want it then, or the attempts of that time have \
+                      expired; `replay-missing` sends it";
+
+/// About what one endpoint takes in an answer.
+const WEIGHT: usize = 1 << 10;
+/// Events that a lag counts: two pages of a backlog; what is more is told as "at least".
+const LAG: Limit = Limit {
+    items: 1000,
+    bytes: 8 << 20,
+};
+
+/// For every endpoint of the application: whether this message goes there, and where it stands.
+pub(crate) async fn trace(call: Call) -> Answer {
+    let record = call.event().await?;
+    let page = PageRequest::<SubscriptionId>::parse_ordered(&call.query, Order::Descending)?;
+    let application = call.application()?.id;
+    let scan = {
+        let registry = call.state.log.registry();
+        let items = registry.subscriptions(application, page.range()).cloned();
+        page.take(items, |_: &Arc<Subscription>| WEIGHT)
+    };
+    let list = page.list(scan, |value| value.id.to_string());
+    let told = {
+        let subscriptions = list.data.clone();
+        call.state.read(move |log| {
+            let standings = log.standings(subscriptions.iter().map(|value| &**value))?;
+            let pairs = subscriptions.iter().zip(&standings);
+            let status =
+                |(value, standing): (&Arc<Subscription>, _)| explain(log, value, standing, &record);
+            pairs.map(status).collect::<Result<Vec<_>, ReadError>>()
+        })
+    };
+    let mut told = told.await?.into_iter();
+    let list = list.map(|value| TraceOut::new(value, told.next()));
+    reply::json(StatusCode::OK, &list)
+}
+
+fn explain(
+    log: &EventLog,
+    subscription: &Subscription,
+    standing: &Standing,
+    record: &Record,
+) -> Result<TraceStatus, ReadError> {
+    let offset = record.offset;
+    let status = log.delivered(offset, subscription.id, standing)?;
+    let parked = log.parked(subscription.id, offset)?;
+    let refusal = subscription.filter.explain(&record.event).err();
+    let disabled = match subscription.state {
+        SubscriptionState::Disabled { since, reason } => Some((since, reason)),
+        SubscriptionState::Enabled => None,
+    };
+    let (status, why) = match (status.delivered, refusal, disabled) {
+        (Delivered::Yes, ..) => ("delivered", "the endpoint took it".to_owned()),
+        (Delivered::Failed, ..) => ("failed", GIVEN_UP.to_owned()),
+        (_, Some(refusal), _) if parked.is_none() => ("unwanted", refusal.to_string()),
+        (_, _, Some((since, reason))) => {
+            let (since, by) = (time_text(since), by(reason));
+            (
+                "waiting",
+                format!("the endpoint is disabled since {since} {by}"),
+            )
+        }
+        (Delivered::Pending, ..) => ("waiting", waiting(parked, offset, standing)),
+        (Delivered::Never, ..) if offset < subscription.start => ("missed", TOO_EARLY.to_owned()),
+        (Delivered::Never, ..) => ("missed", PASSED.to_owned()),
+    };
+    Ok(TraceStatus {
+        status,
+        why,
+        next_attempt: parked.map(|retry| retry.due),
+    })
+}
+
+fn waiting(parked: Option<Retry>, offset: Offset, standing: &Standing) -> String {
+    if let Some(retry) = parked {
+        let (number, due) = (u32::from(retry.number) + 1, time_text(retry.due));
+        return format!("attempt {number} is due at {due}");
+    }
+    let behind = offset.get().saturating_sub(standing.position.get());
+    format!("not reached yet: the endpoint is {behind} places of the log behind it")
+}
+
+fn by(reason: DisableReason) -> &'static str {
+    match reason {
+        DisableReason::Owner => "by its owner",
+        DisableReason::Gone => "because it answered 410 Gone",
+        DisableReason::Failing => "because it gave nothing but failures",
+    }
+}
+
+/// How far an endpoint is behind.
+pub(crate) async fn lag(call: Call) -> Answer {
+    let subscription = call.subscription()?;
+    let told = call.state.read(move |log| {
+        let standing = log.standings([&*subscription])?.pop();
+        let Some(standing) = standing else {
+            return Ok(None);
+        };
+        let range = standing.position..log.end();
+        let places = range.end.get().saturating_sub(range.start.get());
+        let application = subscription.application;
+        let page = log.read_application(application, range, Order::Ascending, LAG)?;
+        let mut out = LagOut {
+            cursor: standing.position.get(),
+            places,
+            messages: 0,
+            bytes: 0,
+            oldest: None,
+            at_least: !page.rest.is_empty(),
+            parked: standing.parked.len(),
+            next_attempt: standing.parked.iter().map(|(_, retry)| retry.due).min(),
+        };
+        for record in &page.records {
+            if subscription.filter.takes(&record.event) {
+                out.messages += 1;
+                out.bytes += record.event.payload.len();
+                out.oldest = out.oldest.or(Some(record.timestamp));
+            }
+        }
+        Ok::<_, ReadError>(Some(out))
+    });
+    let told = told.await?.ok_or(ApiError::NotFound)?;
+    reply::json(StatusCode::OK, &told)
+}
+
+/// Deliveries of an endpoint that were given up and not asked for again: their last attempts, newest
+/// first.
+pub(crate) async fn dead_letters(call: Call) -> Answer {
+    let page = PageRequest::<AttemptId>::parse(&call.query, Order::Descending)?;
+    let content = call.content()?;
+    let subscription = call.subscription()?;
+    let request = page;
+    let scan = call.state.read(move |log| {
+        let standing = log.standings([&*subscription])?.pop();
+        let Some(standing) = standing else {
+            return Ok(Scan {
+                found: Vec::new(),
+                reached: None,
+                more: false,
+            });
+        };
+        let of = AttemptsOf::Subscription(subscription.id);
+        let read = |range: Range<AttemptSeq>, items| {
+            let limit = Limit {
+                items,
+                bytes: PAGE_BYTES_MAX,
+            };
+            let read = log.attempts(of, range, request.order(), limit)?;
+            Ok::<_, ReadError>((read.attempts, read.rest))
+        };
+        let wanted = |value: &Attempt| {
+            if value.attempt.outcome != Outcome::Exhausted {
+                return Ok(false);
+            }
+            let offset = value.attempt.event.offset();
+            let status = log.delivered(offset, subscription.id, &standing)?;
+            Ok(status.delivered == Delivered::Failed)
+        };
+        let range = numbers(request.range());
+        page::scan(request.limit, Wanted::Some, range, read, wanted)
+    });
+    let list = page.list(scan.await?, |value| value.id.to_string());
+    reply::json(
+        StatusCode::OK,
+        &list.map(|value| AttemptOut::new(value, content)),
+    )
+}
