@@ -1,334 +1,126 @@
-//! The HTTP client: pooled connections that only ever go to checked addresses.
+//! The HTTP client: takes a connection that idles or makes one, sends a request, hands out the answer.
 //!
-//! Names are resolved here at every new connection; all addresses are checked, the connection goes
-//! to one of them and nowhere else, and the peer is checked once more. No proxy is taken from the
-//! environment: a guard in front of a proxy would guard nothing.
-//!
-//! **Invariant:** no byte is sent to an address that the guard has not passed; what idles in the
-//! pool is bounded.
-//! **Next:** `deliver.rs`, which makes the requests.
+//! **Invariant:** a request is sent once. It goes to another connection only if the one it was given
+//! to had ended before a byte of it was written.
+//! **Next:** `connect.rs`, new connections.
 
-use std::error::Error;
-use std::future::Future;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::Bytes;
 use hooklog_storage::ApplicationId;
-use http::{Request, Response, Uri};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower_service::Service;
+use http::header::HOST;
+use http::{Response, Version};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::resolve::Resolve;
-use crate::ssrf::Guard;
+use crate::connect::{ConnectError, Connector};
+use crate::exchange::{self, Body, Http1, Outgoing, Unanswered};
+use crate::pool::{IDLE_TIMEOUT, Pool, Pooled};
+use crate::target::Target;
 
-/// The pooled client.
-pub(crate) type Client =
-    hyper_util::client::legacy::Client<Deadline<HttpsConnector<GuardedConnector>>, Full<Bytes>>;
+/// Connections that have ended unnoticed and are passed over before a new one is made.
+const STALE_MAX: usize = 8;
 
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A resolver that does not answer in this time will not (the usual default of resolvers).
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Per address, so that one dead address of a name leaves time for the next.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Common servers close idle connections after 60 s or more; below it a reused one is likely alive.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections that may be kept for reuse; above it a connection serves one request. As many as
-/// attempts in flight by default, so that idle ones at most double the open files.
-const POOLED_MAX: usize = 1024;
-/// Most headers of an answer (hyper's own default, stated because it is a bound).
-const HEADERS_MAX: usize = 100;
-/// Most bytes of an answer's head, as common servers and proxies have it.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-
-tokio::task_local! {
-    /// For whom a connection is made. The pool's interface has no place to pass it on: it calls the
-    /// connector with a URL alone, but within the poll of the request that wants the connection.
-    static APPLICATION: ApplicationId;
-}
-
-/// Makes a request for an application.
-pub(crate) async fn request(
-    client: &Client,
-    application: ApplicationId,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
-    APPLICATION
-        .scope(application, client.request(request))
-        .await
-}
-
-/// Why there is no connection. Tenants read it, so it names what they wrote, never an address that
-/// an inner name stands for; that is in the log.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
-    #[error("the URL has no host")]
-    NoHost,
-    #[error("cannot resolve {host}")]
-    Resolve { host: String, source: io::Error },
-    #[error("resolving {host} took longer than {RESOLVE_TIMEOUT:?}")]
-    ResolveTimeout { host: String },
-    #[error("{host} has no address")]
-    NoAddress { host: String },
-    #[error(
-        "refused to connect to {host}: its address is not public; \
-         the server must run with --allow-network and that address to send there"
-    )]
-    Blocked { host: String },
-    #[error("cannot connect to {host}")]
-    Connect { host: String, source: io::Error },
-    #[error("connecting to {host} took longer than {CONNECT_TIMEOUT:?}")]
-    ConnectTimeout { host: String },
+pub(crate) enum ClientError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
 }
 
-/// Builds the client. `idle_max` bounds what is kept per host, `timeout` one connection's making.
-pub(crate) fn client(
-    guard: Arc<Guard>,
-    resolver: Arc<dyn Resolve>,
-    idle_max: usize,
-    timeout: Duration,
-) -> Client {
-    let tcp = GuardedConnector {
-        guard,
-        resolver,
-        pooled: Arc::new(Semaphore::new(POOLED_MAX)),
-    };
-    let https = HttpsConnectorBuilder::new()
-        .with_webpki_roots()
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(tcp);
-    // The pool may finish a connection in the background for a request that is long gone.
-    let connector = Deadline {
-        inner: https,
-        limit: timeout,
-    };
-    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(idle_max)
-        .http1_max_headers(HEADERS_MAX)
-        .http1_max_buf_size(HEAD_BYTES_MAX)
-        .build(connector)
+/// The client of all endpoints.
+pub(crate) struct Client {
+    connector: Connector,
+    pool: Arc<Pool>,
+    _sweeper: JoinSet<()>,
 }
 
-/// Makes TCP connections to checked addresses.
-#[derive(Clone)]
-pub(crate) struct GuardedConnector {
-    guard: Arc<Guard>,
-    resolver: Arc<dyn Resolve>,
-    pooled: Arc<Semaphore>,
-}
-
-impl GuardedConnector {
-    async fn connect(
-        self,
-        application: Option<ApplicationId>,
-        uri: Uri,
-    ) -> Result<Socket, ConnectError> {
-        let host = uri.host().ok_or(ConnectError::NoHost)?;
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let default = if uri.scheme() == Some(&http::uri::Scheme::HTTPS) {
-            443
-        } else {
-            80
-        };
-        let port = uri.port_u16().unwrap_or(default);
-        let addresses = self.addresses(application, &host, port).await?;
-        for address in &addresses {
-            self.check(&host, *address)?;
-        }
-        let mut last = ConnectError::NoAddress { host: host.clone() };
-        for address in addresses {
-            match connect(&host, address).await {
-                Ok((stream, peer)) => {
-                    self.check(&host, peer)?;
-                    let permit = Arc::clone(&self.pooled).try_acquire_owned().ok();
-                    return Ok(Socket {
-                        stream: TokioIo::new(stream),
-                        permit,
-                    });
-                }
-                Err(error) => {
-                    tracing::debug!(host, %address, error = &error as &dyn Error, "no connection");
-                    last = error;
-                }
+impl Client {
+    /// `idle_max` bounds the idle connections of one place. Runs inside a tokio runtime.
+    pub(crate) fn new(connector: Connector, idle_max: usize) -> Self {
+        let pool = Arc::new(Pool::new(idle_max));
+        let swept = Arc::clone(&pool);
+        let mut sweeper = JoinSet::new();
+        sweeper.spawn(async move {
+            loop {
+                tokio::time::sleep(IDLE_TIMEOUT / 2).await;
+                swept.sweep(Instant::now());
             }
+        });
+        Self {
+            connector,
+            pool,
+            _sweeper: sweeper,
         }
-        Err(last)
     }
 
-    fn check(&self, host: &str, address: SocketAddr) -> Result<(), ConnectError> {
-        self.guard.check_address(address.ip()).map_err(|blocked| {
-            tracing::debug!(host, %blocked, "refused to connect");
-            ConnectError::Blocked {
-                host: host.to_owned(),
-            }
-        })
-    }
-
-    async fn addresses(
+    /// Sends a request, for an application, and waits for the head of its answer. Given up by being
+    /// dropped.
+    pub(crate) async fn request(
         &self,
-        application: Option<ApplicationId>,
-        host: &str,
-        port: u16,
-    ) -> Result<Vec<SocketAddr>, ConnectError> {
-        if let Ok(literal) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(literal, port)]);
+        application: ApplicationId,
+        target: &Target,
+        mut request: Outgoing,
+    ) -> Result<Response<Body>, ClientError> {
+        let place = &target.place;
+        for _ in 0..STALE_MAX {
+            let result = match self.pool.take(place) {
+                None => break,
+                Some(Pooled::Http1(mut connection)) => {
+                    if !connection.is_ready().await {
+                        continue;
+                    }
+                    connection.send(request, &self.pool, place).await
+                }
+                Some(Pooled::Http2(sender, stream)) => {
+                    let request = as_http2(request, target);
+                    exchange::send_http2(sender, stream, request).await
+                }
+            };
+            match result {
+                Ok(response) => return Ok(response),
+                Err(Unanswered {
+                    unsent: Some(unsent),
+                    ..
+                }) => request = as_http1(unsent, target),
+                Err(Unanswered { error, .. }) => return Err(error.into()),
+            }
         }
-        let host = || host.to_owned();
-        let Some(application) = application else {
-            let source = io::Error::other("asked for by nobody");
-            return Err(ConnectError::Resolve {
-                host: host(),
-                source,
-            });
+        let connected = self.connector.connect(application, place).await?;
+        let answer = if connected.is_http2 {
+            let (sender, stream) = self.pool.share(place, connected.stream).await?;
+            exchange::send_http2(sender, stream, as_http2(request, target)).await
+        } else {
+            let connection = Http1::new(connected.stream).await?;
+            connection.send(request, &self.pool, place).await
         };
-        let resolving = self.resolver.resolve(application, host(), port);
-        match tokio::time::timeout(RESOLVE_TIMEOUT, resolving).await {
-            Ok(Ok(addresses)) => Ok(addresses),
-            Ok(Err(source)) => Err(ConnectError::Resolve {
-                host: host(),
-                source,
-            }),
-            Err(_) => Err(ConnectError::ResolveTimeout { host: host() }),
-        }
+        answer.map_err(|unanswered| unanswered.error.into())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 }
 
-/// Connects, and says whom to.
-async fn connect(host: &str, address: SocketAddr) -> Result<(TcpStream, SocketAddr), ConnectError> {
-    let failed = |source| ConnectError::Connect {
-        host: host.to_owned(),
-        source,
-    };
-    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-        Ok(stream) => stream.map_err(failed)?,
-        Err(_) => {
-            return Err(ConnectError::ConnectTimeout {
-                host: host.to_owned(),
-            });
-        }
-    };
-    // A request is written as a whole; waiting for more to send would only delay it.
-    stream.set_nodelay(true).map_err(failed)?;
-    let peer = stream.peer_addr().map_err(failed)?;
-    Ok((stream, peer))
+/// HTTP/2 has the whole URL in fields of its own, and no `host`.
+fn as_http2(mut request: Outgoing, target: &Target) -> Outgoing {
+    request.headers_mut().remove(HOST);
+    *request.uri_mut() = target.uri.clone();
+    *request.version_mut() = Version::HTTP_2;
+    request
 }
 
-impl Service<Uri> for GuardedConnector {
-    type Response = Socket;
-    type Error = ConnectError;
-    type Future = BoxFuture<Result<Socket, ConnectError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
+/// Undoes [`as_http2`].
+fn as_http1(mut request: Outgoing, target: &Target) -> Outgoing {
+    if let Some(host) = target.headers.get(HOST) {
+        request.headers_mut().insert(HOST, host.clone());
     }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        // Read here and not in the future: the pool may go on with that in a task of its own.
-        let application = APPLICATION.try_with(|application| *application).ok();
-        Box::pin(self.clone().connect(application, uri))
-    }
+    *request.uri_mut() = target.path.clone();
+    *request.version_mut() = Version::HTTP_11;
+    request
 }
 
-/// A connector whose connections must be ready (TLS and all) within a limit.
-#[derive(Clone)]
-pub(crate) struct Deadline<S> {
-    inner: S,
-    limit: Duration,
-}
-
-impl<S> Service<Uri> for Deadline<S>
-where
-    S: Service<Uri, Error = BoxError>,
-    S::Future: Send + 'static,
-    S::Response: 'static,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = BoxFuture<Result<S::Response, BoxError>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = tokio::time::timeout(self.limit, self.inner.call(uri));
-        Box::pin(async move { connecting.await? })
-    }
-}
-
-/// A TCP stream and its place among the connections that may be pooled.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    stream: TokioIo<TcpStream>,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Connection for Socket {
-    fn connected(&self) -> Connected {
-        let connected = Connected::new();
-        if self.permit.is_none() {
-            // A poisoned connection serves its request and is closed instead of pooled.
-            connected.poison();
-        }
-        connected
-    }
-}
-
-impl Read for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl Write for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
-    }
-}
+#[cfg(test)]
+mod tests;

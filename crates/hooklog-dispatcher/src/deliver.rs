@@ -7,25 +7,26 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use hooklog_signature::Secret;
-use hooklog_storage::{Endpoint, Record, Timestamp};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
-use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hooklog_storage::{Record, Subscription, Timestamp};
+use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
 use tokio::time::Sleep;
-use url::Url;
+use tokio_rustls::rustls::RootCertStore;
 
-use crate::client::{self, Client};
+use crate::client::{Client, ClientError};
 use crate::config::Config;
+use crate::connect::{self, Connector, Dial, Tcp};
+use crate::exchange::Body;
+use crate::request::{self, RequestError};
 use crate::resolve::Resolve;
 use crate::retry_after::RetryAfter;
-use crate::ssrf::{Blocked, Guard};
+use crate::ssrf::Guard;
+use crate::target::{TargetError, Targets};
 
 /// How an attempt went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,38 +91,36 @@ impl Answer {
 /// Why a request was not made or got no answer.
 #[derive(Debug, thiserror::Error)]
 enum AttemptError {
-    #[error("the endpoint's URL cannot be read")]
-    Url(#[source] url::ParseError),
-    #[error("the endpoint's URL cannot be sent")]
-    Uri(#[source] http::uri::InvalidUri),
-    #[error("refused to send")]
-    Blocked(#[source] Blocked),
-    #[error("the endpoint's secret cannot sign")]
-    Secret(#[source] hooklog_signature::SecretError),
-    #[error("a header cannot be sent")]
-    Header(#[source] http::header::InvalidHeaderValue),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error("no answer within {limit:?}")]
     Timeout { limit: Duration },
     #[error("no answer")]
-    Request(#[source] hyper_util::client::legacy::Error),
+    Client(#[from] ClientError),
 }
 
 impl AttemptError {
     fn fault(&self) -> Fault {
         match self {
             // What is wrong with the endpoint as it is set up fails before a connection, too.
-            Self::Url(_) | Self::Uri(_) | Self::Blocked(_) | Self::Secret(_) => Fault::Unreachable,
-            Self::Header(_) => Fault::Event,
-            Self::Request(error) if error.is_connect() => Fault::Unreachable,
-            Self::Timeout { .. } | Self::Request(_) => Fault::Endpoint,
+            Self::Target(_) | Self::Client(ClientError::Connect(_)) => Fault::Unreachable,
+            Self::Request(_) => Fault::Event,
+            Self::Timeout { .. } | Self::Client(ClientError::Http(_)) => Fault::Endpoint,
         }
     }
 }
+
+/// Idle connections of one place: for several endpoints of one host, or one with many attempts at a
+/// time. What is too much of it is closed by time.
+const IDLE_MAX: usize = 128;
 
 /// Makes attempts.
 pub(crate) struct Deliver {
     client: Client,
     guard: Arc<Guard>,
+    targets: Targets,
     timeout: Duration,
     response_bytes_max: usize,
     user_agent: HeaderValue,
@@ -129,17 +128,22 @@ pub(crate) struct Deliver {
 
 impl Deliver {
     pub(crate) fn new(config: &Config, resolver: Arc<dyn Resolve>) -> Self {
+        Self::over(config, resolver, Arc::new(Tcp), connect::public_roots())
+    }
+
+    /// Over another network, where servers are known by other authorities.
+    pub(crate) fn over(
+        config: &Config,
+        resolver: Arc<dyn Resolve>,
+        dial: Arc<dyn Dial>,
+        roots: RootCertStore,
+    ) -> Self {
         let guard = Arc::new(Guard::new(config.allow_networks.clone()));
-        let idle_max = config.lane_concurrency;
-        let client = client::client(
-            Arc::clone(&guard),
-            resolver,
-            idle_max,
-            config.attempt_timeout,
-        );
+        let connector = Connector::new(Arc::clone(&guard), resolver, dial, roots);
         Self {
-            client,
+            client: Client::new(connector, IDLE_MAX),
             guard,
+            targets: Targets::default(),
             timeout: config.attempt_timeout,
             response_bytes_max: config.response_bytes_max,
             // Checked with the configuration.
@@ -151,14 +155,17 @@ impl Deliver {
     /// One attempt that starts at `now`.
     pub(crate) async fn attempt(
         &self,
-        endpoint: &Endpoint,
+        subscription: &Arc<Subscription>,
         record: &Record,
         now: Timestamp,
     ) -> Answer {
         // One timer for everything: names, connection, TLS, request, head and body.
-        let mut deadline = Box::pin(tokio::time::sleep(self.timeout));
-        match self.send(endpoint, record, now, deadline.as_mut()).await {
-            Ok(response) => self.answer(response, deadline.as_mut()).await,
+        let mut deadline = pin!(tokio::time::sleep(self.timeout));
+        match self
+            .send(subscription, record, now, deadline.as_mut())
+            .await
+        {
+            Ok(response) => self.answer(response, deadline).await,
             Err(error) => {
                 let mut reason = reason(&error);
                 truncate(&mut reason, self.response_bytes_max);
@@ -171,69 +178,34 @@ impl Deliver {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     async fn send(
         &self,
-        endpoint: &Endpoint,
+        subscription: &Arc<Subscription>,
         record: &Record,
         now: Timestamp,
         deadline: Pin<&mut Sleep>,
-    ) -> Result<Response<Incoming>, AttemptError> {
-        let request = self.request(endpoint, record, now)?;
-        let requesting = client::request(&self.client, record.event.application, request);
+    ) -> Result<Response<Body>, AttemptError> {
+        let target = self
+            .targets
+            .get(subscription, &self.guard, &self.user_agent)?;
+        let request = request::request(&target, record, now)?;
+        let requesting = self
+            .client
+            .request(record.event.application, &target, request);
         tokio::select! {
-            response = requesting => response.map_err(AttemptError::Request),
+            response = requesting => Ok(response?),
             () = deadline => Err(AttemptError::Timeout { limit: self.timeout }),
         }
     }
 
-    fn request(
-        &self,
-        endpoint: &Endpoint,
-        record: &Record,
-        now: Timestamp,
-    ) -> Result<Request<Full<Bytes>>, AttemptError> {
-        let mut url = Url::parse(&endpoint.url).map_err(AttemptError::Url)?;
-        self.guard.check_url(&url).map_err(AttemptError::Blocked)?;
-        url.set_fragment(None);
-        let uri: Uri = url.as_str().parse().map_err(AttemptError::Uri)?;
-
-        let secrets: Vec<Secret> = endpoint
-            .signing_keys(now)
-            .map(|key| Secret::from_bytes(key.as_bytes()))
-            .collect::<Result<_, _>>()
-            .map_err(AttemptError::Secret)?;
-        let id = record.id.to_string();
-        let payload = record.event.payload.clone();
-        let signature = hooklog_signature::sign(&secrets, &id, now.as_secs(), &payload);
-
-        let header = |text: &str| HeaderValue::from_str(text).map_err(AttemptError::Header);
-        let mut request = Request::new(Full::new(payload));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, header(&record.event.content_type)?);
-        headers.insert(USER_AGENT, self.user_agent.clone());
-        // Receivers' libraries know one family of names or the other, so both go out.
-        let values = [
-            header(&id)?,
-            header(&now.as_secs().to_string())?,
-            header(&signature)?,
-        ];
-        let names = [
-            ["webhook-id", "webhook-timestamp", "webhook-signature"],
-            ["svix-id", "svix-timestamp", "svix-signature"],
-        ];
-        for family in names {
-            for (name, value) in family.into_iter().zip(&values) {
-                headers.insert(HeaderName::from_static(name), value.clone());
-            }
-        }
-        Ok(request)
-    }
-
     /// Reads what is kept of an answer. A 2xx counts once its head has arrived: the receiver has
     /// the event, and a slow or broken body must not make us send it again.
-    async fn answer(&self, response: Response<Incoming>, mut deadline: Pin<&mut Sleep>) -> Answer {
+    async fn answer(&self, response: Response<Body>, mut deadline: Pin<&mut Sleep>) -> Answer {
         let status = response.status();
         let location = response
             .headers()
@@ -293,10 +265,6 @@ fn reason(error: &AttemptError) -> String {
     let mut next: Option<&dyn Error> = Some(error);
     while let Some(error) = next {
         next = error.source();
-        // The client's own layers (`client error (Connect)`) say nothing to a user.
-        if error.is::<hyper_util::client::legacy::Error>() && next.is_some() {
-            continue;
-        }
         let message = error.to_string();
         if text.is_empty() {
             text = message;

@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use crate::config::{Config, ConfigError};
 use crate::deliver::Deliver;
 use crate::driver::{self, Driver};
-use crate::resolve::SystemResolver;
+use crate::resolve::Resolver;
+use crate::resolve::system::NameServers;
 
 /// A running dispatcher: it pushes the events of a log to the endpoints of its subscriptions.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Dispatcher {
         let state = tokio::task::spawn_blocking(move || reading.delivery_state())
             .await
             .map_err(|_| StartError::Runtime)??;
-        let deliver = Deliver::new(&config, Arc::new(SystemResolver::new()));
+        let deliver = Deliver::new(&config, Arc::new(Resolver::new(NameServers::default())));
         let from = state.mark;
         let driver = Driver::new(log, deliver, &config, state, read_at);
         let (stop, stopped) = oneshot::channel();

@@ -4,7 +4,7 @@
 //! come back as inputs.
 //!
 //! **Invariant:** this is the only loop of the dispatcher and the only file of it that reads a
-//! clock or a random number (`resolve.rs` aside, which forgets addresses after a while); both are
+//! clock or a random number (`resolve.rs` and `pool.rs` aside, which forget after a while); both are
 //! passed on from here. The loop never waits for one attempt,
 //! one read or one commit alone.
 //! **Next:** `deliver.rs`, an attempt.
@@ -122,7 +122,8 @@ impl Driver {
         loop {
             self.perform_all();
             let mut woken = self.wait(Some(tail), stop).await;
-            for _ in 0..TURN_MAX {
+            let mut taken = 0;
+            loop {
                 match woken {
                     Woken::Stop(drain) => return Ended::Stop(drain),
                     Woken::Broken => return Ended::Broken,
@@ -132,7 +133,12 @@ impl Driver {
                         }
                     }
                 }
-                // Outcomes that are there already are cheaper to take in together.
+                taken += 1;
+                if taken == TURN_MAX {
+                    break;
+                }
+                // Outcomes that are there already are cheaper to take in together. What is joined
+                // is applied: an outcome that got lost here would hold up its lane for good.
                 match self.attempts.try_join_next() {
                     Some(Ok(finished)) => woken = Woken::Finished(finished),
                     Some(Err(_)) => woken = Woken::Broken,

@@ -42,7 +42,7 @@ impl Errand {
 pub(crate) async fn attempt(
     log: EventLog,
     deliver: &Deliver,
-    subscription: &Subscription,
+    subscription: &Arc<Subscription>,
     start: Start,
     now: hooklog_storage::Timestamp,
 ) -> (Option<EventId>, Answer) {
@@ -53,7 +53,7 @@ pub(crate) async fn attempt(
             Err(answer) => return (None, answer),
         },
     };
-    let attempt = AssertUnwindSafe(deliver.attempt(&subscription.endpoint, &record, now));
+    let attempt = AssertUnwindSafe(deliver.attempt(subscription, &record, now));
     let answer = attempt.catch_unwind().await.unwrap_or_else(|_| {
         // The panic hook has told where; this delivery goes on by the schedule, as do all others.
         Answer::none(Verdict::Failed, "the attempt failed inside the server")

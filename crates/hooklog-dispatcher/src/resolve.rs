@@ -1,18 +1,16 @@
-//! Turns names into addresses, with the operating system's blocking resolver.
+//! Turns names into addresses, and remembers them for as long as the name's owner says.
 //!
-//! A lookup cannot be cancelled: when its caller has given up, its thread waits on for a name
-//! server that is slow, broken or hostile. The threads are shared with all reads of the log, so
-//! lookups are counted until they have really ended, not until nobody waits for them any more.
-//!
-//! **Invariant:** at most [`RUNNING_MAX`] threads look names up; at most [`PER_APPLICATION`] of them
-//! for one application and [`PER_NAME`] for one name, so neither one tenant nor one dead name
-//! that many tenants use can take them all. Who waits holds no place. What is kept is bounded.
-//! **Next:** `client.rs`, which checks the addresses and connects.
+//! **Invariant:** at most [`RUNNING_MAX`] lookups at a time; at most [`PER_APPLICATION`] of them for one
+//! application and [`PER_NAME`] for one name, so neither one tenant nor one dead name that many
+//! tenants use can take them all. Who waits holds no place, and a lookup ends when nobody waits for it.
+//! What is kept is bounded in number and time. An old answer opens nothing: every connection checks the
+//! addresses anew.
+//! **Next:** `resolve/system.rs`, which asks the name servers; then `connect.rs`.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,18 +20,21 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Most lookups at a time: an eighth of the threads that tokio has for blocking work (512).
-const RUNNING_MAX: usize = 64;
+/// Most lookups at a time: each may hold a socket or two, beside those of 1,024 attempts.
+const RUNNING_MAX: usize = 256;
 /// Most of them for one application: eight applications must conspire to stop the others.
-const PER_APPLICATION: usize = 8;
+const PER_APPLICATION: usize = 32;
 /// Most of them for one name: a second one, should the first have met a lost packet.
 const PER_NAME: usize = 2;
-/// How long a name's addresses are used again, so that a burst of new connections asks once.
-/// Short, because the system's resolver does not tell how long it may be; every connection checks
-/// the addresses anew, so an old answer opens nothing.
-const FRESH: Duration = Duration::from_secs(5);
-/// Most names whose addresses are kept: as many as attempts in flight by default.
-const KEPT_MAX: usize = 1024;
+/// Addresses are used again for their time to live, within these limits. Below it a burst of new
+/// connections would ask again and again; above it a mistake of the owner would stay for too long.
+const TTL_MIN: Duration = Duration::from_secs(5);
+const TTL_MAX: Duration = Duration::from_mins(5);
+/// How long a name that was not found is not asked for again: a burst of attempts asks once, and a
+/// name that appears is there for the next retry.
+const TTL_FAILED: Duration = Duration::from_secs(2);
+/// Most names whose addresses are kept; 64 addresses each are 5 MiB.
+const KEPT_MAX: usize = 4096;
 /// Most addresses kept of one name; more are in use for no endpoint that we know of.
 const ADDRESSES_MAX: usize = 64;
 
@@ -45,52 +46,50 @@ pub(crate) trait Resolve: Send + Sync + 'static {
     fn resolve(&self, application: ApplicationId, host: String, port: u16) -> Resolving;
 }
 
-type LookUp = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+/// What a lookup found, and for how long it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) ttl: Duration,
+}
 
-/// The resolver of the operating system.
+pub(crate) type LookingUp = Pin<Box<dyn Future<Output = io::Result<Found>> + Send>>;
+
+/// Asks once, and remembers nothing. Ends when it is dropped.
+pub(crate) trait LookUp: Send + Sync + 'static {
+    fn look_up(&self, host: String) -> LookingUp;
+}
+
+/// A resolver that remembers.
 #[derive(Clone)]
-pub(crate) struct SystemResolver {
-    look_up: Arc<LookUp>,
+pub(crate) struct Resolver {
+    look_up: Arc<dyn LookUp>,
     lookups: Arc<Lookups>,
 }
 
-impl SystemResolver {
-    pub(crate) fn new() -> Self {
-        Self::with(Arc::new(|host: &str| {
-            let found = (host, 0_u16).to_socket_addrs()?;
-            Ok(found
-                .map(|address| address.ip())
-                .take(ADDRESSES_MAX)
-                .collect())
-        }))
-    }
-
-    fn with(look_up: Arc<LookUp>) -> Self {
+impl Resolver {
+    pub(crate) fn new(look_up: impl LookUp) -> Self {
         Self {
-            look_up,
+            look_up: Arc::new(look_up),
             lookups: Arc::default(),
         }
     }
 
     async fn addresses(self, application: ApplicationId, host: String) -> io::Result<Vec<IpAddr>> {
         let place = match Lookups::enter(&self.lookups, application, &host).await {
-            Entered::Known(addresses) => return Ok(addresses),
+            Entered::Known(known) => return known.map_err(Failure::into),
             Entered::Place(place) => place,
         };
-        let looking = tokio::task::spawn_blocking(move || {
-            let found = (self.look_up)(&host);
-            if let Ok(addresses) = &found {
-                place.keep(addresses);
-            }
-            // Given back here, by the thread that has really ended.
-            drop(place);
-            found
-        });
-        looking.await.map_err(io::Error::other)?
+        let mut found = self.look_up.look_up(host).await;
+        if let Ok(found) = &mut found {
+            found.addresses.truncate(ADDRESSES_MAX);
+        }
+        place.keep(&found);
+        found.map(|found| found.addresses)
     }
 }
 
-impl Resolve for SystemResolver {
+impl Resolve for Resolver {
     fn resolve(&self, application: ApplicationId, host: String, port: u16) -> Resolving {
         let resolving = self.clone().addresses(application, host);
         Box::pin(async move {
@@ -100,6 +99,21 @@ impl Resolve for SystemResolver {
     }
 }
 
+/// A failure that can be told again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failure {
+    kind: io::ErrorKind,
+    text: Arc<str>,
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.kind, failure.text.as_ref())
+    }
+}
+
+type Known = Result<Vec<IpAddr>, Failure>;
+
 /// The lookups that run, and what the last ones found.
 #[derive(Default)]
 struct Lookups {
@@ -107,17 +121,17 @@ struct Lookups {
     left: Notify,
 }
 
-/// Both counts hold only what runs: at most [`RUNNING_MAX`] entries.
+/// The counts hold only what runs: at most [`RUNNING_MAX`] entries.
 #[derive(Default)]
 struct State {
     running: usize,
     applications: HashMap<ApplicationId, usize>,
     names: HashMap<String, usize>,
-    kept: HashMap<String, (Vec<IpAddr>, Instant)>,
+    kept: HashMap<String, (Known, Instant)>,
 }
 
 enum Entered {
-    Known(Vec<IpAddr>),
+    Known(Known),
     Place(Place),
 }
 
@@ -130,8 +144,8 @@ impl Lookups {
             left.as_mut().enable();
             {
                 let mut state = this.state.lock();
-                if let Some(addresses) = state.known(host, Instant::now()) {
-                    return Entered::Known(addresses);
+                if let Some(known) = state.known(host, Instant::now()) {
+                    return Entered::Known(known);
                 }
                 if state.enter(application, host) {
                     return Entered::Place(Place {
@@ -147,18 +161,17 @@ impl Lookups {
 }
 
 impl State {
-    fn known(&self, host: &str, now: Instant) -> Option<Vec<IpAddr>> {
-        let (addresses, until) = self.kept.get(host)?;
-        (now < *until).then(|| addresses.clone())
+    fn known(&self, host: &str, now: Instant) -> Option<Known> {
+        let (known, until) = self.kept.get(host)?;
+        (now < *until).then(|| known.clone())
     }
 
-    fn keep(&mut self, host: &str, addresses: &[IpAddr], now: Instant) {
+    fn keep(&mut self, host: &str, known: Known, ttl: Duration, now: Instant) {
         if self.kept.len() >= KEPT_MAX {
             self.kept.retain(|_, (_, until)| now < *until);
         }
-        if self.kept.len() < KEPT_MAX {
-            let entry = (addresses.to_vec(), now + FRESH);
-            self.kept.insert(host.to_owned(), entry);
+        if self.kept.len() < KEPT_MAX || self.kept.contains_key(host) {
+            self.kept.insert(host.to_owned(), (known, now + ttl));
         }
     }
 
@@ -196,9 +209,19 @@ struct Place {
 }
 
 impl Place {
-    fn keep(&self, addresses: &[IpAddr]) {
+    fn keep(&self, found: &io::Result<Found>) {
+        let (known, ttl) = match found {
+            Ok(found) => (
+                Ok(found.addresses.clone()),
+                found.ttl.clamp(TTL_MIN, TTL_MAX),
+            ),
+            Err(error) => {
+                let (kind, text) = (error.kind(), error.to_string().into());
+                (Err(Failure { kind, text }), TTL_FAILED)
+            }
+        };
         let mut state = self.lookups.state.lock();
-        state.keep(&self.host, addresses, Instant::now());
+        state.keep(&self.host, known, ttl, Instant::now());
     }
 }
 
@@ -212,5 +235,6 @@ impl Drop for Place {
     }
 }
 
+pub(crate) mod system;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use hooklog_storage::{
     SubscriptionId, SubscriptionState, Timestamp,
 };
 
+pub(crate) mod net;
 pub(crate) mod sink;
 
 pub(crate) fn application(number: u8) -> ApplicationId {

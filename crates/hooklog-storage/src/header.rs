@@ -17,6 +17,31 @@ pub struct Header {
     value: Arc<str>,
 }
 
+/// Names that nobody but the sender sets, in lower case: what describes the body or who sends it,
+/// and what belongs to one connection (RFC 9110 section 7.6.1, RFC 9113 section 8.2.2).
+const RESERVED: [&str; 18] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "max-forwards",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "via",
+];
+/// What names of signature headers begin with, of either family.
+const RESERVED_STARTS: [&str; 2] = ["webhook-", "svix-"];
+
 /// Why a name and a value are no header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
@@ -83,6 +108,16 @@ impl Header {
         self.name.eq_ignore_ascii_case(name)
     }
 
+    /// Whether it is one that deliveries set themselves, which no event and no endpoint may: those
+    /// of the signature, those that describe the body, and those of the connection.
+    pub fn is_reserved(&self) -> bool {
+        let starts = |start: &&str| {
+            let head = self.name.as_bytes().get(..start.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+        };
+        RESERVED.iter().any(|name| self.is(name)) || RESERVED_STARTS.iter().any(starts)
+    }
+
     /// Bytes of name and value.
     pub fn bytes(&self) -> usize {
         self.name.len() + self.value.len()
@@ -130,5 +165,46 @@ mod tests {
         let header = Header::new("X-Api-Key", "s3cret").expect("is one");
         assert!(header.is("x-api-key") && !header.is("x-api-ke"));
         assert!(!format!("{header:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn what_deliveries_set_themselves_is_reserved() {
+        let reserved = [
+            "Webhook-Id",
+            "webhook-signature",
+            "SVIX-timestamp",
+            "svix-",
+            "Host",
+            "CONTENT-LENGTH",
+            "Content-Type",
+            "content-encoding",
+            "Transfer-Encoding",
+            "connection",
+            "Keep-Alive",
+            "Upgrade",
+            "TE",
+            "Trailer",
+            "Expect",
+            "User-Agent",
+            "Proxy-Authorization",
+        ];
+        let free = [
+            "Authorization",
+            "X-Webhook-Id",
+            "webhook",
+            "svi",
+            "traceparent",
+            "tracestate",
+            "ce-id",
+            "Accept",
+            "hosts",
+            "Cookie",
+        ];
+        for (names, expected) in [(reserved.as_slice(), true), (&free, false)] {
+            for name in names {
+                let header = Header::new(name, "x").unwrap();
+                assert_eq!(header.is_reserved(), expected, "{name}");
+            }
+        }
     }
 }

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+use hooklog_signature::Secret;
+use hooklog_storage::Endpoint;
 use names::Names;
 
 use super::*;
-use crate::resolve::{Resolving, SystemResolver};
+use crate::resolve::system::NameServers;
+use crate::resolve::{Resolver, Resolving};
 use crate::testing::sink::{Reply, Sink};
 use crate::testing::{record_of, subscription};
 
@@ -52,7 +56,7 @@ fn config() -> Config {
 }
 
 fn deliver(config: &Config) -> Deliver {
-    Deliver::new(config, Arc::new(SystemResolver::new()))
+    Deliver::new(config, Arc::new(Resolver::new(NameServers::default())))
 }
 
 fn endpoint(url: impl Into<String>) -> Endpoint {
@@ -62,11 +66,18 @@ fn endpoint(url: impl Into<String>) -> Endpoint {
     }
 }
 
+fn to(endpoint: Endpoint) -> Arc<Subscription> {
+    Arc::new(Subscription {
+        endpoint,
+        ..subscription(1)
+    })
+}
+
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 
 async fn attempt(deliver: &Deliver, url: impl Into<String>) -> Answer {
     deliver
-        .attempt(&endpoint(url), &record_of(3, 100), NOW)
+        .attempt(&to(endpoint(url)), &record_of(3, 100), NOW)
         .await
 }
 
@@ -85,7 +96,9 @@ async fn a_request_carries_the_payload_verbatim_and_both_header_families() {
         key: hooklog_storage::SecretKey::new(vec![8; 32]),
         expires: NOW,
     });
-    let answer = deliver(&config()).attempt(&endpoint, &record, NOW).await;
+    let answer = deliver(&config())
+        .attempt(&to(endpoint), &record, NOW)
+        .await;
     assert_eq!(
         answer,
         Answer {

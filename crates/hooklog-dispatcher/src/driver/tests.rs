@@ -343,6 +343,27 @@ async fn failures_are_tried_again_until_the_schedule_ends() {
     assert_eq!(sink.received().len(), 8);
 }
 
+/// One outcome was lost whenever more came at a time than the driver takes in at once, and its lane stood
+/// still from then on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_outcomes_at_a_time_than_one_turn_takes_are_all_taken_in() {
+    let world = World::new().await;
+    let mut sink = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let subscription = world.subscribe(&sink).await;
+    world.publish(0..3000).await;
+    let wide = Config {
+        lane_concurrency: 4 * TURN_MAX,
+        lane_window: 16 * TURN_MAX,
+        lane_retries_max: 16 * TURN_MAX,
+        ..config()
+    };
+    let dispatcher = Dispatcher::start(world.log.clone(), wide).await.unwrap();
+    let received = sink.wait(|received| received.len() >= 3000).await;
+    assert_eq!(distinct(&received), 3000);
+    assert_eq!(world.attempts(subscription.id, 3000).await.len(), 3000);
+    dispatcher.stop(STOP).await;
+}
+
 /// The dispatcher is dropped in the midst of its work, as a process that dies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_loses_nothing_and_repeats_at_most_a_window() {
