@@ -31,6 +31,7 @@ pub(crate) async fn create(call: Call) -> Answer {
         tags: Vec::new(),
         ordering_key: None,
         headers: Vec::new(),
+        only: None,
         deliver_at: None,
     };
     // What the answer needs; the payload is shared, and not kept when it is not wanted.

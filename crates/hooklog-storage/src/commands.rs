@@ -19,6 +19,7 @@ use crate::time::Timestamp;
 
 pub use new::{NewApplication, NewSubscription};
 
+mod access;
 mod new;
 
 impl EventLog {

@@ -74,11 +74,13 @@ mod change;
 mod consumer;
 mod delivery;
 mod event;
+mod expunged;
 mod header;
 mod id;
 mod idempotency;
 mod name;
 mod offset;
+mod revocation;
 mod subscription;
 mod time;
 
@@ -111,6 +113,7 @@ mod read;
 mod read_application;
 mod registry;
 mod ring;
+mod standing;
 mod tail;
 
 // Opening.
@@ -152,6 +155,7 @@ pub use delivery::{Format, Ordering, Policy, STATUSES_MAX};
 pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Appended, Event, Record};
+pub use expunged::{EXPUNGED_MAX, EXPUNGED_PAYLOAD, EXPUNGED_RESPONSE, Expunged};
 pub use header::{Header, HeaderError};
 pub use id::{
     ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
@@ -165,6 +169,9 @@ pub use page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;
+pub use revocation::{
+    REVOKED_TOKENS_MAX, RevokedToken, TOKEN_CUTS_MAX, TokenCut, TokenCuts, TokenHash,
+};
 pub use subscription::{
     Application, DisableReason, Endpoint, EventType, Filter, MAX_OLD_SECRETS, OldSecret,
     Organisation, SecretKey, Subscription, SubscriptionState,

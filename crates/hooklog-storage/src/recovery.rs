@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::apply::Applier;
-use crate::attempt::Cursor;
+use crate::attempt::{Cursor, Low};
 use crate::codec::{self, CodecError};
 use crate::config::Config;
 use crate::consumer::Consumers;
@@ -213,7 +213,7 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
     if directory.fresh {
         directory.finish()?;
     }
-    let registry = load_registry(&applier.engine)?;
+    let registry = load_registry(&applier.engine, applier.state.low())?;
     let consumers = load_consumers(&applier.engine)?;
     Ok(Recovered {
         directory,
@@ -352,7 +352,7 @@ fn check_sum(engine: &Engine, state: &State) -> Result<(), OpenErrorKind> {
     })
 }
 
-fn load_registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
+fn load_registry(engine: &Engine, low: Low) -> Result<Registry, OpenErrorKind> {
     let mut registry = Registry::default();
     let all = (Bound::Unbounded, Bound::Unbounded);
     engine.scan::<OpenErrorKind>(Family::Registry, all, |key, value| {
@@ -362,6 +362,9 @@ fn load_registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
             Some(keys::Kind::Application) => Change::PutApplication(codec::decode(value)?),
             Some(keys::Kind::EventType) => Change::PutEventType(codec::decode(value)?),
             Some(keys::Kind::Subscription) => Change::PutSubscription(codec::decode(value)?),
+            Some(keys::Kind::TokenCuts) => Change::PutTokenCuts(codec::decode(value)?),
+            Some(keys::Kind::RevokedToken) => Change::RevokeToken(codec::decode(value)?),
+            Some(keys::Kind::Expunged) => Change::Expunge(codec::decode(value)?),
             None => {
                 let reason = "a registry row has an unknown kind".to_owned();
                 return Err(OpenErrorKind::Damaged { reason });
@@ -370,6 +373,8 @@ fn load_registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
         registry.apply(&change);
         Ok(())
     })?;
+    // Their rows go a few at a time.
+    registry.expunged.expire(low);
     Ok(registry)
 }
 

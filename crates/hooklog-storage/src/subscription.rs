@@ -63,8 +63,8 @@ pub struct EventType {
     pub deprecated: bool,
     /// JSON text of the schemas, verbatim.
     pub schemas: Option<String>,
-    /// Feature flag that a viewer needs.
-    pub feature_flag: Option<String>,
+    /// Feature flags, one of which a viewer needs; none if everyone may see it.
+    pub feature_flags: Vec<String>,
     /// Group for display.
     pub group_name: Option<String>,
     /// When it was created.
@@ -85,6 +85,9 @@ pub struct Filter {
 impl Filter {
     /// Whether it takes this event (of whatever application).
     pub fn takes(&self, event: &Event) -> bool {
+        if event.only.is_some() {
+            return false;
+        }
         let type_matches = |types: &Vec<_>| types.contains(&event.event_type);
         let channel_matches = |channels: &Vec<_>| {
             let mut published = event.channels.iter();

@@ -131,7 +131,12 @@ impl Board {
             Change::PutOrganisation(_)
             | Change::PutApplication(_)
             | Change::PutEventType(_)
-            | Change::DeleteEventType(..) => {}
+            | Change::DeleteEventType(..)
+            | Change::PutTokenCuts(_)
+            | Change::RevokeToken(_)
+            | Change::ForgetToken(_)
+            // An attempt asks the log whether its event still has a content.
+            | Change::Expunge(_) => {}
         }
     }
 

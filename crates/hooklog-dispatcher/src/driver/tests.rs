@@ -134,6 +134,7 @@ impl World {
             tags: Vec::new(),
             ordering_key: None,
             headers: Vec::new(),
+            only: None,
             deliver_at: None,
         };
         let appended = self.log.append(numbers.map(event).collect()).await.unwrap();

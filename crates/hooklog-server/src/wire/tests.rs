@@ -41,6 +41,7 @@ fn record(payload: &'static [u8]) -> Record {
             tags: Vec::new(),
             ordering_key: None,
             headers: Vec::new(),
+            only: None,
             deliver_at: None,
         },
     }

@@ -14,6 +14,7 @@ use crate::config::Compression;
 use crate::engine::{Engine, EngineError, Op};
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::event::Record;
+use crate::expunged::Expunged;
 use crate::frame::{self, Batch, Header, Kind};
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset, Sequence};
@@ -374,6 +375,13 @@ pub(crate) fn end_seen_by(row: &Row) -> Offset {
             settled.max(cursor.floor)
         }),
         Family::Retry => keys::last_number(&row.key).map(|offset| Offset::new(offset).next()),
+        Family::Registry if matches!(keys::registry_kind(&row.key), Some(keys::Kind::Expunged)) => {
+            match codec::decode(&row.value) {
+                // No other event may get the place of one whose content is not to be shown.
+                Ok(Expunged::Event(offset)) => Some(offset.next()),
+                Ok(Expunged::Attempt(_)) | Err(_) => None,
+            }
+        }
         _ => None,
     };
     end.unwrap_or_default()
