@@ -23,6 +23,9 @@ pub struct Config {
     pub limits: Limits,
     /// Which endpoint URLs are refused on creation.
     pub url_policy: UrlPolicy,
+    /// Where the pages are that a customer of a tenant opens with a token of `app-portal-access`;
+    /// `None` for this server itself. The token is added as a fragment, which no server gets to see.
+    pub portal_url: Option<Url>,
 }
 
 /// Bounds and deadlines. `Default` is what `hooklog serve` uses.

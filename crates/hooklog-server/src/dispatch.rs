@@ -18,10 +18,11 @@ use crate::idempotency;
 use crate::operator::OutBody;
 use crate::query::Query;
 use crate::reply::{self, Response};
-use crate::request::Call;
+use crate::request::{Bearer, Call};
+use crate::revocation;
 use crate::routes::{self, Access};
 use crate::state::{self, State};
-use crate::token::{self, Subject, TokenError};
+use crate::token::{self, TokenError};
 
 /// What an answer to a write has around what came in: ids, times, names of fields.
 const ENVELOPE_BYTES: usize = 1 << 10;
@@ -57,10 +58,11 @@ async fn answer(
 ) -> Result<(Response, Room), ApiError> {
     let path = head.uri.path().trim_end_matches('/');
     let (pattern, route, parts) = routes::find(path, &head.method)?;
-    let subject = match route.access {
+    let bearer = match route.access {
         Access::Public => None,
         Access::Any | Access::Org | Access::Operator => Some(authenticate(state, &head.headers)?),
     };
+    let subject = bearer.as_ref().map(|bearer| bearer.grant.subject);
     if subject.is_some_and(|subject| !route.access.admits(subject)) {
         return Err(ApiError::Forbidden);
     }
@@ -71,6 +73,8 @@ async fn answer(
     let mut call = Call {
         state: Arc::clone(state),
         subject,
+        bearer,
+        base: reply::base(&head.headers, &head.uri),
         route: pattern,
         path,
         query: Query::parse(head.uri.query().unwrap_or_default())?,
@@ -99,7 +103,7 @@ async fn answer(
     Ok((response, room))
 }
 
-fn authenticate(state: &State, headers: &HeaderMap) -> Result<Subject, TokenError> {
+fn authenticate(state: &State, headers: &HeaderMap) -> Result<Bearer, TokenError> {
     let header = headers
         .get(header::AUTHORIZATION)
         .ok_or(TokenError::Missing)?;
@@ -108,7 +112,13 @@ fn authenticate(state: &State, headers: &HeaderMap) -> Result<Subject, TokenErro
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(TokenError::Missing);
     }
-    token::verify(&state.token_key, token.trim(), state::now())
+    let (token, now) = (token.trim(), state::now());
+    let grant = token::grant(&state.token_key, token, now)?;
+    if revocation::is_revoked(&state.log, &grant, token, now) {
+        return Err(TokenError::Revoked);
+    }
+    let token = token.to_owned();
+    Ok(Bearer { grant, token })
 }
 
 /// Undoes percent-encoding; what is not UTF-8 then matches nothing.

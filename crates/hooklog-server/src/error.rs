@@ -11,7 +11,7 @@ use hooklog_storage::{AppendError, BackupError, ChangeError, CommitError, ReadEr
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::reply::{self, Response};
-use crate::token::TokenError;
+use crate::token::{MintError, TokenError};
 use crate::wire::{ErrorOut, Issue, IssuesOut};
 
 /// When a client may try again after a 503. The log's queue empties in milliseconds; a whole second
@@ -49,8 +49,9 @@ pub(crate) enum ApiError {
     Invalid(#[from] Issue),
     #[error("not implemented: {0}")]
     NotImplemented(String),
-    #[error("limit reached: {0}")]
-    LimitReached(String),
+    /// Refused with a code of its own.
+    #[error("{code}: {detail}")]
+    Refused { code: &'static str, detail: String },
     #[error("busy: {0}")]
     Busy(String),
     #[error("out of service: {0}")]
@@ -61,6 +62,8 @@ pub(crate) enum ApiError {
     Backup(#[source] BackupError),
     #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Mint(#[from] MintError),
     #[error("no random bytes")]
     Random(#[from] hooklog_signature::GenerateError),
     #[error("a stored secret is not one")]
@@ -106,6 +109,7 @@ impl ApiError {
                 | TokenError::Signature
                 | TokenError::Expired
                 | TokenError::NotYet
+                | TokenError::Revoked
                 | TokenError::Subject,
             ) => (S::UNAUTHORIZED, "authentication_failed", "Invalid token"),
             Self::Forbidden => (
@@ -143,9 +147,7 @@ impl ApiError {
                 let detail = format!("{what} is not implemented by this server");
                 return (S::NOT_IMPLEMENTED, "not_implemented", detail);
             }
-            Self::LimitReached(detail) => {
-                return (S::BAD_REQUEST, "limit_reached", detail.clone());
-            }
+            Self::Refused { code, detail } => return (S::BAD_REQUEST, code, detail.clone()),
             Self::Busy(detail) => return (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
             Self::OutOfService(detail) => {
                 return (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone());
@@ -155,6 +157,7 @@ impl ApiError {
             Self::Read(_)
             | Self::Backup(_)
             | Self::Json(_)
+            | Self::Mint(_)
             | Self::Random(_)
             | Self::StoredSecret(_)
             | Self::Task(_) => (
@@ -197,7 +200,10 @@ impl From<ChangeError> for ApiError {
         match error {
             ChangeError::Conflict { .. } => Self::Conflict(error.to_string()),
             ChangeError::NotFound { .. } => Self::NotFound,
-            ChangeError::Limit { .. } => Self::LimitReached(error.to_string()),
+            ChangeError::Limit { .. } => Self::Refused {
+                code: "limit_reached",
+                detail: error.to_string(),
+            },
             ChangeError::Commit(error) => error.into(),
         }
     }

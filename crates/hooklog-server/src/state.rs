@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use hooklog_storage::{EventLog, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use crate::answers::Pool;
 use crate::config::{Config, Limits, UrlPolicy};
@@ -25,6 +26,7 @@ pub(crate) struct State {
     pub(crate) token_key: TokenKey,
     pub(crate) limits: Limits,
     pub(crate) url_policy: UrlPolicy,
+    pub(crate) portal_url: Option<Url>,
     /// Bytes of request bodies that may still be taken in.
     pub(crate) body_bytes: Arc<Semaphore>,
     /// Bytes of answers to reads that may still be held.
@@ -47,6 +49,7 @@ impl State {
             token_key: config.token_key,
             limits,
             url_policy: config.url_policy,
+            portal_url: config.portal_url,
             body_bytes: permits(limits.body_bytes_in_flight_max),
             read_answers: Pool::new(limits.answer_bytes_in_flight_max),
             write_answers: Pool::new(limits.answer_bytes_in_flight_max),
@@ -112,6 +115,7 @@ mod tests {
                 ..Limits::default()
             },
             url_policy: UrlPolicy::allow_all(),
+            portal_url: None,
         };
         let log = EventLog::open(settings).expect("opens");
         let state = State::new(log, config);

@@ -14,7 +14,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+mod grant;
 mod hs256;
+
+pub use grant::Grant;
 
 /// Fewest bytes of a key: half of what RFC 7518 §3.2 asks for, so that existing secrets of other
 /// servers go on working, yet none that can be guessed by trying.
@@ -111,6 +114,9 @@ pub enum TokenError {
     /// The subject is neither an organisation nor an application with its organisation.
     #[error("the token's claims name no subject")]
     Subject,
+    /// It was logged out, or all of its application were expired.
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -125,12 +131,25 @@ struct Claims {
     sub: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     org: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    feature_flags: Vec<String>,
 }
 
 /// Makes a token for `subject` that is valid from `now` for `expires`.
 pub fn mint(
     key: &TokenKey,
     subject: Subject,
+    now: Timestamp,
+    expires: Duration,
+) -> Result<String, MintError> {
+    mint_with(key, subject, Vec::new(), now, expires)
+}
+
+/// As [`mint`], for someone who has feature flags.
+pub fn mint_with(
+    key: &TokenKey,
+    subject: Subject,
+    feature_flags: Vec<String>,
     now: Timestamp,
     expires: Duration,
 ) -> Result<String, MintError> {
@@ -150,6 +169,7 @@ pub fn mint(
         iss: Some("hooklog".to_owned()),
         sub,
         org,
+        feature_flags,
     };
     let key = EncodingKey::from_secret(&key.0);
     Ok(jsonwebtoken::encode(
@@ -161,6 +181,11 @@ pub fn mint(
 
 /// Who `token` speaks for at `now`.
 pub fn verify(key: &TokenKey, token: &str, now: Timestamp) -> Result<Subject, TokenError> {
+    grant(key, token, now).map(|grant| grant.subject)
+}
+
+/// What `token` gives at `now`.
+pub fn grant(key: &TokenKey, token: &str, now: Timestamp) -> Result<Grant, TokenError> {
     hs256::install();
     if bool::from(token.as_bytes().ct_eq(&key.0)) {
         return Err(TokenError::IsTheKey);
@@ -188,7 +213,13 @@ pub fn verify(key: &TokenKey, token: &str, now: Timestamp) -> Result<Subject, To
     {
         return Err(TokenError::NotYet);
     }
-    subject(&claims).ok_or(TokenError::Subject)
+    let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
+    Ok(Grant {
+        subject: subject(&claims).ok_or(TokenError::Subject)?,
+        issued: claims.iat.map(seconds),
+        expires: seconds(claims.exp),
+        feature_flags: claims.feature_flags,
+    })
 }
 
 fn subject(claims: &Claims) -> Option<Subject> {

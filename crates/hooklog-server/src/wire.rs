@@ -15,14 +15,26 @@ mod attempt;
 mod endpoint;
 mod event_type;
 mod fields;
+mod headers;
 mod message;
+mod policy;
+mod portal;
+mod push;
+mod raw;
+mod requests;
+mod standing;
 
 pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
 pub(crate) use attempt::{AttemptOut, status};
 pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, SecretOut};
-pub(crate) use event_type::{EventTypeIn, EventTypeOut};
+pub(crate) use event_type::{EventTypeIn, EventTypeOut, EventTypePatch};
 pub(crate) use fields::Fields;
+pub(crate) use headers::{HeadersIn, HeadersOut, HeadersPatch};
 pub(crate) use message::{MessageIn, MessageOut};
+pub(crate) use portal::{AccessIn, AccessOut, ExpireIn, WhoamiOut};
+pub(crate) use push::StartFrom;
+pub(crate) use requests::{ExampleIn, PrecheckIn, PrecheckOut};
+pub(crate) use standing::{EndpointMessageOut, MessageEndpointOut, Standing, StatsOut};
 
 /// A page of a list.
 #[derive(Debug, Serialize)]
@@ -197,6 +209,18 @@ fn time<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Err
     let time =
         jiff::Timestamp::from_millisecond(value.as_millis()).map_err(serde::ser::Error::custom)?;
     serializer.collect_str(&format_args!("{time:.3}"))
+}
+
+/// The same for a time that may be absent.
+#[expect(clippy::ref_option, reason = "the form that serde calls")]
+fn optional_time<S: Serializer>(
+    value: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => time(value, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! expired anyway. The tables are bounded per application and per organisation.
 //! **Next:** `registry.rs`, which keeps them; `commands/access.rs`, which plans them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ pub(crate) struct Revocations {
 #[derive(Debug, Default)]
 struct Tokens {
     by_hash: HashMap<TokenHash, RevokedToken>,
-    by_expiry: BTreeMap<RevokedToken, ()>,
+    by_expiry: BTreeSet<RevokedToken>,
 }
 
 impl Revocations {
@@ -86,7 +86,7 @@ impl Revocations {
         if let Some(old) = tokens.by_hash.insert(token.hash, token) {
             tokens.by_expiry.remove(&old);
         }
-        tokens.by_expiry.insert(token, ());
+        tokens.by_expiry.insert(token);
     }
 
     pub(crate) fn forget_token(&mut self, token: &RevokedToken) {
@@ -127,7 +127,7 @@ impl Revocations {
         let tokens = self.tokens.get(&organisation);
         tokens
             .into_iter()
-            .flat_map(|tokens| tokens.by_expiry.keys())
+            .flat_map(|tokens| tokens.by_expiry.iter())
     }
 }
 

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use hooklog_signature::Secret;
 use hooklog_storage::{
-    Channel, EventTypeName, Expired, Filter, Subscription, SubscriptionId, SubscriptionState,
-    Timestamp, Uid,
+    Channel, EventTypeName, Expired, Filter, Header, Subscription, SubscriptionId,
+    SubscriptionState, Timestamp, Uid,
 };
 use serde::Serialize;
 use url::Url;
 
 use super::fields::{Fields, required};
-use super::{Issue, Patch, kept_unless_given, text, time};
+use super::push::{PushOut, PushPatch, StartFrom};
+use super::{Issue, Patch, headers, kept_unless_given, text, time};
 
 /// Longest URL: twice what browsers and proxies commonly take.
 const URL_BYTES_MAX: usize = 4096;
@@ -29,7 +30,6 @@ const CHANNELS_MAX: usize = 10;
 /// How long an old secret goes on signing unless told otherwise, and at most (the API family's).
 const GRACE_DEFAULT: Duration = Duration::from_hours(24);
 const GRACE_MAX: Duration = Duration::from_hours(7 * 24);
-const UNSUPPORTED: &[&str] = &["throttleRate", "rateLimit", "headers"];
 
 /// An endpoint to create, or to put in the place of another.
 #[derive(Debug)]
@@ -41,11 +41,13 @@ pub(crate) struct EndpointIn {
     pub(crate) filter: Filter,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) secret: Option<Secret>,
+    pub(crate) headers: Option<Vec<Header>>,
+    pub(crate) start: Option<StartFrom>,
+    pub(crate) push: PushPatch,
 }
 
 impl EndpointIn {
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
-        fields.refuse(UNSUPPORTED)?;
         let filter = Filter {
             event_types: event_types(fields)?,
             channels: channels(fields)?,
@@ -58,6 +60,9 @@ impl EndpointIn {
             filter,
             metadata: fields.metadata()?,
             secret: secret(fields, "secret")?,
+            headers: headers::parse(fields, "headers")?,
+            start: StartFrom::parse(fields)?,
+            push: PushPatch::parse(fields)?,
         })
     }
 }
@@ -73,11 +78,16 @@ pub(crate) struct EndpointPatch {
     channels: Patch<Option<Vec<Channel>>>,
     metadata: Patch<BTreeMap<String, String>>,
     secret: Patch<Secret>,
+    headers: Patch<Vec<Header>>,
+    push: PushPatch,
 }
 
 impl EndpointPatch {
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
-        fields.refuse(UNSUPPORTED)?;
+        if fields.raw("startFrom").is_some() {
+            let message = "can be said only when an endpoint is created";
+            return Err(Issue::body("startFrom", message));
+        }
         let has_types = fields.has("eventTypes") || fields.has("filterTypes");
         Ok(Self {
             url: url(fields)?.map_or(Patch::Keep, Patch::Set),
@@ -90,6 +100,8 @@ impl EndpointPatch {
             channels: Patch::set_if(fields.has("channels"), || channels(fields))?,
             metadata: Patch::set_if(fields.has("metadata"), || fields.metadata())?,
             secret: secret(fields, "secret")?.map_or(Patch::Keep, Patch::Set),
+            headers: headers::parse(fields, "headers")?.map_or(Patch::Keep, Patch::Set),
+            push: PushPatch::parse(fields)?,
         })
     }
 
@@ -113,6 +125,8 @@ impl EndpointPatch {
         }
         self.channels.apply(&mut subscription.filter.channels);
         self.metadata.apply(&mut subscription.metadata);
+        self.headers.apply(&mut subscription.endpoint.headers);
+        self.push.apply(subscription);
     }
 }
 
@@ -128,6 +142,8 @@ impl From<EndpointIn> for EndpointPatch {
             metadata: Patch::Set(new.metadata),
             // The update of this API family has no secret; rotation has.
             secret: Patch::Keep,
+            headers: new.headers.map_or(Patch::Keep, Patch::Set),
+            push: new.push.replacing(),
         }
     }
 }
@@ -229,10 +245,8 @@ pub(crate) struct EndpointOut<'a> {
     filter_types: Option<Vec<&'a str>>,
     channels: Option<Vec<&'a str>>,
     metadata: &'a BTreeMap<String, String>,
-    /// Never set here; there for clients that read it.
-    throttle_rate: Option<u16>,
-    /// The same by its older name.
-    rate_limit: Option<u16>,
+    #[serde(flatten)]
+    push: PushOut<'a>,
     /// Deprecated, and required by older clients.
     version: u16,
     #[serde(serialize_with = "time")]
@@ -282,8 +296,7 @@ impl<'a> From<&'a Subscription> for EndpointOut<'a> {
             filter_types: types,
             channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),
             metadata: &value.metadata,
-            throttle_rate: None,
-            rate_limit: None,
+            push: PushOut::from(value),
             version: 1,
             created_at: value.created,
             updated_at: value.updated,

@@ -114,7 +114,7 @@ fn event_types() {
         archived: false,
         deprecated: true,
         schemas: Some(r#"{"1": { "type":"object"}}"#.to_owned()),
-        feature_flag: None,
+        feature_flags: vec!["beta".to_owned()],
         group_name: Some("invoice".to_owned()),
         created: now(),
         updated: now(),

@@ -76,6 +76,7 @@ impl Harness {
             token_key: TokenKey::new(SECRET).expect("long enough"),
             limits,
             url_policy,
+            portal_url: None,
         };
         let server = Server::bind(log.clone(), config).await.expect("binds");
         let address = server.local_addr();
