@@ -7,13 +7,17 @@ use super::*;
 
 mod access;
 mod attempts;
+mod deliveries;
 mod end_to_end;
 mod harness;
 mod idempotency;
+mod isolation;
+mod settings;
 mod since;
 mod slow_clients;
 mod slow_readers;
 mod stopping;
+mod tokens;
 
 #[test]
 fn patterns_do_not_contradict_each_other() {

@@ -55,15 +55,15 @@ impl MessageIn {
             Some(raw) => Some(ApplicationIn::parse(&Fields::parse(raw.get().as_bytes())?)?),
             None => None,
         };
+        let event_type = fields.name("eventType")?;
+        let event_type = event_type.ok_or_else(required("eventType"))?;
         let raw = raw::parse(&fields)?;
         let (payload, content_type) = match raw {
             Some(raw) => (raw.payload, raw.content_type),
             None => (payload(body, &fields)?, None),
         };
         Ok(Self {
-            event_type: fields
-                .name("eventType")?
-                .ok_or_else(required("eventType"))?,
+            event_type,
             payload,
             uid: fields.uid("eventId", EventId::PREFIX)?,
             channels: fields.names("channels", CHANNELS_MAX)?.unwrap_or_default(),
