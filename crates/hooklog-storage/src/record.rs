@@ -101,7 +101,7 @@ pub(crate) fn estimate(event: &Event) -> usize {
         .ordering_key
         .as_ref()
         .map_or(0, |key| key.as_str().len() + 8);
-    let rare = tags + headers + ordering_key + 47;
+    let rare = tags + headers + ordering_key + 27 + event.only.map_or(0, |_| 20);
     OVERHEAD
         + event.payload.len()
         + event.event_type.as_str().len()

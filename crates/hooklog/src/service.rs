@@ -14,6 +14,7 @@ use hooklog_server::{BindError, Limits, Server, TokenKey, UrlPolicy};
 use hooklog_storage::{CommitError, EventLog, OpenError};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 /// How much longer than its drain time a part may take before it is given up.
 const GRACE: Duration = Duration::from_secs(5);
@@ -37,6 +38,8 @@ pub struct Config {
     pub token_key: TokenKey,
     /// Bounds and deadlines of the server.
     pub limits: Limits,
+    /// Where customers of a tenant go with a token of `app-portal-access`; `None` for this server.
+    pub portal_url: Option<Url>,
     /// Longest time that requests, and then deliveries, get to finish when the service stops.
     pub drain_timeout: Duration,
 }
@@ -53,6 +56,7 @@ impl Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8071)),
             token_key,
             limits: Limits::default(),
+            portal_url: None,
             // Both drains and the log's close stay below the 90 s after which systemd kills.
             drain_timeout: Duration::from_secs(10),
         }
@@ -139,6 +143,7 @@ impl Service {
             url_policy: UrlPolicy::new(move |url| {
                 guard.check_url(url).map_err(|blocked| blocked.to_string())
             }),
+            portal_url: config.portal_url,
         };
         let server = match Server::bind(log.clone(), server_config).await {
             Ok(server) => server,
