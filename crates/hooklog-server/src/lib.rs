@@ -35,6 +35,7 @@ mod error;
 mod event_type;
 mod example;
 mod expunge;
+mod filter;
 mod headers;
 mod health;
 mod idempotency;
@@ -55,6 +56,7 @@ mod socket;
 mod standing;
 mod state;
 mod stats;
+mod task;
 pub mod token;
 mod wire;
 

@@ -23,7 +23,7 @@ pub(crate) async fn active(call: Call) -> Answer {
     let active = {
         let registry = call.state.log.registry();
         let mut all = registry.subscriptions(application, (Bound::Unbounded, Bound::Unbounded));
-        all.any(|value| value.state.is_enabled() && value.filter.takes(&event))
+        all.any(|value| value.state.is_enabled() && value.filter.may_take(&event))
     };
     reply::json(StatusCode::OK, &PrecheckOut { active })
 }

@@ -15,8 +15,8 @@ use crate::reply::Answer;
 use crate::request::Call;
 use crate::token::Subject;
 use crate::{
-    application, attempt, endpoint, event_type, example, expunge, headers, health, message,
-    operator, portal, precheck, publish, secret, standing, stats,
+    application, attempt, endpoint, event_type, example, expunge, filter, headers, health, message,
+    operator, portal, precheck, publish, secret, standing, stats, task,
 };
 
 /// Below it, everything but the inbound sources.
@@ -90,6 +90,13 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/endpoint/{endpoint}/stats" { GET Any stats::get }
     "/app/{app}/endpoint/{endpoint}/send-example" { POST Org example::send }
     "/app/{app}/endpoint/{endpoint}/msg" { GET Any standing::messages }
+    "/app/{app}/filter/test" { POST Any filter::test }
+    "/app/{app}/endpoint/{endpoint}/recover" { POST Any task::recover }
+    "/app/{app}/endpoint/{endpoint}/replay-missing" { POST Any task::replay_missing }
+    "/app/{app}/endpoint/{endpoint}/bulk-replay" { POST Any task::bulk_replay }
+    "/background-task" { GET Org task::list }
+    "/background-task/{task}" { GET Org task::get }
+    "/background-task/{task}/cancel" { POST Org task::cancel }
     "/app/{app}/msg" { GET Any message::list, POST Org publish::create }
     "/app/{app}/msg/{msg}" { GET Any message::get }
     "/app/{app}/msg/precheck/active" { POST Org precheck::active }
@@ -114,16 +121,11 @@ static ROUTES: &[(&str, &[Route])] = routes! {
 
     // Known to SDKs of this API family, not here yet: 501 instead of 404.
     "/app/{app}/endpoint/{endpoint}/attempt-stats" { GET Any later }
-    "/app/{app}/endpoint/{endpoint}/recover" { POST Any later }
-    "/app/{app}/endpoint/{endpoint}/replay-missing" { POST Any later }
-    "/app/{app}/endpoint/{endpoint}/bulk-replay" { POST Any later }
     "/app/{app}/endpoint/{endpoint}/transformation" { GET Any later, PATCH Any later }
     "/app/{app}/msg/expunge-all-contents" { POST Org later }
     "/app/{app}/poller/{*rest}" { GET Any later, POST Any later }
     "/app/{app}/polling-endpoint/{*rest}" { GET Any later, POST Any later }
     "/admin/redrive-dlq" { POST Org later }
-    "/background-task" { GET Any later }
-    "/background-task/{task}" { GET Any later }
     "/stats/usage/app" { POST Org later }
     "/environment/export" { POST Org later }
     "/environment/import" { POST Org later }
@@ -216,7 +218,7 @@ fn choose(routes: &'static [Route], method: &Method) -> Result<&'static Route, A
 
 /// The names that patterns use, so that a call need not own them.
 fn part_name(name: &str) -> Option<&'static str> {
-    ["app", "endpoint", "msg", "attempt", "name"]
+    ["app", "endpoint", "msg", "attempt", "name", "task"]
         .into_iter()
         .find(|known| *known == name)
 }

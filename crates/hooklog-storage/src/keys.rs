@@ -20,7 +20,7 @@
 
 use crate::consumer::{ConsumerKey, ConsumerScope};
 use crate::expunged::Expunged;
-use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::EventTypeName;
 use crate::offset::Offset;
 use crate::revocation::RevokedToken;
@@ -130,9 +130,10 @@ pub(crate) enum Kind {
     Application = 2,
     EventType = 3,
     Subscription = 4,
-    TokenCuts = 5,
-    RevokedToken = 6,
-    Expunged = 7,
+    Task = 5,
+    TokenCuts = 6,
+    RevokedToken = 7,
+    Expunged = 8,
 }
 
 /// Key of one chunk of a batch.
@@ -208,6 +209,10 @@ pub(crate) fn expunged(what: Expunged) -> Vec<u8> {
     join(&[&[Kind::Expunged as u8, tag], &position.to_be_bytes()])
 }
 
+pub(crate) fn task(id: TaskId) -> Vec<u8> {
+    join(&[&[Kind::Task as u8], id.as_bytes()])
+}
+
 /// The kind of a registry key.
 pub(crate) fn registry_kind(key: &[u8]) -> Option<Kind> {
     Some(match key.first()? {
@@ -215,9 +220,10 @@ pub(crate) fn registry_kind(key: &[u8]) -> Option<Kind> {
         2 => Kind::Application,
         3 => Kind::EventType,
         4 => Kind::Subscription,
-        5 => Kind::TokenCuts,
-        6 => Kind::RevokedToken,
-        7 => Kind::Expunged,
+        5 => Kind::Task,
+        6 => Kind::TokenCuts,
+        7 => Kind::RevokedToken,
+        8 => Kind::Expunged,
         _ => return None,
     })
 }

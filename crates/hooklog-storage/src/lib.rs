@@ -75,13 +75,16 @@ mod consumer;
 mod delivery;
 mod event;
 mod expunged;
+mod filter;
 mod header;
 mod id;
 mod idempotency;
 mod name;
 mod offset;
 mod revocation;
+mod standing;
 mod subscription;
+mod task;
 mod time;
 
 // The way of a write.
@@ -108,12 +111,12 @@ mod state;
 
 // Reading and following.
 mod attempts;
+mod floors;
 mod page;
 mod read;
 mod read_application;
 mod registry;
 mod ring;
-mod standing;
 mod tail;
 
 // Opening.
@@ -144,7 +147,7 @@ pub use attempt::{
     Retry, Trigger,
 };
 pub use change::{Change, ChangeError};
-pub use commands::{NewApplication, NewSubscription};
+pub use commands::{NewApplication, NewSubscription, TaskStep};
 pub use commit_error::CommitError;
 pub use config::{Compression, Config, Durability, Keep, Retention};
 pub use consumer::{
@@ -156,10 +159,12 @@ pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Appended, Event, Record};
 pub use expunged::{EXPUNGED_MAX, EXPUNGED_PAYLOAD, EXPUNGED_RESPONSE, Expunged};
+pub use filter::{Filter, Parsed, Refusal, explain_condition};
 pub use header::{Header, HeaderError};
+pub use hooklog_filter::{Condition, ParseError as ConditionError};
 pub use id::{
     ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
-    SubscriptionId,
+    SubscriptionId, TaskId,
 };
 pub use idempotency::IdempotencyKey;
 pub use log::{AppendError, EventLog, Unrecorded};
@@ -172,11 +177,13 @@ pub use registry::Registry;
 pub use revocation::{
     REVOKED_TOKENS_MAX, RevokedToken, TOKEN_CUTS_MAX, TokenCut, TokenCuts, TokenHash,
 };
+pub use standing::{Delivered, DeliveryStatus, Standing};
 pub use subscription::{
-    Application, DisableReason, Endpoint, EventType, Filter, MAX_OLD_SECRETS, OldSecret,
-    Organisation, SecretKey, Subscription, SubscriptionState,
+    Application, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret, Organisation,
+    SecretKey, Subscription, SubscriptionState,
 };
 pub use tail::{Tail, TailItem};
+pub use task::{Replay, ReplayFilter, TASKS_KEPT_MAX, TASKS_RUNNING_MAX, Task, TaskState};
 pub use time::Timestamp;
 pub use transfer::{
     Backup, BackupError, BackupFileError, BackupPoint, BackupPointError, BackupSummary,

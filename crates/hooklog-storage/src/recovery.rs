@@ -365,6 +365,7 @@ fn load_registry(engine: &Engine, low: Low) -> Result<Registry, OpenErrorKind> {
             Some(keys::Kind::TokenCuts) => Change::PutTokenCuts(codec::decode(value)?),
             Some(keys::Kind::RevokedToken) => Change::RevokeToken(codec::decode(value)?),
             Some(keys::Kind::Expunged) => Change::Expunge(codec::decode(value)?),
+            Some(keys::Kind::Task) => Change::PutTask(codec::decode(value)?),
             None => {
                 let reason = "a registry row has an unknown kind".to_owned();
                 return Err(OpenErrorKind::Damaged { reason });

@@ -136,7 +136,10 @@ impl Board {
             | Change::RevokeToken(_)
             | Change::ForgetToken(_)
             // An attempt asks the log whether its event still has a content.
-            | Change::Expunge(_) => {}
+            | Change::Expunge(_)
+            // `tasks.rs` sees to them.
+            | Change::PutTask(_)
+            | Change::DeleteTask(_) => {}
         }
     }
 

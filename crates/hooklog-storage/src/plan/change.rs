@@ -12,10 +12,11 @@ use crate::change::Change;
 use crate::codec;
 use crate::engine::EngineError;
 use crate::expunged::Expunged;
-use crate::id::{ApplicationId, SubscriptionId};
+use crate::id::{ApplicationId, SubscriptionId, TaskId};
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::subscription::Subscription;
+use crate::task::Task;
 
 /// Marks removed in one plan: some ten kilobytes of keys.
 const FORGOTTEN_AT_A_TIME: usize = 512;
@@ -54,12 +55,17 @@ impl Plan<'_> {
                     self.set(Family::Consumer, key, None);
                 }
                 self.set(Family::Registry, keys::token_cuts(*id), None);
+                for task in self.tasks_of(*id)? {
+                    self.set(Family::Registry, keys::task(task), None);
+                }
                 (keys::application(*id), None)
             }
             Change::PutTokenCuts(v) => (keys::token_cuts(v.application), Some(codec::encode(v)?)),
             Change::RevokeToken(v) => (keys::revoked_token(v), Some(codec::encode(v)?)),
             Change::ForgetToken(v) => (keys::revoked_token(v), None),
             Change::Expunge(v) => (keys::expunged(*v), Some(codec::encode(v)?)),
+            Change::PutTask(v) => (keys::task(v.id), Some(codec::encode(v)?)),
+            Change::DeleteTask(id) => (keys::task(*id), None),
             Change::DeleteSubscription(id) => return self.forget(*id),
             Change::Redeliver {
                 subscription,
@@ -124,6 +130,18 @@ impl Plan<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tasks of an application; there are few of all applications together.
+    fn tasks_of(&self, id: ApplicationId) -> Result<Vec<TaskId>, PlanError> {
+        let low = keys::task(TaskId::from_bytes([0; 20]));
+        let high = keys::task(TaskId::from_bytes([0xff; 20]));
+        let mut found = Vec::new();
+        for value in self.rows(Family::Registry, &low, &high)?.into_values() {
+            let task: Task = codec::decode(&value)?;
+            found.extend((task.application == id).then_some(task.id));
+        }
+        Ok(found)
     }
 
     /// Subscriptions of an application. Looks at all of them: deleting an application is rare.

@@ -25,6 +25,7 @@ use crate::keys::{self, Family};
 use crate::offset::Offset;
 use crate::record;
 use crate::recovery::open_patiently;
+use crate::task::Task;
 use crate::transfer::{Stage, Transferred};
 
 /// Most bytes that are gathered for one batch: above the largest event.
@@ -235,6 +236,7 @@ pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
             Some(keys::Kind::TokenCuts) => codec::decode::<TokenCuts>(value).is_ok(),
             Some(keys::Kind::RevokedToken) => codec::decode::<RevokedToken>(value).is_ok(),
             Some(keys::Kind::Expunged) => codec::decode::<Expunged>(value).is_ok(),
+            Some(keys::Kind::Task) => codec::decode::<Task>(value).is_ok(),
             None => false,
         },
         Family::Cursor => codec::decode::<Cursor>(value).is_ok(),
