@@ -19,7 +19,8 @@
 //! name (422 for body fields, 501 for query parameters and routes), unless it has its null or
 //! default value. Unknown fields are ignored, as the API family does.
 //!
-//! Events are kept for good for now: `payloadRetentionPeriod` takes only its default of 90.
+//! How long events are kept is a setting of the log, not of an event: `payloadRetentionPeriod` takes
+//! only its default of 90, which is what `hooklog serve` keeps unless told otherwise.
 
 #![deny(missing_docs)]
 

@@ -123,6 +123,7 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/endpoint/{endpoint}/attempt-stats" { GET Any later }
     "/app/{app}/endpoint/{endpoint}/transformation" { GET Any later, PATCH Any later }
     "/app/{app}/msg/expunge-all-contents" { POST Org later }
+    "/app/{app}/msg/bulk-expunge" { POST Org later }
     "/app/{app}/poller/{*rest}" { GET Any later, POST Any later }
     "/app/{app}/polling-endpoint/{*rest}" { GET Any later, POST Any later }
     "/admin/redrive-dlq" { POST Org later }

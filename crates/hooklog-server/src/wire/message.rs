@@ -16,7 +16,7 @@ use super::{ApplicationIn, Content, Issue, headers, raw, text, time};
 
 /// Most channels of one message (the API family's bound).
 const CHANNELS_MAX: usize = 5;
-/// The one retention that is accepted, since events are kept for good: the API family's default.
+/// The one retention that is accepted, since the log has one for all: the API family's default.
 const RETENTION_DAYS: u16 = 90;
 /// Most tags of one message: as many as channels and a few more.
 const TAGS_MAX: usize = 8;
@@ -48,7 +48,7 @@ impl MessageIn {
         if let Some(days) = fields.value::<u16>("payloadRetentionPeriod")?
             && days != RETENTION_DAYS
         {
-            let message = "events are kept for good by this server; only 90 is accepted";
+            let message = "retention is a setting of this server; only 90 is accepted";
             return Err(Issue::body("payloadRetentionPeriod", message));
         }
         let application = match fields.raw("application") {

@@ -349,7 +349,7 @@ fn bodies_are_refused_by_field() {
         body.eventType: may hold only letters, digits, `-`, `_` and `.`, but holds ' '
         body.channels: must have 1 to 5 items, but has 0
         body.eventId: must not start with `msg_`
-        body.payloadRetentionPeriod: events are kept for good by this server; only 90 is accepted
+        body.payloadRetentionPeriod: retention is a setting of this server; only 90 is accepted
         body.deliverAt: is not supported by this server
         body.transformationsParams: `rawPayload` in it must be a text
         body.transformationsParams: "mode" in it is not supported by this server
