@@ -15,14 +15,18 @@ use crate::answers::{Answers, Room};
 use crate::body::{Body, Upload};
 use crate::error::ApiError;
 use crate::idempotency;
+use crate::listen::Peer;
 use crate::operator::OutBody;
 use crate::query::Query;
+use crate::rate::Class;
 use crate::reply::{self, Response};
 use crate::request::{Bearer, Call};
 use crate::revocation;
 use crate::routes::{self, Access};
 use crate::state::{self, State};
 use crate::token::{self, TokenError};
+use crate::trace_context::TraceContext;
+use crate::visit::Visit;
 
 /// What an answer to a write has around what came in: ids, times, names of fields.
 const ENVELOPE_BYTES: usize = 1 << 10;
@@ -31,23 +35,28 @@ const ENVELOPE_BYTES: usize = 1 << 10;
 pub(crate) async fn handle(
     state: Arc<State>,
     answers: Answers,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> http::Response<OutBody> {
     let (head, incoming) = request.into_parts();
+    let mut visit = Visit::new(&state, peer, &head);
     let mut upload = Upload::new(incoming, &head.headers);
     let answer = if head.method == Method::OPTIONS {
         Ok((reply::preflight(&head.headers), Room::default()))
     } else {
-        answer(&state, &head, &mut upload).await
+        answer(&state, &head, &mut upload, &mut visit).await
     };
     upload.linger(&state.tasks);
     let (mut response, room) =
-        answer.unwrap_or_else(|error| (error.into_response(), Room::default()));
+        answer.unwrap_or_else(|error| (visit.refuse(error), Room::default()));
     reply::allow_any_origin(&mut response);
     if head.method == Method::HEAD {
         response.extensions_mut().clear();
         response = reply::without_body(response);
     }
+    let bytes = response.body().len();
+    let comes_in_pieces = !response.extensions().is_empty();
+    visit.finish(&state, &mut response, (!comes_in_pieces).then_some(bytes));
     answers.send(response, room)
 }
 
@@ -55,14 +64,24 @@ async fn answer(
     state: &Arc<State>,
     head: &Parts,
     upload: &mut Upload,
+    visit: &mut Visit,
 ) -> Result<(Response, Room), ApiError> {
     let path = head.uri.path().trim_end_matches('/');
     let (pattern, route, parts) = routes::find(path, &head.method)?;
+    visit.route = pattern;
     let bearer = match route.access {
         Access::Public => None,
         Access::Any | Access::Org | Access::Operator => Some(authenticate(state, &head.headers)?),
     };
     let subject = bearer.as_ref().map(|bearer| bearer.grant.subject);
+    visit.subject = subject;
+    if let Some(subject) = subject {
+        let class = Class::of(pattern, &head.method);
+        visit.charge = state.rates.charge(subject, class)?;
+    }
+    if let Some(wait) = visit.charge.as_ref().and_then(|charge| charge.wait) {
+        return Err(ApiError::RateLimited { wait });
+    }
     if subject.is_some_and(|subject| !route.access.admits(subject)) {
         return Err(ApiError::Forbidden);
     }
@@ -84,6 +103,7 @@ async fn answer(
             .iter()
             .cloned()
             .collect(),
+        trace: TraceContext::of(&head.headers),
         body: Body::default(),
     };
     let handler = route.handler;
@@ -94,6 +114,7 @@ async fn answer(
     }
     let limit = routes::body_bytes_max(pattern, &state.limits);
     call.body = upload.read(state, limit).await?;
+    visit.bytes_in = call.bytes().len();
     // Room for an answer like the body, before the write: once it is done, a 503 would be a lie.
     let mut room = state
         .write_answers
@@ -113,7 +134,7 @@ fn authenticate(state: &State, headers: &HeaderMap) -> Result<Bearer, TokenError
         return Err(TokenError::Missing);
     }
     let (token, now) = (token.trim(), state::now());
-    let grant = token::grant(&state.token_key, token, now)?;
+    let grant = token::grant(&state.token_keys, token, now)?;
     if revocation::is_revoked(&state.log, &grant, token, now) {
         return Err(TokenError::Revoked);
     }

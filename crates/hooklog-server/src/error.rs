@@ -10,6 +10,7 @@ use std::time::Duration;
 use hooklog_storage::{AppendError, BackupError, ChangeError, CommitError, ReadError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::rate;
 use crate::reply::{self, Response};
 use crate::token::{MintError, TokenError};
 use crate::wire::{ErrorOut, Issue, IssuesOut};
@@ -52,6 +53,8 @@ pub(crate) enum ApiError {
     /// Refused with a code of its own.
     #[error("{code}: {detail}")]
     Refused { code: &'static str, detail: String },
+    #[error("over the rate limit")]
+    RateLimited { wait: Duration },
     #[error("busy: {0}")]
     Busy(String),
     #[error("out of service: {0}")]
@@ -95,7 +98,7 @@ impl ApiError {
         response
     }
 
-    fn parts(&self) -> (StatusCode, &'static str, String) {
+    fn parts(&self) -> Parts {
         use StatusCode as S;
         let (status, code, detail) = match self {
             Self::Unauthenticated(TokenError::IsTheKey) => (
@@ -132,12 +135,10 @@ impl ApiError {
                 return (S::PAYLOAD_TOO_LARGE, "payload_too_large", detail);
             }
             Self::BodySilent { limit } => {
-                let detail = format!("No byte of the body came in {limit:?}");
-                return (S::REQUEST_TIMEOUT, "request_timeout", detail);
+                return late(format!("No byte of the body came in {limit:?}"));
             }
             Self::BodyTimeout { limit } => {
-                let detail = format!("The body was not complete after {limit:?}");
-                return (S::REQUEST_TIMEOUT, "request_timeout", detail);
+                return late(format!("The body was not complete after {limit:?}"));
             }
             Self::BodyBroken(_) => (S::BAD_REQUEST, "generic_error", "The body broke off"),
             Self::Query(detail) | Self::Header(detail) => {
@@ -148,6 +149,7 @@ impl ApiError {
                 return (S::NOT_IMPLEMENTED, "not_implemented", detail);
             }
             Self::Refused { code, detail } => return (S::BAD_REQUEST, code, detail.clone()),
+            Self::RateLimited { wait } => return rate_limited(*wait),
             Self::Busy(detail) => return (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
             Self::OutOfService(detail) => {
                 return (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone());
@@ -176,9 +178,22 @@ impl ApiError {
             }
             Self::Method { allow } => Some((header::ALLOW, allow.parse().ok()?)),
             Self::Busy(_) => Some((header::RETRY_AFTER, RETRY_AFTER.as_secs().into())),
+            Self::RateLimited { wait } => Some((header::RETRY_AFTER, rate::seconds(*wait).into())),
             _ => None,
         }
     }
+}
+
+type Parts = (StatusCode, &'static str, String);
+
+fn late(detail: String) -> Parts {
+    (StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+}
+
+fn rate_limited(wait: Duration) -> Parts {
+    let wait = rate::seconds(wait);
+    let detail = format!("Too many requests with this token; the next may come in {wait} s");
+    (StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
 }
 
 impl From<CommitError> for ApiError {

@@ -15,7 +15,7 @@ use crate::reply::{self, Answer};
 use crate::request::{Bearer, Call};
 use crate::revocation;
 use crate::state;
-use crate::token::{self, Subject};
+use crate::token::{self, MintError, Subject};
 use crate::wire::{AccessIn, AccessOut, EmptyOut, ExpireIn, Fields, WhoamiOut};
 
 /// How far the clocks of minter and server may differ: so long a token is taken after its expiry.
@@ -57,8 +57,15 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
         application: application.id,
         organisation: application.organisation,
     };
-    let key = &call.state.token_key;
-    let token = token::mint_with(key, subject, asked.feature_flags, issued, asked.expiry)?;
+    let key = call.state.token_keys.current();
+    let token = match token::mint_with(key, subject, asked.feature_flags, issued, asked.expiry) {
+        Ok(token) => token,
+        Err(MintError::Public { .. }) => {
+            let what = "making tokens, with a public key alone,".to_owned();
+            return Err(ApiError::NotImplemented(what));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let url = match (&call.state.portal_url, &call.base) {
         (Some(url), _) => format!("{url}#key={token}"),
         (None, Some(base)) => format!("{base}/#key={token}"),

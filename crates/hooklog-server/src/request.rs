@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::query::Query;
 use crate::state::State;
 use crate::token::{Grant, Subject, TokenError};
+use crate::trace_context::TraceContext;
 use crate::wire::Content;
 
 /// The token of a request. `Debug` does not show its text.
@@ -48,6 +49,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     /// Values of the header `Idempotency-Key`, as they came.
     pub(crate) idempotency: Vec<HeaderValue>,
+    /// The trace that the client is in, if it said so.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) body: Body,
 }
 
@@ -79,9 +82,22 @@ impl Call {
         self.subject()?.organisation().ok_or(ApiError::Forbidden)
     }
 
-    /// The application in the path, by id or uid.
+    /// Whether it is about the tenant's operational webhooks: endpoints of an application that no
+    /// other route shows.
+    pub(crate) fn is_operational(&self) -> bool {
+        self.route.starts_with("/operational-webhook/")
+    }
+
+    /// The application in the path, by id or uid; of operational webhooks, theirs.
     pub(crate) fn application(&self) -> Result<Arc<Application>, ApiError> {
         let (subject, organisation) = (self.subject()?, self.organisation()?);
+        if self.is_operational() {
+            let registry = self.state.log.registry();
+            let id = registry
+                .operational(organisation)
+                .ok_or(ApiError::NotFound)?;
+            return registry.application(id).cloned().ok_or(ApiError::NotFound);
+        }
         let found = {
             let registry = self.state.log.registry();
             registry

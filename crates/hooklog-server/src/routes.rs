@@ -16,7 +16,7 @@ use crate::request::Call;
 use crate::token::Subject;
 use crate::{
     application, attempt, endpoint, event_type, example, expunge, filter, headers, health, message,
-    operator, portal, precheck, publish, secret, standing, stats, task,
+    operational, operator, portal, precheck, publish, secret, standing, stats, task,
 };
 
 /// Below it, everything but the inbound sources.
@@ -130,8 +130,15 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/stats/usage/app" { POST Org later }
     "/environment/export" { POST Org later }
     "/environment/import" { POST Org later }
-    "/operational-webhook/{*rest}" {
-        GET Org later, POST Org later, PUT Org later, PATCH Org later, DELETE Org later,
+    "/operational-webhook/endpoint" { GET Org operational::list, POST Org operational::create }
+    "/operational-webhook/endpoint/{endpoint}" {
+        GET Org endpoint::get, PUT Org endpoint::put, PATCH Org endpoint::patch,
+        DELETE Org endpoint::delete,
+    }
+    "/operational-webhook/endpoint/{endpoint}/secret" { GET Org secret::get }
+    "/operational-webhook/endpoint/{endpoint}/secret/rotate" { POST Org secret::rotate }
+    "/operational-webhook/endpoint/{endpoint}/headers" {
+        GET Org headers::get, PUT Org headers::put, PATCH Org headers::patch,
     }
     "/openapi.json" { GET Public later }
     "/docs" { GET Public later }

@@ -21,7 +21,7 @@ impl EventLog {
         let shared = &self.handle.shared;
         let poisoned = || shared.poison.reason().is_some();
         if shared.ring.wait_applied(APPLIER_PATIENCE, poisoned) == Room::None {
-            shared.poison.set(&stuck());
+            shared.poison.set(&stuck(APPLIER_PATIENCE));
         }
         let damaged = |error: codec::CodecError| corrupt(Family::Cursor, 0)(&error);
         let state = shared.engine.get(Family::State, keys::STATE)?;

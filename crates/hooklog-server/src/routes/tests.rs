@@ -8,11 +8,14 @@ use super::*;
 mod access;
 mod attempts;
 mod deliveries;
+mod doors;
 mod end_to_end;
 mod filter;
 mod harness;
 mod idempotency;
 mod isolation;
+mod operational;
+mod rates;
 mod settings;
 mod since;
 mod slow_clients;
@@ -20,6 +23,7 @@ mod slow_readers;
 mod stopping;
 mod tasks;
 mod tokens;
+mod visits;
 
 #[test]
 fn patterns_do_not_contradict_each_other() {
