@@ -14,7 +14,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, Low};
+use crate::codec;
 use crate::event::Record;
+use crate::keys;
 use crate::offset::{AttemptSeq, Offset};
 use crate::shared::Shared;
 
@@ -32,6 +34,18 @@ pub enum Expunged {
     Event(Offset),
     /// The response of this attempt.
     Attempt(AttemptSeq),
+}
+
+/// One past the event that a row of the registry marks as expunged: no other event may get its place,
+/// for its content would not be shown.
+pub(crate) fn end_of_row(key: &[u8], value: &[u8]) -> Option<Offset> {
+    if !matches!(keys::registry_kind(key), Some(keys::Kind::Expunged)) {
+        return None;
+    }
+    match codec::decode(value) {
+        Ok(Expunged::Event(offset)) => Some(offset.next()),
+        Ok(Expunged::Attempt(_)) | Err(_) => None,
+    }
 }
 
 /// All that lost its content and has not expired yet.
