@@ -102,6 +102,7 @@ fn append(
                 tags: Vec::new(),
                 ordering_key: None,
                 headers: Vec::new(),
+                only: None,
                 deliver_at: None,
             }
         });

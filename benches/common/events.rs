@@ -31,6 +31,7 @@ impl Events {
                 tags: Vec::new(),
                 ordering_key: None,
                 headers: Vec::new(),
+                only: None,
                 deliver_at: None,
             });
         Self {

@@ -12,19 +12,28 @@ import time
 import urllib.request
 from importlib.metadata import version
 
+import svix.api as models
 from svix.api import (
     ApplicationIn,
+    ApplicationPatch,
+    ApplicationTokenExpireIn,
+    AppPortalAccessIn,
+    EndpointHeadersIn,
+    EndpointHeadersPatchIn,
     EndpointIn,
     EndpointPatch,
     EndpointSecretRotateIn,
+    EventExampleIn,
     EventTypeIn,
+    EventTypePatch,
     MessageIn,
+    MessagePrecheckIn,
     Svix,
     SvixOptions,
 )
 from svix.api.application import ApplicationListOptions
 from svix.api.endpoint import EndpointListOptions
-from svix.api.event_type import EventTypeListOptions
+from svix.api.event_type import EventTypeDeleteOptions, EventTypeListOptions
 from svix.api.message import MessageCreateOptions, MessageGetOptions, MessageListOptions
 from svix.api.message_attempt import MessageAttemptListByMsgOptions
 from svix.exceptions import HttpError, HTTPValidationError
@@ -32,7 +41,8 @@ from svix.webhooks import Webhook, WebhookVerificationError
 
 SERVER, TOKEN, SINK = sys.argv[1:4]
 MAJOR = int(version("svix").split(".")[0])
-# The one field of these models that the major versions name differently.
+# The fields of these models that the major versions name differently.
+RATE = "throttle_rate" if MAJOR >= 2 else "rate_limit"
 TYPES = "event_types" if MAJOR >= 2 else "filter_types"
 SECONDS = 20
 
@@ -96,6 +106,94 @@ def event_types(svix):
     fails(422, None, svix.event_type.create, EventTypeIn(name="no spaces", description=""))
     page = svix.event_type.list(EventTypeListOptions(limit=10))
     assert {t.name for t in page.data} == {"invoice.paid", "invoice.sent"} and page.done
+
+
+def event_type_changes(svix):
+    put = models.EventTypeUpsertIn if MAJOR >= 2 else models.EventTypeUpdate
+    upsert = svix.event_type.upsert if MAJOR >= 2 else svix.event_type.update
+    # Version 1 of the SDK knows one flag.
+    flags = {"feature_flags": ["beta"]} if MAJOR >= 2 else {"feature_flag": "beta"}
+    made = upsert("order.made", put(description="One", **flags))
+    assert made.name == "order.made" and (made.feature_flag or made.feature_flags[0]) == "beta"
+    schema = {"1": {"examples": [{"order": 1}, {"order": 2}]}}
+    patched = svix.event_type.patch("order.made", EventTypePatch(schemas=schema, group_name="order"))
+    assert patched.schemas == schema and patched.description == "One" and patched.group_name == "order"
+    svix.event_type.delete("order.made")
+    assert svix.event_type.get("order.made").archived
+    assert "order.made" not in {t.name for t in svix.event_type.list().data}
+    archived = svix.event_type.list(EventTypeListOptions(include_archived=True, with_content=True))
+    assert "order.made" in {t.name for t in archived.data}
+    svix.event_type.delete("order.made", EventTypeDeleteOptions(expunge=True))
+    fails(404, "not_found", svix.event_type.get, "order.made")
+
+
+def application_changes(svix):
+    fast = svix.application.patch("first", ApplicationPatch(**{RATE: 100}))
+    assert getattr(fast, RATE) == 100 and fast.name == "First"
+    upsert = svix.application.upsert if MAJOR >= 2 else svix.application.update
+    put = upsert("first", ApplicationIn(name="First", uid="first", metadata={"plan": "free"}))
+    assert getattr(put, RATE) is None and put.metadata == {"plan": "free"}
+
+
+def endpoint_settings(svix):
+    svix.event_type.create(EventTypeIn(name="sample", description="", schemas={"1": {"examples": [{"a": 1}]}}))
+    made = svix.endpoint.create("first", EndpointIn(url=SINK, uid="set", **{RATE: 50, TYPES: ["sample"]}))
+    assert getattr(made, RATE) == 50
+    setting = svix.endpoint.set_headers if MAJOR >= 2 else svix.endpoint.update_headers
+    setting("first", "set", EndpointHeadersIn(headers={"X-One": "1", "Authorization": "secret"}))
+    found = svix.endpoint.get_headers("first", "set")
+    assert found.headers == {"X-One": "1"} and found.sensitive == ["Authorization"]
+    svix.endpoint.patch_headers("first", "set", EndpointHeadersPatchIn(headers={"X-Two": "2"}))
+    assert svix.endpoint.get_headers("first", "set").headers == {"X-One": "1", "X-Two": "2"}
+    active = svix.message.precheck("first", MessagePrecheckIn(event_type="sample"))
+    assert active.active
+    inactive = svix.message.precheck("first", MessagePrecheckIn(event_type="nobody", channels=["x"]))
+    assert not inactive.active
+    example = svix.endpoint.send_example("first", "set", EventExampleIn(event_type="sample"))
+    assert example.event_type == "sample"
+    until("example", lambda: recorded(example.id))
+    stats = until("stats", lambda: [s for s in [svix.endpoint.get_stats("first", "set")] if s.success == 1])[0]
+    assert (stats.pending, stats.sending, stats.fail, stats.canceled) == (0, 0, 0, 0)
+    svix.endpoint.delete("first", "set")
+
+
+def standings(svix, endpoint, sent):
+    messages = svix.message_attempt.list_attempted_messages("first", "sink").data
+    mine = [m for m in messages if m.id == sent.id]
+    assert len(mine) == 1 and int(mine[0].status) == 0 and mine[0].next_attempt is None
+    destinations = svix.message_attempt.list_attempted_destinations("first", sent.id).data
+    assert [d.id for d in destinations] == [endpoint.id] and int(destinations[0].status) == 0
+
+
+def contents(svix, endpoint):
+    given = MessageIn(event_type="invoice.paid", payload={"secret": 1}, tags=["to-go"])
+    sent = svix.message.create("first", given)
+    until("delivery", lambda: recorded(sent.id))
+    attempt = until("attempt", lambda: svix.message_attempt.list_by_msg("first", sent.id).data)[0]
+    tagged = svix.message.list("first", MessageListOptions(tag="to-go", with_content=True))
+    assert [m.id for m in tagged.data] == [sent.id] and tagged.data[0].tags == ["to-go"]
+    svix.message.expunge_content("first", sent.id)
+    gone = svix.message.get("first", sent.id, MessageGetOptions(with_content=True))
+    assert gone.payload == {"expired": True}
+    svix.message_attempt.expunge_content("first", sent.id, attempt.id)
+    assert svix.message_attempt.get("first", sent.id, attempt.id).response == "EXPUNGED"
+    fails(400, "missing_payload", svix.message_attempt.resend, "first", sent.id, endpoint.id)
+
+
+def portal(svix):
+    access = svix.authentication.app_portal_access("first", AppPortalAccessIn(feature_flags=["beta"]))
+    assert access.token in access.url
+    customer = Svix(access.token, SvixOptions(server_url=SERVER))
+    assert customer.application.get("first").uid == "first"
+    assert {e.uid for e in customer.endpoint.list("first").data} == {"sink"}
+    fails(403, "insufficient access", customer.application.list)
+    other = svix.authentication.app_portal_access("first", AppPortalAccessIn(feature_flags=["other"]))
+    customer.authentication.logout()
+    fails(401, "authentication_failed", customer.endpoint.list, "first")
+    other = Svix(other.token, SvixOptions(server_url=SERVER))
+    assert other.endpoint.list("first").data
+    svix.authentication.expire_all("first", ApplicationTokenExpireIn())
+    fails(401, "authentication_failed", other.endpoint.list, "first")
 
 
 def endpoints(svix):
@@ -204,11 +302,17 @@ def main():
     print("svix", version("svix"))
     svix = Svix(TOKEN, SvixOptions(server_url=SERVER))
     applications(svix)
+    application_changes(svix)
     event_types(svix)
+    event_type_changes(svix)
     endpoint = endpoints(svix)
     sent, skipped = messages(svix)
     attempts(svix, endpoint, sent, skipped)
     secrets(svix, sent)
+    standings(svix, endpoint, sent)
+    endpoint_settings(svix)
+    contents(svix, endpoint)
+    portal(svix)
     fails(401, "authentication_failed", Svix("no.such.token", SvixOptions(server_url=SERVER)).application.list)
     svix.application.delete("first")
     fails(404, "not_found", svix.message.list, "first")

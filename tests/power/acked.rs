@@ -103,6 +103,7 @@ pub(super) fn event(application: ApplicationId, nonce: u64, length: usize) -> Ev
         tags: Vec::new(),
         ordering_key: None,
         headers: Vec::new(),
+        only: None,
         deliver_at: None,
     }
 }

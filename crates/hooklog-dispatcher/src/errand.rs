@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use hooklog_storage::{
     ApplicationId, ChangeError, CommitError, DeliveryState, DisableReason, EventId, EventLog,
-    Limit, Offset, OffsetRange, Order, Progress, ReadError, Record, Subscription, SubscriptionId,
-    SubscriptionState, Unrecorded,
+    Expunged, Limit, Offset, OffsetRange, Order, Progress, ReadError, Record, Subscription,
+    SubscriptionId, SubscriptionState, Unrecorded,
 };
 
 use crate::board::{Input, Page};
@@ -48,11 +48,16 @@ pub(crate) async fn attempt(
 ) -> (Option<EventId>, Answer) {
     let record = match start.record {
         Some(record) => record,
-        None => match read_one(log, start.offset).await {
+        None => match read_one(log.clone(), start.offset).await {
             Ok(record) => record.into(),
             Err(answer) => return (None, answer),
         },
     };
+    // A lane may hold the record since before its content was taken out.
+    if log.is_expunged(Expunged::Event(record.offset)) {
+        let answer = Answer::none(Verdict::Gone, "the event's content was expunged");
+        return (Some(record.id), answer);
+    }
     let attempt = AssertUnwindSafe(deliver.attempt(subscription, &record, now));
     let answer = attempt.catch_unwind().await.unwrap_or_else(|_| {
         // The panic hook has told where; this delivery goes on by the schedule, as do all others.

@@ -107,6 +107,9 @@ impl Routes {
     /// Fills `matches` with the subscriptions that want this record, ascending, each once.
     pub(crate) fn matching(&self, record: &Record, matches: &mut Vec<SubscriptionId>) {
         matches.clear();
+        if record.event.only.is_some() {
+            return;
+        }
         let Some(by_type) = self.applications.get(&record.event.application) else {
             return;
         };

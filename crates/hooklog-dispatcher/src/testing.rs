@@ -73,6 +73,7 @@ pub(crate) fn record_of(offset: u64, bytes: usize) -> Record {
             tags: Vec::new(),
             ordering_key: None,
             headers: Vec::new(),
+            only: None,
             deliver_at: None,
         },
     }

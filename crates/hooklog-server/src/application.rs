@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use hooklog_storage::{
-    Application, ApplicationId, ChangeError, NewApplication, Order, OrganisationId, Policy,
+    Application, ApplicationId, ChangeError, NewApplication, Order, OrganisationId,
 };
 use http::StatusCode;
 
@@ -88,6 +88,7 @@ async fn insert(
         name,
         uid,
         metadata,
+        policy,
     } = new;
     state
         .log
@@ -96,7 +97,7 @@ async fn insert(
             uid,
             name,
             metadata,
-            policy: Policy::default(),
+            policy: policy.into_policy(),
         })
         .await
 }
@@ -137,7 +138,7 @@ async fn replace(call: &Call, id: ApplicationId, new: ApplicationIn) -> Answer {
 }
 
 /// Makes the uid in the path that of the application to create.
-fn adopt_uid(new: &mut ApplicationIn, text: &str) -> Result<(), ApiError> {
+pub(crate) fn adopt_uid(new: &mut ApplicationIn, text: &str) -> Result<(), ApiError> {
     // An id of ours that does not exist cannot be created.
     if text.starts_with(ApplicationId::PREFIX) {
         return Err(ApiError::NotFound);

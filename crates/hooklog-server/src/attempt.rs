@@ -26,21 +26,28 @@ use crate::wire::{AttemptOut, Issue, status};
 const RECORDED_WITHIN: Duration = Duration::from_hours(1);
 
 pub(crate) async fn get(call: Call) -> Answer {
+    let value = find_one(&call).await?;
+    reply::json(StatusCode::OK, &AttemptOut::new(&value, call.content()?))
+}
+
+/// The attempt in the path.
+pub(crate) async fn find_one(call: &Call) -> Result<Attempt, ApiError> {
     let event = call.event().await?.id;
     let id: AttemptId = call
         .part("attempt")?
         .parse()
         .map_err(|_| ApiError::NotFound)?;
     let found = call.state.read(move |log| log.attempt(id)).await?;
-    let value = found
+    found
         .filter(|value| value.attempt.event == event)
-        .ok_or(ApiError::NotFound)?;
-    reply::json(StatusCode::OK, &AttemptOut::new(&value, call.content()?))
+        .ok_or(ApiError::NotFound)
 }
 
 pub(crate) async fn list_by_event(call: Call) -> Answer {
     let record = call.event().await?;
-    let subscription = match call.query.text("endpoint_id") {
+    // Older SDKs name the endpoint in the path.
+    let named = call.part("endpoint").ok();
+    let subscription = match named.or(call.query.text("endpoint_id")) {
         None => None,
         // Attempts outlive their endpoint, so an id need not be known any more.
         Some(text) => Some(match text.parse() {
@@ -131,7 +138,7 @@ fn find(
 
 /// The part of `range` that attempts of `window` can be in. Numbers are given when an attempt is
 /// recorded, at most `RECORDED_WITHIN` after it started, so what lies outside can be told from few.
-fn within(
+pub(crate) fn within(
     log: &EventLog,
     of: AttemptsOf,
     mut range: Range<AttemptSeq>,
@@ -201,7 +208,7 @@ struct AttemptFilter {
 impl AttemptFilter {
     fn parse(query: &Query, subscription: Option<SubscriptionId>) -> Result<Self, ApiError> {
         // `expanded_statuses`, which SDKs send unasked, adds a status that no attempt of ours has.
-        query.refuse(&["tag", "with_msg"])?;
+        query.refuse(&["with_msg"])?;
         let status = query.number("status")?;
         // 1 (pending) and 3 (sending) are never said of an attempt that was made: no match.
         if status.is_some_and(|status| status > 4) {

@@ -33,6 +33,9 @@ pub struct Config {
     pub access_log: AccessLog,
     /// How many requests a token's subject may make.
     pub rate_limits: RateLimits,
+    /// Where the pages are that a customer of a tenant opens with a token of `app-portal-access`;
+    /// `None` for this server itself. The token is added as a fragment, which no server gets to see.
+    pub portal_url: Option<Url>,
 }
 
 impl Config {
@@ -47,6 +50,7 @@ impl Config {
             url_policy: UrlPolicy::allow_all(),
             access_log: AccessLog::Off,
             rate_limits: RateLimits::default(),
+            portal_url: None,
         }
     }
 }

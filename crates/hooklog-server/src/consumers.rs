@@ -115,9 +115,10 @@ impl From<ConsumerError> for ApiError {
         match error {
             ConsumerError::InUse { .. } => Self::Conflict(error.to_string()),
             ConsumerError::NotFound { .. } => Self::NotFound,
-            ConsumerError::Limit { .. } | ConsumerError::Unacked { .. } => {
-                Self::LimitReached(error.to_string())
-            }
+            ConsumerError::Limit { .. } | ConsumerError::Unacked { .. } => Self::Refused {
+                code: "limit_reached",
+                detail: error.to_string(),
+            },
             ConsumerError::Name(error) => Issue::path("consumer", error.to_string()).into(),
             ConsumerError::Read(error) => error.into(),
             ConsumerError::Commit(error) => error.into(),

@@ -20,11 +20,12 @@ use crate::listen::Peer;
 use crate::query::Query;
 use crate::rate::Class;
 use crate::reply::{self, Response};
-use crate::request::Call;
+use crate::request::{Bearer, Call};
+use crate::revocation;
 use crate::routes::{self, Access};
 use crate::state::{self, State};
 use crate::streamed::OutBody;
-use crate::token::{self, Subject, TokenError};
+use crate::token::{self, TokenError};
 use crate::trace_context::TraceContext;
 use crate::visit::Visit;
 
@@ -69,10 +70,11 @@ async fn answer(
     let path = head.uri.path().trim_end_matches('/');
     let (pattern, route, parts) = routes::find(path, &head.method)?;
     visit.route = pattern;
-    let subject = match route.access {
+    let bearer = match route.access {
         Access::Public => None,
         Access::Any | Access::Org | Access::Operator => Some(authenticate(state, &head.headers)?),
     };
+    let subject = bearer.as_ref().map(|bearer| bearer.grant.subject);
     visit.subject = subject;
     if let Some(subject) = subject {
         let class = Class::of(pattern, &head.method);
@@ -91,6 +93,8 @@ async fn answer(
     let mut call = Call {
         state: Arc::clone(state),
         subject,
+        bearer,
+        base: reply::base(&head.headers, &head.uri),
         route: pattern,
         path,
         query: Query::parse(head.uri.query().unwrap_or_default())?,
@@ -126,7 +130,7 @@ async fn answer(
     Ok((response, room))
 }
 
-fn authenticate(state: &State, headers: &HeaderMap) -> Result<Subject, TokenError> {
+fn authenticate(state: &State, headers: &HeaderMap) -> Result<Bearer, TokenError> {
     let header = headers
         .get(header::AUTHORIZATION)
         .ok_or(TokenError::Missing)?;
@@ -135,7 +139,13 @@ fn authenticate(state: &State, headers: &HeaderMap) -> Result<Subject, TokenErro
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(TokenError::Missing);
     }
-    token::verify(&state.token_keys, token.trim(), state::now())
+    let (token, now) = (token.trim(), state::now());
+    let grant = token::grant(&state.token_keys, token, now)?;
+    if revocation::is_revoked(&state.log, &grant, token, now) {
+        return Err(TokenError::Revoked);
+    }
+    let token = token.to_owned();
+    Ok(Bearer { grant, token })
 }
 
 /// Undoes percent-encoding; what is not UTF-8 then matches nothing.

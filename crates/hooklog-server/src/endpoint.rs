@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::page::PageRequest;
 use crate::reply::{self, Answer};
 use crate::request::Call;
-use crate::wire::{EndpointIn, EndpointOut, EndpointPatch, Fields, Issue, Patch};
+use crate::wire::{EndpointIn, EndpointOut, EndpointPatch, Fields, Issue, Patch, StartFrom};
 
 pub(crate) async fn list(call: Call) -> Answer {
     let page = PageRequest::<SubscriptionId>::parse_ordered(&call.query, Order::Descending)?;
@@ -47,14 +47,27 @@ async fn insert(call: &Call, application: ApplicationId, new: EndpointIn) -> Ans
         None => Secret::generate()?,
     };
     let secret = SecretKey::new(secret.as_bytes().to_vec());
-    let new = NewSubscription {
+    let mut endpoint = Endpoint::new(new.url.as_str(), secret);
+    endpoint.headers = new.headers.unwrap_or_default();
+    let start = match new.start {
+        None => None,
+        Some(StartFrom::Offset(offset)) => Some(offset),
+        Some(StartFrom::Time(time)) => {
+            let found = call.state.read(move |log| log.offset_at(time)).await?;
+            Some(found)
+        }
+    };
+    let mut created = NewSubscription {
         uid: new.uid,
         description: new.description,
         filter: new.filter,
         is_enabled: new.is_enabled,
         metadata: new.metadata,
-        ..NewSubscription::new(application, Endpoint::new(new.url.as_str(), secret))
+        start,
+        ..NewSubscription::new(application, endpoint)
     };
+    new.push.apply_to_new(&mut created);
+    let new = created;
     let value = call.state.log.create_subscription(new).await?;
     reply::json(StatusCode::CREATED, &EndpointOut::from(&*value))
 }
@@ -142,7 +155,12 @@ fn check_url(call: &Call, url: &Url) -> Result<(), ApiError> {
 
 fn check_types(call: &Call, types: Option<&[EventTypeName]>) -> Result<(), ApiError> {
     let organisation = call.organisation()?;
+    let grant = &call.bearer()?.grant;
     let registry = call.state.log.registry();
+    let is_known = |name: &EventTypeName| {
+        let found = registry.event_type(organisation, name);
+        found.is_some_and(|value| grant.sees(&value.feature_flags))
+    };
     let unknown: Vec<&str> = types
         .unwrap_or_default()
         .iter()
@@ -150,7 +168,7 @@ fn check_types(call: &Call, types: Option<&[EventTypeName]>) -> Result<(), ApiEr
             if call.is_operational() {
                 !OPERATIONAL_EVENT_TYPES.contains(&name.as_str())
             } else {
-                registry.event_type(organisation, name).is_none()
+                !is_known(name)
             }
         })
         .map(EventTypeName::as_str)

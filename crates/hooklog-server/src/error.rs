@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::rate;
 use crate::reply::{self, Response};
-use crate::token::TokenError;
+use crate::token::{MintError, TokenError};
 use crate::wire::{ErrorOut, Issue, IssuesOut};
 
 /// When a client may try again after a 503. The log's queue empties in milliseconds; a whole second
@@ -50,8 +50,9 @@ pub(crate) enum ApiError {
     Invalid(#[from] Issue),
     #[error("not implemented: {0}")]
     NotImplemented(String),
-    #[error("limit reached: {0}")]
-    LimitReached(String),
+    /// Refused with a code of its own.
+    #[error("{code}: {detail}")]
+    Refused { code: &'static str, detail: String },
     #[error("over the rate limit")]
     RateLimited { wait: Duration },
     #[error("busy: {0}")]
@@ -66,6 +67,8 @@ pub(crate) enum ApiError {
     Backup(#[source] BackupError),
     #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Mint(#[from] MintError),
     #[error("no random bytes")]
     Random(#[from] hooklog_signature::GenerateError),
     #[error("a stored secret is not one")]
@@ -111,6 +114,7 @@ impl ApiError {
                 | TokenError::Signature
                 | TokenError::Expired
                 | TokenError::NotYet
+                | TokenError::Revoked
                 | TokenError::Subject,
             ) => (S::UNAUTHORIZED, "authentication_failed", "Invalid token"),
             Self::Forbidden => (
@@ -146,7 +150,7 @@ impl ApiError {
                 let detail = format!("{what} is not implemented by this server");
                 return (S::NOT_IMPLEMENTED, "not_implemented", detail);
             }
-            Self::LimitReached(detail) => return (S::BAD_REQUEST, "limit_reached", detail.clone()),
+            Self::Refused { code, detail } => return (S::BAD_REQUEST, code, detail.clone()),
             Self::RateLimited { wait } => return rate_limited(*wait),
             Self::Busy(detail) => return (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
             Self::TooMany(detail) => return (S::TOO_MANY_REQUESTS, "too_many", detail.clone()),
@@ -158,6 +162,7 @@ impl ApiError {
             Self::Read(_)
             | Self::Backup(_)
             | Self::Json(_)
+            | Self::Mint(_)
             | Self::Random(_)
             | Self::StoredSecret(_)
             | Self::Task(_) => (
@@ -215,7 +220,10 @@ impl From<ChangeError> for ApiError {
         match error {
             ChangeError::Conflict { .. } => Self::Conflict(error.to_string()),
             ChangeError::NotFound { .. } => Self::NotFound,
-            ChangeError::Limit { .. } => Self::LimitReached(error.to_string()),
+            ChangeError::Limit { .. } => Self::Refused {
+                code: "limit_reached",
+                detail: error.to_string(),
+            },
             ChangeError::Commit(error) => error.into(),
         }
     }

@@ -1,7 +1,7 @@
-//! Event types: create, list, show.
+//! Event types: create, list, show, put, change, archive, remove.
 //!
-//! **Invariant:** a type with a feature flag is for those who have the flag; our application tokens
-//! carry none, so they do not see it.
+//! **Invariant:** a type with feature flags is for those who have one of them; to the token of an
+//! application that has none of them it does not exist.
 //! **Next:** `endpoint.rs`.
 
 use std::ops::RangeBounds;
@@ -14,8 +14,7 @@ use crate::error::ApiError;
 use crate::page::PageRequest;
 use crate::reply::{self, Answer};
 use crate::request::Call;
-use crate::token::Subject;
-use crate::wire::{Content, EventTypeIn, EventTypeOut, Fields};
+use crate::wire::{Content, EventTypeIn, EventTypeOut, EventTypePatch, Fields, Issue};
 
 pub(crate) async fn list(call: Call) -> Answer {
     let page = PageRequest::<EventTypeName>::parse_ordered(&call.query, Order::Ascending)?;
@@ -23,9 +22,11 @@ pub(crate) async fn list(call: Call) -> Answer {
     // Schemas may be large, so here they come only when asked for.
     let content = call.content_or(Content::Omitted)?;
     let (organisation, range) = (call.organisation()?, page.range());
-    let subject = call.subject()?;
+    let grant = &call.bearer()?.grant;
     let wanted = |value: &&Arc<EventType>| {
-        (archived || !value.archived) && range.contains(&value.name) && is_shown(value, subject)
+        (archived || !value.archived)
+            && range.contains(&value.name)
+            && grant.sees(&value.feature_flags)
     };
     let scan = {
         let registry = call.state.log.registry();
@@ -45,31 +46,71 @@ pub(crate) async fn list(call: Call) -> Answer {
 pub(crate) async fn create(call: Call) -> Answer {
     let new = EventTypeIn::parse(&Fields::parse(call.bytes())?)?.of(call.organisation()?);
     let value = call.state.log.create_event_type(new).await?;
-    reply::json(
-        StatusCode::CREATED,
-        &EventTypeOut::new(&value, Content::Full),
-    )
+    shown(StatusCode::CREATED, &value)
 }
 
 pub(crate) async fn get(call: Call) -> Answer {
-    let name: EventTypeName = call.part("name")?.parse().map_err(|_| ApiError::NotFound)?;
-    let found = call
-        .state
-        .log
-        .registry()
-        .event_type(call.organisation()?, &name)
-        .cloned();
-    let subject = call.subject()?;
-    let value = found
-        .filter(|value| is_shown(value, subject))
-        .ok_or(ApiError::NotFound)?;
-    reply::json(StatusCode::OK, &EventTypeOut::new(&value, Content::Full))
+    shown(StatusCode::OK, &*find(&call)?)
 }
 
-fn is_shown(value: &EventType, subject: Subject) -> bool {
-    match subject {
-        Subject::Organisation(_) => true,
-        Subject::Application { .. } => value.feature_flag.is_none(),
-        Subject::Operator => false,
+/// Replaces the type of that name, or creates it.
+pub(crate) async fn put(call: Call) -> Answer {
+    let organisation = call.organisation()?;
+    let name = name(&call)?;
+    let fields = Fields::parse(call.bytes())?;
+    if fields
+        .name::<EventTypeName>("name")?
+        .is_some_and(|own| own != name)
+    {
+        return Err(Issue::body("name", "differs from the name in the path").into());
     }
+    let new = EventTypeIn::parse_named(&fields, name)?.of(organisation);
+    let (is_new, value) = call.state.log.put_event_type(new).await?;
+    let status = if is_new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    shown(status, &value)
+}
+
+pub(crate) async fn patch(call: Call) -> Answer {
+    let patch = EventTypePatch::parse(&Fields::parse(call.bytes())?)?;
+    let (organisation, name) = (call.organisation()?, name(&call)?);
+    let edit = move |value: &mut EventType| patch.apply(value);
+    let log = &call.state.log;
+    let value = log.update_event_type(organisation, name, edit).await?;
+    shown(StatusCode::OK, &value)
+}
+
+/// Archives, or with `expunge=true` removes: then a type of that name can be made anew.
+pub(crate) async fn delete(call: Call) -> Answer {
+    let (organisation, name) = (call.organisation()?, name(&call)?);
+    let log = &call.state.log;
+    if call.query.flag("expunge")?.unwrap_or(false) {
+        log.delete_event_type(organisation, name).await?;
+    } else {
+        let archive = |value: &mut EventType| value.archived = true;
+        log.update_event_type(organisation, name, archive).await?;
+    }
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+fn name(call: &Call) -> Result<EventTypeName, ApiError> {
+    call.part("name")?.parse().map_err(|_| ApiError::NotFound)
+}
+
+/// The event type in the path, if the token sees it.
+fn find(call: &Call) -> Result<Arc<EventType>, ApiError> {
+    let (organisation, name) = (call.organisation()?, name(call)?);
+    let registry = call.state.log.registry();
+    let found = registry.event_type(organisation, &name).cloned();
+    let grant = &call.bearer()?.grant;
+    found
+        .filter(|value| grant.sees(&value.feature_flags))
+        .ok_or(ApiError::NotFound)
+}
+
+fn shown(status: StatusCode, value: &EventType) -> Answer {
+    reply::json(status, &EventTypeOut::new(value, Content::Full))
 }

@@ -19,7 +19,8 @@
 //! name (422 for body fields, 501 for query parameters and routes), unless it has its null or
 //! default value. Unknown fields are ignored, as the API family does.
 //!
-//! Events are kept for good for now: `payloadRetentionPeriod` takes only its default of 90.
+//! How long events are kept is a setting of the log, not of an event: `payloadRetentionPeriod` takes
+//! only its default of 90, which is what `hooklog serve` keeps unless told otherwise.
 
 #![deny(missing_docs)]
 
@@ -36,9 +37,12 @@ mod endpoint;
 mod error;
 mod etag;
 mod event_type;
+mod example;
 mod explain;
+mod expunge;
 mod feed;
 mod filter;
+mod headers;
 mod health;
 mod idempotency;
 mod listen;
@@ -48,18 +52,23 @@ mod operator;
 mod page;
 mod place;
 mod poll;
+mod portal;
+mod precheck;
 mod publish;
 mod query;
 mod rate;
 mod reply;
 mod request;
 mod request_id;
+mod revocation;
 mod routes;
 mod secret;
 mod server;
 mod socket;
 mod sse;
+mod standing;
 mod state;
+mod stats;
 mod stream;
 mod streamed;
 mod task;

@@ -7,8 +7,8 @@ use std::ops::{Bound, Range};
 use std::str::FromStr;
 
 use hooklog_storage::{
-    ApplicationId, Channel, EventId, EventLog, EventTypeName, Limit, Offset, Order, ReadError,
-    Record, Timestamp,
+    ApplicationId, Channel, EventId, EventLog, EventTypeName, Expunged, Limit, Offset, Order,
+    ReadError, Record, Tag, Timestamp,
 };
 use http::StatusCode;
 
@@ -29,7 +29,6 @@ pub(crate) async fn get(call: Call) -> Answer {
 
 /// Newest first; with `after` alone the oldest of them, newest first.
 pub(crate) async fn list(call: Call) -> Answer {
-    call.query.refuse(&["tag"])?;
     let page = PageRequest::<EventId>::parse(&call.query, Order::Descending)?;
     let (window, filter) = (
         Window::parse(&call.query)?,
@@ -51,7 +50,14 @@ pub(crate) async fn list(call: Call) -> Answer {
 /// One more delivery of an event to an endpoint. Durable when answered; it happens soon after.
 pub(crate) async fn resend(call: Call) -> Answer {
     let subscription = call.subscription()?.id;
-    let event = call.event().await?.id;
+    let record = call.event().await?;
+    if call.state.log.is_expunged(Expunged::Event(record.offset)) {
+        return Err(ApiError::Refused {
+            code: "missing_payload",
+            detail: "The content of the message was expunged".to_owned(),
+        });
+    }
+    let event = record.id;
     call.state.log.redeliver(subscription, event).await?;
     reply::json(StatusCode::ACCEPTED, &EmptyOut {})
 }
@@ -63,13 +69,7 @@ fn find(
     window: Window,
     filter: &EventFilter,
 ) -> Result<Scan<Record, EventId>, ReadError> {
-    let mut range = offsets(request.range());
-    if let Some(after) = window.after {
-        range.start = range.start.max(log.offset_at(after)?);
-    }
-    if let Some(before) = window.before {
-        range.end = range.end.min(log.offset_at(before)?);
-    }
+    let range = offsets_within(log, request, window)?;
     let read = |range, items| {
         let limit = Limit {
             items,
@@ -86,6 +86,22 @@ fn find(
     page::scan(request.limit, wanted, range, read, |record| {
         Ok(filter.matches(record))
     })
+}
+
+/// Where the events of a page within a window are.
+pub(crate) fn offsets_within(
+    log: &EventLog,
+    request: &PageRequest<EventId>,
+    window: Window,
+) -> Result<Range<Offset>, ReadError> {
+    let mut range = offsets(request.range());
+    if let Some(after) = window.after {
+        range.start = range.start.max(log.offset_at(after)?);
+    }
+    if let Some(before) = window.before {
+        range.end = range.end.min(log.offset_at(before)?);
+    }
+    Ok(range)
 }
 
 /// Ids of events carry their offsets.
@@ -132,6 +148,7 @@ impl Window {
 pub(crate) struct EventFilter {
     event_types: Option<Vec<EventTypeName>>,
     channel: Option<Channel>,
+    tag: Option<Tag>,
 }
 
 impl EventFilter {
@@ -139,12 +156,13 @@ impl EventFilter {
         Ok(Self {
             event_types: query.names("event_types")?,
             channel: query.name("channel")?,
+            tag: query.name("tag")?,
         })
     }
 
     /// Whether it takes every event, so that none need be looked at.
     pub(crate) fn takes_all(&self) -> bool {
-        self.event_types.is_none() && self.channel.is_none()
+        self.event_types.is_none() && self.channel.is_none() && self.tag.is_none()
     }
 
     pub(crate) fn matches(&self, record: &Record) -> bool {
@@ -156,5 +174,6 @@ impl EventFilter {
                 .channel
                 .as_ref()
                 .is_none_or(|channel| event.channels.contains(channel))
+            && self.tag.as_ref().is_none_or(|tag| event.tags.contains(tag))
     }
 }

@@ -5,7 +5,7 @@
 //! **Next:** `commit.rs` of storage, where the event gets its offset.
 
 use bytes::Bytes;
-use hooklog_storage::{Appended, ApplicationId, Event, IdempotencyKey, Record};
+use hooklog_storage::{Appended, ApplicationId, Event, Header, IdempotencyKey, Record};
 use http::StatusCode;
 
 use crate::application;
@@ -27,11 +27,12 @@ pub(crate) async fn create(call: Call) -> Answer {
         channels: new.channels,
         uid: new.uid,
         idempotency,
-        content_type: "application/json".to_owned(),
+        content_type: new.content_type,
         payload: new.payload,
-        tags: Vec::new(),
-        ordering_key: None,
-        headers: call.trace.iter().flat_map(TraceContext::headers).collect(),
+        tags: new.tags,
+        ordering_key: new.ordering_key,
+        headers: headers(new.headers, call.trace.as_ref()),
+        only: None,
         deliver_at: None,
     };
     // What the answer needs; the payload is shared, and not kept when it is not wanted.
@@ -69,6 +70,20 @@ pub(crate) async fn create(call: Call) -> Answer {
         // One event gives one outcome.
         None => Err(ApiError::OutOfService("The log gave no answer".to_owned())),
     }
+}
+
+/// The headers that deliveries carry: the message's own, and the trace of the request where they do
+/// not say it and there is room.
+fn headers(mut own: Vec<Header>, trace: Option<&TraceContext>) -> Vec<Header> {
+    let mut bytes: usize = own.iter().map(Header::bytes).sum();
+    for header in trace.iter().flat_map(|trace| trace.headers()) {
+        bytes += header.bytes();
+        let is_said = own.iter().any(|other| other.is(header.name()));
+        if !is_said && own.len() < Header::COUNT_MAX && bytes <= Header::TOTAL_BYTES_MAX {
+            own.push(header);
+        }
+    }
+    own
 }
 
 /// The request's idempotency key, which means nothing in another tenant, application or route.

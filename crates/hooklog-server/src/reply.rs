@@ -4,7 +4,7 @@
 //! **Next:** `wire.rs`.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use serde::Serialize;
 
 use crate::error::ApiError;
@@ -53,6 +53,21 @@ pub(crate) fn preflight(asked: &HeaderMap) -> Response {
         headers.insert::<HeaderName>(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Where a client found this server. What it says itself is taken, and told to nobody else.
+pub(crate) fn base(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let host = match uri.authority() {
+        // HTTP/2 says it there.
+        Some(authority) => authority.as_str(),
+        None => headers.get(header::HOST)?.to_str().ok()?,
+    };
+    let forwarded = headers.get("x-forwarded-proto");
+    let scheme = match forwarded.and_then(|value| value.to_str().ok()) {
+        Some(proto) if proto.trim().eq_ignore_ascii_case("https") => "https",
+        _ => "http",
+    };
+    Some(format!("{scheme}://{host}"))
 }
 
 /// Lets a browser of any origin read the answer: tokens are in a header, never in a cookie.

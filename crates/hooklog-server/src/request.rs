@@ -5,6 +5,7 @@
 //! found", as what does not exist.
 //! **Next:** the handlers, `publish.rs` first.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,10 +17,23 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::state::State;
-use crate::token::{Subject, TokenError};
+use crate::token::{Grant, Subject, TokenError};
 use crate::trace_context::TraceContext;
 use crate::waiters::Holder;
 use crate::wire::Content;
+
+/// The token of a request. `Debug` does not show its text.
+pub(crate) struct Bearer {
+    pub(crate) grant: Grant,
+    /// Its text.
+    pub(crate) token: String,
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.grant.fmt(f)
+    }
+}
 
 /// One request.
 #[derive(Debug)]
@@ -27,6 +41,10 @@ pub(crate) struct Call {
     pub(crate) state: Arc<State>,
     /// `None` on public routes alone.
     pub(crate) subject: Option<Subject>,
+    /// The token, on the same routes.
+    pub(crate) bearer: Option<Bearer>,
+    /// Where the client found this server, as `https://hooks.example`.
+    pub(crate) base: Option<String>,
     /// The route's pattern, for messages.
     pub(crate) route: &'static str,
     pub(crate) path: Vec<(&'static str, String)>,
@@ -54,6 +72,12 @@ impl Call {
 
     pub(crate) fn subject(&self) -> Result<Subject, ApiError> {
         self.subject
+            .ok_or(ApiError::Unauthenticated(TokenError::Missing))
+    }
+
+    pub(crate) fn bearer(&self) -> Result<&Bearer, ApiError> {
+        self.bearer
+            .as_ref()
             .ok_or(ApiError::Unauthenticated(TokenError::Missing))
     }
 

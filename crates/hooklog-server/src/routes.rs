@@ -15,8 +15,9 @@ use crate::reply::Answer;
 use crate::request::Call;
 use crate::token::Subject;
 use crate::{
-    application, attempt, consumers, endpoint, event_type, explain, filter, health, message,
-    operational, operator, poll, publish, secret, stream, task,
+    application, attempt, consumers, endpoint, event_type, example, explain, expunge, filter,
+    headers, health, message, operational, operator, poll, portal, precheck, publish, secret,
+    standing, stats, stream, task,
 };
 
 /// Below it, everything but the inbound sources.
@@ -74,15 +75,22 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     }
     "/event-type" { GET Any event_type::list, POST Org event_type::create }
     "/event-type/{name}" {
-        GET Any event_type::get, PUT Org later, PATCH Org later, DELETE Org later,
+        GET Any event_type::get, PUT Org event_type::put, PATCH Org event_type::patch,
+        DELETE Org event_type::delete,
     }
     "/app/{app}/endpoint" { GET Any endpoint::list, POST Any endpoint::create }
     "/app/{app}/endpoint/{endpoint}" {
         GET Any endpoint::get, PUT Any endpoint::put, PATCH Any endpoint::patch,
         DELETE Any endpoint::delete,
     }
+    "/app/{app}/endpoint/{endpoint}/headers" {
+        GET Any headers::get, PUT Any headers::put, PATCH Any headers::patch,
+    }
     "/app/{app}/endpoint/{endpoint}/secret" { GET Any secret::get }
     "/app/{app}/endpoint/{endpoint}/secret/rotate" { POST Any secret::rotate }
+    "/app/{app}/endpoint/{endpoint}/stats" { GET Any stats::get }
+    "/app/{app}/endpoint/{endpoint}/send-example" { POST Org example::send }
+    "/app/{app}/endpoint/{endpoint}/msg" { GET Any standing::messages }
     "/app/{app}/filter/test" { POST Any filter::test }
     "/app/{app}/endpoint/{endpoint}/recover" { POST Any task::recover }
     "/app/{app}/endpoint/{endpoint}/replay-missing" { POST Any task::replay_missing }
@@ -95,6 +103,9 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/msg/{msg}/trace" { GET Any explain::trace }
     "/app/{app}/msg" { GET Any message::list, POST Org publish::create }
     "/app/{app}/msg/{msg}" { GET Any message::get }
+    "/app/{app}/msg/precheck/active" { POST Org precheck::active }
+    "/app/{app}/msg/{msg}/content" { DELETE Org expunge::message }
+    "/app/{app}/msg/{msg}/endpoint" { GET Any standing::endpoints }
     "/app/{app}/msg/{msg}/endpoint/{endpoint}/resend" { POST Any message::resend }
     "/app/{app}/attempt/msg/{msg}" { GET Any attempt::list_by_event }
     "/app/{app}/attempt/endpoint/{endpoint}" { GET Any attempt::list_by_subscription }
@@ -111,28 +122,24 @@ static ROUTES: &[(&str, &[Route])] = routes! {
         POST Any consumers::commit,
     }
     "/app/{app}/stream" { GET Any stream::follow }
+    "/app/{app}/msg/{msg}/attempt/{attempt}/content" { DELETE Org expunge::attempt }
+    // Of older SDKs.
+    "/app/{app}/msg/{msg}/attempt" { GET Any attempt::list_by_event }
+    "/app/{app}/msg/{msg}/endpoint/{endpoint}/attempt" { GET Any attempt::list_by_event }
+    "/auth/app-portal-access/{app}" { POST Org portal::app_portal_access }
+    "/auth/dashboard-access/{app}" { POST Org portal::dashboard_access }
+    "/auth/app/{app}/expire-all" { POST Org portal::expire_all }
+    "/auth/logout" { POST Any portal::logout }
+    "/auth/whoami" { GET Any portal::whoami }
     "/operator/backup" { GET Operator operator::backup }
     "/health" { GET Public health::get }
     "/health/ping" { GET Public health::ping }
 
     // Known to SDKs of this API family, not here yet: 501 instead of 404.
-    "/app/{app}/endpoint/{endpoint}/headers" { GET Any later, PUT Any later, PATCH Any later }
-    "/app/{app}/endpoint/{endpoint}/stats" { GET Any later }
-    "/app/{app}/endpoint/{endpoint}/send-example" { POST Org later }
-    "/app/{app}/endpoint/{endpoint}/msg" { GET Any later }
+    "/app/{app}/endpoint/{endpoint}/attempt-stats" { GET Any later }
     "/app/{app}/endpoint/{endpoint}/transformation" { GET Any later, PATCH Any later }
-    "/app/{app}/msg/precheck/active" { POST Org later }
     "/app/{app}/msg/expunge-all-contents" { POST Org later }
-    "/app/{app}/msg/{msg}/content" { DELETE Org later }
-    "/app/{app}/msg/{msg}/endpoint" { GET Any later }
-    "/app/{app}/msg/{msg}/endpoint/{endpoint}/attempt" { GET Any later }
-    "/app/{app}/msg/{msg}/attempt" { GET Any later }
-    "/app/{app}/msg/{msg}/attempt/{attempt}/content" { DELETE Org later }
-    "/auth/app-portal-access/{app}" { POST Org later }
-    "/auth/dashboard-access/{app}" { POST Org later }
-    "/auth/app/{app}/expire-all" { POST Org later }
-    "/auth/logout" { POST Any later }
-    "/auth/whoami" { GET Any later }
+    "/app/{app}/msg/bulk-expunge" { POST Org later }
     "/admin/redrive-dlq" { POST Org later }
     "/stats/usage/app" { POST Org later }
     "/environment/export" { POST Org later }
@@ -144,7 +151,9 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     }
     "/operational-webhook/endpoint/{endpoint}/secret" { GET Org secret::get }
     "/operational-webhook/endpoint/{endpoint}/secret/rotate" { POST Org secret::rotate }
-    "/operational-webhook/endpoint/{endpoint}/headers" { GET Org later, PUT Org later, PATCH Org later }
+    "/operational-webhook/endpoint/{endpoint}/headers" {
+        GET Org headers::get, PUT Org headers::put, PATCH Org headers::patch,
+    }
     "/openapi.json" { GET Public later }
     "/docs" { GET Public later }
 };

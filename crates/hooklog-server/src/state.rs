@@ -13,6 +13,7 @@ use hooklog_storage::{EventLog, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use crate::answers::Pool;
 use crate::config::{Config, Limits, UrlPolicy};
@@ -30,6 +31,7 @@ pub(crate) struct State {
     pub(crate) token_keys: TokenKeys,
     pub(crate) limits: Limits,
     pub(crate) url_policy: UrlPolicy,
+    pub(crate) portal_url: Option<Url>,
     pub(crate) access_log: AccessLog,
     pub(crate) request_ids: RequestIds,
     pub(crate) rates: Rates,
@@ -61,6 +63,7 @@ impl State {
             token_keys: config.token_keys,
             limits,
             url_policy: config.url_policy,
+            portal_url: config.portal_url,
             access_log: config.access_log,
             request_ids: RequestIds::new(),
             rates: Rates::new(config.rate_limits),

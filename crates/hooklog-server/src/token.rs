@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 
 mod backend;
 mod der;
+mod grant;
 mod key;
 
+pub use self::grant::Grant;
 pub use self::key::{
     Symmetry, TokenAlgorithm, TokenAlgorithmError, TokenKey, TokenKeyError, TokenKeys,
 };
@@ -91,6 +93,9 @@ pub enum TokenError {
     /// The subject is neither an organisation nor an application with its organisation.
     #[error("the token's claims name no subject")]
     Subject,
+    /// It was logged out, or all of its application were expired.
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,12 +110,25 @@ struct Claims {
     sub: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     org: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    feature_flags: Vec<String>,
 }
 
 /// Makes a token for `subject` that is valid from `now` for `expires`.
 pub fn mint(
     key: &TokenKey,
     subject: Subject,
+    now: Timestamp,
+    expires: Duration,
+) -> Result<String, MintError> {
+    mint_with(key, subject, Vec::new(), now, expires)
+}
+
+/// As [`mint`], for someone who has feature flags.
+pub fn mint_with(
+    key: &TokenKey,
+    subject: Subject,
+    feature_flags: Vec<String>,
     now: Timestamp,
     expires: Duration,
 ) -> Result<String, MintError> {
@@ -132,6 +150,7 @@ pub fn mint(
         iss: Some("hooklog".to_owned()),
         sub,
         org,
+        feature_flags,
     };
     let header = Header::new(algorithm.jwt());
     Ok(jsonwebtoken::encode(&header, &claims, signing)?)
@@ -139,6 +158,11 @@ pub fn mint(
 
 /// Who `token` speaks for at `now`, by whichever of the keys signed it.
 pub fn verify(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Subject, TokenError> {
+    grant(keys, token, now).map(|grant| grant.subject)
+}
+
+/// What `token` gives at `now`.
+pub fn grant(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Grant, TokenError> {
     if keys.all().any(|key| key.is_secret(token)) {
         return Err(TokenError::IsTheKey);
     }
@@ -156,7 +180,13 @@ pub fn verify(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Subject, 
     {
         return Err(TokenError::NotYet);
     }
-    subject(&claims).ok_or(TokenError::Subject)
+    let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
+    Ok(Grant {
+        subject: subject(&claims).ok_or(TokenError::Subject)?,
+        issued: claims.iat.map(seconds),
+        expires: seconds(claims.exp),
+        feature_flags: claims.feature_flags,
+    })
 }
 
 /// The claims, if `key` signed them.

@@ -16,20 +16,32 @@ mod endpoint;
 mod event_type;
 mod explain;
 mod fields;
+mod headers;
 mod message;
+mod policy;
 mod poll;
+mod portal;
+mod push;
+mod raw;
+mod requests;
+mod standing;
 mod task;
 
 pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
 pub(crate) use attempt::{AttemptOut, status};
 pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, SecretOut, condition};
-pub(crate) use event_type::{EventTypeIn, EventTypeOut};
+pub(crate) use event_type::{EventTypeIn, EventTypeOut, EventTypePatch};
 pub(crate) use explain::{LagOut, TraceOut, TraceStatus};
 pub(crate) use fields::{Fields, required};
+pub(crate) use headers::{HeadersIn, HeadersOut, HeadersPatch};
 pub(crate) use message::{MessageIn, MessageOut};
 pub(crate) use poll::{
     CommitIn, CommittedPollOut, ExpiredRangeOut, PollOut, PolledOut, SeekIn, SeekOut,
 };
+pub(crate) use portal::{AccessIn, AccessOut, ExpireIn, WhoamiOut};
+pub(crate) use push::StartFrom;
+pub(crate) use requests::{ExampleIn, PrecheckIn, PrecheckOut};
+pub(crate) use standing::{EndpointMessageOut, MessageEndpointOut, Standing, StatsOut};
 pub(crate) use task::{Between, TaskOut, kind as task_kind, replay_filter};
 
 /// A page of a list.

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::commit_error::CommitError;
+use crate::expunged::Expunged;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::EventTypeName;
 use crate::offset::Offset;
+use crate::revocation::{RevokedToken, TokenCuts};
 use crate::subscription::{Application, EventType, Organisation, Subscription};
 use crate::task::Task;
 use crate::time::Timestamp;
@@ -63,6 +65,14 @@ pub enum Change {
         /// When it was asked for.
         asked: Timestamp,
     },
+    /// Which tokens of an application are refused.
+    PutTokenCuts(Arc<TokenCuts>),
+    /// One token is refused.
+    RevokeToken(RevokedToken),
+    /// It has expired and need not be refused any more.
+    ForgetToken(RevokedToken),
+    /// The content of an event or an attempt is not shown any more.
+    Expunge(Expunged),
 }
 
 /// Why a change was not made. Nothing was changed then.

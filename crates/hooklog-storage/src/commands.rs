@@ -24,6 +24,7 @@ use crate::time::Timestamp;
 pub use new::{NewApplication, NewSubscription};
 pub use tasks::TaskStep;
 
+mod access;
 mod delivery;
 mod new;
 mod tasks;

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::header::Header;
-use crate::id::{ApplicationId, EventId};
+use crate::id::{ApplicationId, EventId, SubscriptionId};
 use crate::idempotency::IdempotencyKey;
 use crate::name::{Channel, EventTypeName, OrderingKey, Tag, Uid};
 use crate::offset::Offset;
@@ -35,6 +35,9 @@ pub struct Event {
     /// Headers that every delivery carries (`traceparent`, attributes of a CloudEvent); at most
     /// [`Header::COUNT_MAX`].
     pub headers: Vec<Header>,
+    /// It is for this subscription alone, which gets it only when it is asked for
+    /// ([`redeliver`](crate::EventLog::redeliver)): no filter takes it.
+    pub only: Option<SubscriptionId>,
     /// It is on record at once, and pushed not before this time.
     pub deliver_at: Option<Timestamp>,
     /// The payload, verbatim.
@@ -58,6 +61,7 @@ impl Event {
             tags: Vec::new(),
             ordering_key: None,
             headers: Vec::new(),
+            only: None,
             deliver_at: None,
             payload: payload.into(),
         }

@@ -26,6 +26,9 @@ pub struct Filter {
 /// Why a filter does not take an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// It is for one subscription alone, which gets it without being asked what it takes.
+    #[error("the event is for one endpoint alone")]
+    ForOne,
     /// Its type is none of those wanted.
     #[error("the event type is not one of those that it takes")]
     EventType,
@@ -85,6 +88,11 @@ impl Filter {
         }
     }
 
+    /// Whether it takes events like this one, with some payload.
+    pub fn may_take(&self, event: &Event) -> bool {
+        self.takes_outside(event).is_ok()
+    }
+
     /// Everything but the condition on the payload.
     fn takes_outside(&self, event: &Event) -> Result<(), Refusal> {
         let type_matches = |types: &Vec<_>| types.contains(&event.event_type);
@@ -92,6 +100,9 @@ impl Filter {
             let mut published = event.channels.iter();
             published.any(|channel| channels.contains(channel))
         };
+        if event.only.is_some() {
+            return Err(Refusal::ForOne);
+        }
         if !self.event_types.as_ref().is_none_or(type_matches) {
             return Err(Refusal::EventType);
         }

@@ -6,7 +6,7 @@
 //! | `state` | `"state"` | where the applier stands (codec) | with each apply |
 //! | `log` | base offset u64, chunk u16 | a record batch, in chunks, or where it lies (`engine/extents.rs`) | written once |
 //! | `app_log` | application 20, last offset u64 | its offsets up to that one (`index.rs`) | written once |
-//! | `registry` | kind u8, owner 20, id or name | the value (codec) | replaced |
+//! | `registry` | kind u8, owner 20, id or name; or as of its kind | the value (codec) | replaced |
 //! | `cursor` | subscription 20 | cursor (codec) | replaced |
 //! | `retry` | subscription 20, offset u64 | parked delivery (codec) | put, removed |
 //! | `attempt` | base number u64, chunk u16 | a batch of attempts, as `log` | written once |
@@ -20,9 +20,11 @@
 //! **Next:** `engine.rs`.
 
 use crate::consumer::{ConsumerKey, ConsumerScope};
+use crate::expunged::Expunged;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::EventTypeName;
 use crate::offset::Offset;
+use crate::revocation::RevokedToken;
 
 /// The families of keys, one tree each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,6 +138,9 @@ pub(crate) enum Kind {
     EventType = 3,
     Subscription = 4,
     Task = 5,
+    TokenCuts = 6,
+    RevokedToken = 7,
+    Expunged = 8,
 }
 
 /// Key of one chunk of a batch.
@@ -195,6 +200,24 @@ pub(crate) fn subscription(id: SubscriptionId) -> Vec<u8> {
     join(&[&[Kind::Subscription as u8], id.as_bytes()])
 }
 
+pub(crate) fn token_cuts(id: ApplicationId) -> Vec<u8> {
+    join(&[&[Kind::TokenCuts as u8], id.as_bytes()])
+}
+
+pub(crate) fn revoked_token(token: &RevokedToken) -> Vec<u8> {
+    let owner = token.organisation.as_bytes();
+    join(&[&[Kind::RevokedToken as u8], owner, &token.hash])
+}
+
+/// Events sort before attempts, both by position.
+pub(crate) fn expunged(what: Expunged) -> Vec<u8> {
+    let (tag, position) = match what {
+        Expunged::Event(offset) => (1, offset.get()),
+        Expunged::Attempt(seq) => (2, seq.get()),
+    };
+    join(&[&[Kind::Expunged as u8, tag], &position.to_be_bytes()])
+}
+
 pub(crate) fn task(id: TaskId) -> Vec<u8> {
     join(&[&[Kind::Task as u8], id.as_bytes()])
 }
@@ -207,6 +230,9 @@ pub(crate) fn registry_kind(key: &[u8]) -> Option<Kind> {
         3 => Kind::EventType,
         4 => Kind::Subscription,
         5 => Kind::Task,
+        6 => Kind::TokenCuts,
+        7 => Kind::RevokedToken,
+        8 => Kind::Expunged,
         _ => return None,
     })
 }

@@ -91,6 +91,7 @@ mod change;
 mod consumer;
 mod delivery;
 mod event;
+mod expunged;
 mod filter;
 mod header;
 mod health;
@@ -98,6 +99,7 @@ mod id;
 mod idempotency;
 mod name;
 mod offset;
+mod revocation;
 mod standing;
 mod subscription;
 mod task;
@@ -128,6 +130,7 @@ mod state;
 
 // Reading and following.
 mod attempts;
+mod floors;
 mod page;
 mod read;
 mod read_application;
@@ -177,6 +180,7 @@ pub use delivery::{Format, Ordering, Policy, STATUSES_MAX};
 pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Appended, Event, Record};
+pub use expunged::{EXPUNGED_MAX, EXPUNGED_PAYLOAD, EXPUNGED_RESPONSE, Expunged};
 pub use filter::{Filter, Parsed, Refusal, explain_condition};
 pub use header::{Header, HeaderError};
 pub use health::Health;
@@ -193,6 +197,9 @@ pub use page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;
+pub use revocation::{
+    REVOKED_TOKENS_MAX, RevokedToken, TOKEN_CUTS_MAX, TokenCut, TokenCuts, TokenHash,
+};
 pub use standing::{Delivered, DeliveryStatus, Standing};
 pub use subscription::{
     Application, ApplicationKind, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret,

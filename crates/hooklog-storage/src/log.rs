@@ -245,13 +245,15 @@ impl EventLog {
 
     /// The event with this id, if its id matches in all bytes. May read the disk.
     pub fn get(&self, id: EventId) -> Result<Option<Record>, ReadError> {
-        let record = self.handle.shared.get_at(id.offset())?;
+        let record = self.get_at(id.offset())?;
         Ok(record.filter(|record| record.id == id))
     }
 
     /// The event at this offset. May read the disk.
     pub fn get_at(&self, offset: Offset) -> Result<Option<Record>, ReadError> {
-        self.handle.shared.get_at(offset)
+        let mut record = self.handle.shared.get_at(offset)?;
+        self.handle.shared.without_expunged(&mut record);
+        Ok(record)
     }
 
     /// The event of an application by its id or uid. May read the disk.
@@ -260,12 +262,17 @@ impl EventLog {
         application: ApplicationId,
         id_or_uid: &str,
     ) -> Result<Option<Record>, ReadError> {
-        self.handle.shared.find_event(application, id_or_uid)
+        let shared = &self.handle.shared;
+        let mut record = shared.find_event(application, id_or_uid)?;
+        shared.without_expunged(&mut record);
+        Ok(record)
     }
 
     /// Events from an offset on, whatever the application. May read the disk.
     pub fn read(&self, from: Offset, limit: Limit) -> Result<Vec<Record>, ReadError> {
-        self.handle.shared.read(from, limit)
+        let mut records = self.handle.shared.read(from, limit)?;
+        self.handle.shared.without_expunged(&mut records);
+        Ok(records)
     }
 
     /// Events of one application within `range`. May read the disk.
@@ -276,9 +283,10 @@ impl EventLog {
         order: Order,
         limit: Limit,
     ) -> Result<EventPage, ReadError> {
-        self.handle
-            .shared
-            .read_application(application, range, order, limit)
+        let shared = &self.handle.shared;
+        let mut page = shared.read_application(application, range, order, limit)?;
+        shared.without_expunged(&mut page.records);
+        Ok(page)
     }
 
     /// As [`read_application`](Self::read_application) with the oldest first, from memory alone;
@@ -300,7 +308,9 @@ impl EventLog {
 
     /// The attempt with this id. May read the disk.
     pub fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, ReadError> {
-        self.handle.shared.attempt(id)
+        let mut attempt = self.handle.shared.attempt(id)?;
+        self.handle.shared.without_responses(&mut attempt);
+        Ok(attempt)
     }
 
     /// Attempts of an event or a subscription within `range` of attempt numbers; bounded by items
@@ -312,7 +322,9 @@ impl EventLog {
         order: Order,
         limit: Limit,
     ) -> Result<AttemptPage, ReadError> {
-        self.handle.shared.attempts(of, range, order, limit)
+        let mut page = self.handle.shared.attempts(of, range, order, limit)?;
+        self.handle.shared.without_responses(&mut page.attempts);
+        Ok(page)
     }
 
     /// Follows the log from `from` on.

@@ -245,7 +245,7 @@ impl<'a> Plan<'a> {
                 let (events, attempts) = (&mut self.state.events, &mut self.state.attempts);
                 events.low = events.low.max(low.events);
                 attempts.low = attempts.low.max(low.attempts);
-                Ok(())
+                self.forget_expunged(*low)
             }
             Entry::Expired(subscription, expired) => self.expired(*subscription, expired),
             Entry::Health(subscription, health) => self.health(*subscription, health),

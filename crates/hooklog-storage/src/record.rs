@@ -12,7 +12,7 @@ use crate::bytes::Reader;
 use crate::codec::{self, CodecError};
 use crate::event::{Event, Record};
 use crate::header::Header;
-use crate::id::{ApplicationId, EventId};
+use crate::id::{ApplicationId, EventId, SubscriptionId};
 use crate::idempotency::IdempotencyKey;
 use crate::name::{Channel, EventTypeName, OrderingKey, Tag, Uid};
 use crate::offset::Offset;
@@ -40,6 +40,7 @@ struct RareRef<'a> {
     tags: &'a [Tag],
     ordering_key: Option<&'a OrderingKey>,
     headers: &'a [Header],
+    only: Option<SubscriptionId>,
     deliver_at: Option<Timestamp>,
 }
 
@@ -48,11 +49,13 @@ impl<'a> RareRef<'a> {
         let is_plain = event.tags.is_empty()
             && event.ordering_key.is_none()
             && event.headers.is_empty()
+            && event.only.is_none()
             && event.deliver_at.is_none();
         (!is_plain).then_some(Self {
             tags: &event.tags,
             ordering_key: event.ordering_key.as_ref(),
             headers: &event.headers,
+            only: event.only,
             deliver_at: event.deliver_at,
         })
     }
@@ -76,6 +79,7 @@ struct Rare {
     tags: Vec<Tag>,
     ordering_key: Option<OrderingKey>,
     headers: Vec<Header>,
+    only: Option<SubscriptionId>,
     deliver_at: Option<Timestamp>,
 }
 
@@ -97,7 +101,7 @@ pub(crate) fn estimate(event: &Event) -> usize {
         .ordering_key
         .as_ref()
         .map_or(0, |key| key.as_str().len() + 8);
-    let rare = tags + headers + ordering_key + 26;
+    let rare = tags + headers + ordering_key + 27 + event.only.map_or(0, |_| 20);
     OVERHEAD
         + event.payload.len()
         + event.event_type.as_str().len()
@@ -185,6 +189,7 @@ pub(crate) fn decode(body: &Bytes, span: &Span, offset: Offset) -> Result<Record
             tags: rare.tags,
             ordering_key: rare.ordering_key,
             headers: rare.headers,
+            only: rare.only,
             deliver_at: rare.deliver_at,
             payload: body.slice(span.payload.clone()),
         },

@@ -230,7 +230,7 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
     if directory.fresh {
         directory.finish()?;
     }
-    let registry = load::registry(&applier.engine)?;
+    let registry = load::registry(&applier.engine, applier.state.low())?;
     let consumers = load::consumers(&applier.engine)?;
     Ok(Recovered {
         directory,

@@ -11,8 +11,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::change::Change;
+use crate::expunged;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::{EventTypeName, Uid};
+use crate::revocation::{Revocations, TokenCut, TokenHash};
 use crate::subscription::{Application, ApplicationKind, EventType, Organisation, Subscription};
 use crate::task::Task;
 
@@ -36,6 +38,8 @@ pub struct Registry {
     subscription_owners: HashMap<SubscriptionId, ApplicationId>,
     subscription_uids: HashMap<(ApplicationId, Uid), SubscriptionId>,
     subscription_counts: HashMap<ApplicationId, usize>,
+    pub(crate) revocations: Revocations,
+    pub(crate) expunged: expunged::Table,
     tasks: Tasks,
 }
 
@@ -176,6 +180,21 @@ impl Registry {
         self.subscriptions.values()
     }
 
+    /// Which tokens of an application are refused for their age.
+    pub fn token_cuts(&self, application: ApplicationId) -> &[TokenCut] {
+        self.revocations.cuts(application)
+    }
+
+    /// Whether an organisation has revoked single tokens.
+    pub fn has_revoked_tokens(&self, organisation: OrganisationId) -> bool {
+        self.revocations.token_count(organisation) > 0
+    }
+
+    /// Whether a single token of an organisation is revoked.
+    pub fn is_revoked(&self, organisation: OrganisationId, hash: &TokenHash) -> bool {
+        self.revocations.is_revoked(organisation, hash)
+    }
+
     /// The task with this id, in whichever organisation.
     pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
         self.tasks.get(id)
@@ -222,6 +241,10 @@ impl Registry {
             Change::DeleteTask(id) => self.tasks.delete(*id),
             // Commands for the dispatcher; the registry does not change.
             Change::Redeliver { .. } | Change::Skip { .. } | Change::RetryNow { .. } => {}
+            Change::PutTokenCuts(value) => self.revocations.put_cuts(value),
+            Change::RevokeToken(token) => self.revocations.revoke(*token),
+            Change::ForgetToken(token) => self.revocations.forget_token(token),
+            Change::Expunge(what) => self.expunged.add(*what),
         }
     }
 
@@ -251,6 +274,7 @@ impl Registry {
         let Some(owner) = self.application_owners.remove(&id) else {
             return;
         };
+        self.revocations.forget_application(id);
         let all = (Bound::Unbounded, Bound::Unbounded);
         let subscriptions: Vec<_> = self.subscriptions(id, all).map(|value| value.id).collect();
         for subscription in subscriptions {

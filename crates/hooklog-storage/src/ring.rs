@@ -91,6 +91,7 @@ impl Ring {
         for entry in &commit.entries {
             if let Entry::Low(low) = entry {
                 inner.low = inner.low.max(*low);
+                registry.write().expunged.expire(inner.low);
             }
         }
         inner.bytes += commit.bytes;

@@ -76,8 +76,8 @@ pub struct EventType {
     pub deprecated: bool,
     /// JSON text of the schemas, verbatim.
     pub schemas: Option<String>,
-    /// Feature flag that a viewer needs.
-    pub feature_flag: Option<String>,
+    /// Feature flags, one of which a viewer needs; none if everyone may see it.
+    pub feature_flags: Vec<String>,
     /// Group for display.
     pub group_name: Option<String>,
     /// When it was created.

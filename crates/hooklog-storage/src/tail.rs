@@ -121,6 +121,7 @@ impl Tail {
                     Err(error) => return Err(error),
                 };
                 records.retain(|record| record.offset < self.catch_up);
+                self.shared.without_expunged(&mut records);
                 // `read` fails rather than to return nothing below the log's end.
                 self.next = records
                     .last()
@@ -150,6 +151,7 @@ impl Tail {
                     .collect()
             };
             self.next = commit.end();
+            let records = self.shared.shared_without_expunged(records);
             self.ready.push_back(TailItem::Records(records));
         }
         let changes = commit.entries.iter().filter_map(Entry::change).cloned();

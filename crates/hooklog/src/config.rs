@@ -75,6 +75,7 @@ pub(crate) struct Settings {
     pub(crate) body_limit: ByteSize,
     pub(crate) connection_limit: usize,
     pub(crate) drain_timeout: HumanDuration,
+    pub(crate) portal_url: Option<Url>,
     pub(crate) journal_segment: ByteSize,
     pub(crate) durability: Mode,
     pub(crate) sync_interval: HumanDuration,
@@ -139,6 +140,7 @@ impl Default for Settings {
             connection_limit: 4096,
             // Below the 30 s that Kubernetes waits, and the 90 s of systemd, before they kill.
             drain_timeout: HumanDuration(Duration::from_secs(10)),
+            portal_url: None,
             journal_segment: ByteSize(64 << 20),
             durability: Mode::PowerSafe,
             // A power cut takes as little as with the usual settings of databases that do the same.

@@ -16,6 +16,7 @@ use hooklog::server::token::{MintError, Subject};
 use hooklog::server::{Address, RateLimits, TokenKeys};
 use ipnet::IpNet;
 use serde::Serialize;
+use url::Url;
 
 use crate::config::Settings;
 use crate::signals::Signals;
@@ -71,6 +72,11 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     drain_timeout: Option<HumanDuration>,
+    /// Where your customers go with a token of app-portal-access, which is added as `#key=…`
+    /// [default: this server].
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    portal_url: Option<Url>,
     /// Size of one journal file, of which there are a few; must hold two of the largest bodies. A
     /// directory keeps the size it was created with [default: 64MiB].
     #[arg(long, value_name = "SIZE")]
@@ -221,6 +227,7 @@ fn service_config(settings: &Settings, keys: TokenKeys) -> anyhow::Result<hooklo
         application: settings.app_rate_limit.0,
     };
     config.drain_timeout = settings.drain_timeout.0;
+    config.portal_url.clone_from(&settings.portal_url);
     config.limits.body_bytes_max = settings.body_limit.0;
     config.limits.connections_max = settings.connection_limit;
     config.log.journal_segment_bytes = u64::try_from(settings.journal_segment.0)?;

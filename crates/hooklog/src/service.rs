@@ -16,6 +16,7 @@ use hooklog_server::{
 use hooklog_storage::{CommitError, EventLog, OpenError};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 /// How much longer than its drain time a part may take before it is given up.
 const GRACE: Duration = Duration::from_secs(5);
@@ -41,6 +42,8 @@ pub struct Config {
     pub token_keys: TokenKeys,
     /// Bounds and deadlines of the server.
     pub limits: Limits,
+    /// Where customers of a tenant go with a token of `app-portal-access`; `None` for this server.
+    pub portal_url: Option<Url>,
     /// Whether each request is logged.
     pub access_log: AccessLog,
     /// How many requests a token's subject may make.
@@ -65,6 +68,7 @@ impl Config {
             limits: server.limits,
             access_log: server.access_log,
             rate_limits: server.rate_limits,
+            portal_url: None,
             // Both drains and the log's close stay below the 90 s after which systemd kills.
             drain_timeout: Duration::from_secs(10),
         }
@@ -154,6 +158,7 @@ impl Service {
             url_policy: UrlPolicy::new(move |url| {
                 guard.check_url(url).map_err(|blocked| blocked.to_string())
             }),
+            portal_url: config.portal_url,
         };
         let server = match Server::bind(log.clone(), server_config).await {
             Ok(server) => server,

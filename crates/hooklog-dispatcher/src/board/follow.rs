@@ -143,6 +143,11 @@ impl Board {
             Change::PutOrganisation(_)
             | Change::PutEventType(_)
             | Change::DeleteEventType(..)
+            | Change::PutTokenCuts(_)
+            | Change::RevokeToken(_)
+            | Change::ForgetToken(_)
+            // An attempt asks the log whether its event still has a content.
+            | Change::Expunge(_)
             // `tasks.rs` sees to them.
             | Change::PutTask(_)
             | Change::DeleteTask(_) => {}

@@ -134,6 +134,7 @@ impl World {
             tags: Vec::new(),
             ordering_key: None,
             headers: Vec::new(),
+            only: None,
             deliver_at: None,
         };
         let appended = self.log.append(numbers.map(event).collect()).await.unwrap();
@@ -532,6 +533,51 @@ async fn a_deleted_subscription_gets_nothing_more() {
     );
     let state = world.log.delivery_state_of(subscription.id).unwrap();
     assert!(state.cursors.is_empty() && state.retries.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expunged_content_is_sent_to_nobody_and_its_delivery_given_up() {
+    let world = World::new().await;
+    let mut sink = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let subscription = world.subscribe(&sink).await;
+    let ids = world.publish(0..2).await;
+    let record = world.log.get(ids[0]).unwrap().unwrap();
+    world.log.expunge(&record).await.unwrap();
+    let dispatcher = world.dispatch().await;
+    sink.wait(|received| received.len() == 1).await;
+    let made = world.attempts(subscription.id, 2).await;
+    dispatcher.stop(STOP).await;
+    let given_up = made.iter().find(|made| made.event == ids[0]).unwrap();
+    assert_eq!(given_up.outcome, Outcome::Exhausted);
+    assert_eq!(given_up.response, "the event's content was expunged");
+    assert_eq!(numbers(&sink.received()), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_for_one_goes_to_nobody_else() {
+    let world = World::new().await;
+    let mut one = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let mut other = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let wanted = world.subscribe(&one).await;
+    world.subscribe(&other).await;
+    let dispatcher = world.dispatch().await;
+    let event = Event {
+        only: Some(wanted.id),
+        ..Event::new(world.application.id, "a".parse().unwrap(), "{\"n\":7}")
+    };
+    let appended = world.log.append(vec![event]).await.unwrap();
+    let Some(Appended::Committed { id, .. }) = appended.first() else {
+        panic!("it has no keys");
+    };
+    world.log.redeliver(wanted.id, *id).await.unwrap();
+    world.publish(8..9).await;
+    other.wait(|received| received.len() == 1).await;
+    one.wait(|received| received.len() == 2).await;
+    dispatcher.stop(STOP).await;
+    assert_eq!(numbers(&other.received()), [8]);
+    let mut got = numbers(&one.received());
+    got.sort_unstable();
+    assert_eq!(got, [7, 8]);
 }
 
 #[tokio::test]

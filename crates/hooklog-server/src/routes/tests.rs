@@ -7,21 +7,25 @@ use super::*;
 
 mod access;
 mod attempts;
+mod deliveries;
 mod doors;
 mod end_to_end;
 mod explain;
 mod filter;
 mod harness;
 mod idempotency;
+mod isolation;
 mod operational;
 mod polling;
 mod rates;
+mod settings;
 mod since;
 mod slow_clients;
 mod slow_readers;
 mod stopping;
 mod streaming;
 mod tasks;
+mod tokens;
 mod visits;
 
 #[test]

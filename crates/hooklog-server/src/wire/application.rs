@@ -9,11 +9,11 @@ use hooklog_storage::{Application, ApplicationId, Timestamp, Uid};
 use serde::Serialize;
 
 use super::fields::{Fields, required};
+use super::policy::{PolicyOut, PolicyPatch};
 use super::{Issue, Patch, kept_unless_given, text, time};
 
 /// Longest name, as of other servers' database columns.
 const NAME_BYTES_MAX: usize = 1024;
-const UNSUPPORTED: &[&str] = &["throttleRate", "rateLimit"];
 
 /// An application to create, or to put in the place of another.
 #[derive(Debug)]
@@ -21,15 +21,16 @@ pub(crate) struct ApplicationIn {
     pub(crate) name: String,
     pub(crate) uid: Option<Uid>,
     pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) policy: PolicyPatch,
 }
 
 impl ApplicationIn {
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
-        fields.refuse(UNSUPPORTED)?;
         Ok(Self {
             name: name(fields)?.ok_or_else(required("name"))?,
             uid: fields.uid("uid", ApplicationId::PREFIX)?,
             metadata: fields.metadata()?,
+            policy: PolicyPatch::parse(fields)?,
         })
     }
 }
@@ -40,11 +41,11 @@ pub(crate) struct ApplicationPatch {
     name: Patch<String>,
     uid: Patch<Option<Uid>>,
     metadata: Patch<BTreeMap<String, String>>,
+    policy: PolicyPatch,
 }
 
 impl ApplicationPatch {
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
-        fields.refuse(UNSUPPORTED)?;
         Ok(Self {
             name: match name(fields)? {
                 Some(name) => Patch::Set(name),
@@ -54,6 +55,7 @@ impl ApplicationPatch {
                 fields.uid("uid", ApplicationId::PREFIX)
             })?,
             metadata: Patch::set_if(fields.has("metadata"), || fields.metadata())?,
+            policy: PolicyPatch::parse(fields)?,
         })
     }
 
@@ -61,6 +63,7 @@ impl ApplicationPatch {
         self.name.apply(&mut application.name);
         self.uid.apply(&mut application.uid);
         self.metadata.apply(&mut application.metadata);
+        self.policy.apply(&mut application.policy);
     }
 }
 
@@ -70,6 +73,7 @@ impl From<ApplicationIn> for ApplicationPatch {
             name: Patch::Set(new.name),
             uid: kept_unless_given(new.uid),
             metadata: Patch::Set(new.metadata),
+            policy: new.policy.replacing(),
         }
     }
 }
@@ -95,10 +99,9 @@ pub(crate) struct ApplicationOut<'a> {
     created_at: Timestamp,
     #[serde(serialize_with = "time")]
     updated_at: Timestamp,
-    /// Never set here; there for clients that read it.
-    throttle_rate: Option<u16>,
-    /// The same by its older name.
-    rate_limit: Option<u16>,
+    /// What its endpoints do that do not say otherwise.
+    #[serde(flatten)]
+    policy: PolicyOut<'a>,
 }
 
 impl<'a> From<&'a Application> for ApplicationOut<'a> {
@@ -110,8 +113,7 @@ impl<'a> From<&'a Application> for ApplicationOut<'a> {
             metadata: &application.metadata,
             created_at: application.created,
             updated_at: application.updated,
-            throttle_rate: None,
-            rate_limit: None,
+            policy: PolicyOut::from(&application.policy),
         }
     }
 }

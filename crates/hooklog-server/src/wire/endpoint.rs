@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hooklog_signature::Secret;
 use hooklog_storage::{
-    Channel, Condition, EventTypeName, Expired, Filter, Subscription, SubscriptionId,
+    Channel, Condition, EventTypeName, Expired, Filter, Header, Subscription, SubscriptionId,
     SubscriptionState, Timestamp, Uid,
 };
 use serde::Serialize;
@@ -16,7 +16,8 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::fields::{Fields, required};
-use super::{Issue, Patch, kept_unless_given, text, time};
+use super::push::{PushOut, PushPatch, StartFrom};
+use super::{Issue, Patch, headers, kept_unless_given, text, time};
 
 /// Longest URL: twice what browsers and proxies commonly take.
 const URL_BYTES_MAX: usize = 4096;
@@ -30,7 +31,6 @@ const CHANNELS_MAX: usize = 10;
 /// How long an old secret goes on signing unless told otherwise, and at most (the API family's).
 const GRACE_DEFAULT: Duration = Duration::from_hours(24);
 const GRACE_MAX: Duration = Duration::from_hours(7 * 24);
-const UNSUPPORTED: &[&str] = &["throttleRate", "rateLimit", "headers"];
 
 /// An endpoint to create, or to put in the place of another.
 #[derive(Debug)]
@@ -42,11 +42,13 @@ pub(crate) struct EndpointIn {
     pub(crate) filter: Filter,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) secret: Option<Secret>,
+    pub(crate) headers: Option<Vec<Header>>,
+    pub(crate) start: Option<StartFrom>,
+    pub(crate) push: PushPatch,
 }
 
 impl EndpointIn {
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
-        fields.refuse(UNSUPPORTED)?;
         let filter = Filter {
             event_types: event_types(fields)?,
             channels: channels(fields)?,
@@ -60,6 +62,9 @@ impl EndpointIn {
             filter,
             metadata: fields.metadata()?,
             secret: secret(fields, "secret")?,
+            headers: headers::parse(fields, "headers")?,
+            start: StartFrom::parse(fields)?,
+            push: PushPatch::parse(fields)?,
         })
     }
 }
@@ -76,11 +81,16 @@ pub(crate) struct EndpointPatch {
     condition: Patch<Option<Condition>>,
     metadata: Patch<BTreeMap<String, String>>,
     secret: Patch<Secret>,
+    headers: Patch<Vec<Header>>,
+    push: PushPatch,
 }
 
 impl EndpointPatch {
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
-        fields.refuse(UNSUPPORTED)?;
+        if fields.raw("startFrom").is_some() {
+            let message = "can be said only when an endpoint is created";
+            return Err(Issue::body("startFrom", message));
+        }
         let has_types = fields.has("eventTypes") || fields.has("filterTypes");
         Ok(Self {
             url: url(fields)?.map_or(Patch::Keep, Patch::Set),
@@ -94,6 +104,8 @@ impl EndpointPatch {
             condition: Patch::set_if(fields.has("filter"), || condition(fields))?,
             metadata: Patch::set_if(fields.has("metadata"), || fields.metadata())?,
             secret: secret(fields, "secret")?.map_or(Patch::Keep, Patch::Set),
+            headers: headers::parse(fields, "headers")?.map_or(Patch::Keep, Patch::Set),
+            push: PushPatch::parse(fields)?,
         })
     }
 
@@ -118,6 +130,8 @@ impl EndpointPatch {
         self.channels.apply(&mut subscription.filter.channels);
         self.condition.apply(&mut subscription.filter.condition);
         self.metadata.apply(&mut subscription.metadata);
+        self.headers.apply(&mut subscription.endpoint.headers);
+        self.push.apply(subscription);
     }
 }
 
@@ -134,6 +148,8 @@ impl From<EndpointIn> for EndpointPatch {
             metadata: Patch::Set(new.metadata),
             // The update of this API family has no secret; rotation has.
             secret: Patch::Keep,
+            headers: new.headers.map_or(Patch::Keep, Patch::Set),
+            push: new.push.replacing(),
         }
     }
 }
@@ -247,10 +263,8 @@ pub(crate) struct EndpointOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     filter: Option<&'a RawValue>,
     metadata: &'a BTreeMap<String, String>,
-    /// Never set here; there for clients that read it.
-    throttle_rate: Option<u16>,
-    /// The same by its older name.
-    rate_limit: Option<u16>,
+    #[serde(flatten)]
+    push: PushOut<'a>,
     /// Deprecated, and required by older clients.
     version: u16,
     #[serde(serialize_with = "time")]
@@ -301,8 +315,7 @@ impl<'a> From<&'a Subscription> for EndpointOut<'a> {
             channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),
             filter: written(value.filter.condition.as_ref()),
             metadata: &value.metadata,
-            throttle_rate: None,
-            rate_limit: None,
+            push: PushOut::from(value),
             version: 1,
             created_at: value.created,
             updated_at: value.updated,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, required};
-use super::{Issue, time};
+use super::{Issue, Patch, portal, time};
 
 /// Longest description; a page of text.
 const DESCRIPTION_BYTES_MAX: usize = 4096;
@@ -25,21 +25,26 @@ pub(crate) struct EventTypeIn {
     archived: bool,
     deprecated: bool,
     schemas: Option<String>,
-    feature_flag: Option<String>,
+    feature_flags: Vec<String>,
     group_name: Option<String>,
 }
 
 impl EventTypeIn {
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
-        fields.refuse(&["featureFlags"])?;
+        let name = fields.name("name")?.ok_or_else(required("name"))?;
+        Self::parse_named(fields, name)
+    }
+
+    /// As [`parse`](Self::parse), for one whose name is said elsewhere.
+    pub(crate) fn parse_named(fields: &Fields<'_>, name: EventTypeName) -> Result<Self, Issue> {
         let description = fields.text("description", DESCRIPTION_BYTES_MAX)?;
         Ok(Self {
-            name: fields.name("name")?.ok_or_else(required("name"))?,
+            name,
             description: description.ok_or_else(required("description"))?,
             archived: fields.value("archived")?.unwrap_or(false),
             deprecated: fields.value("deprecated")?.unwrap_or(false),
             schemas: schemas(fields)?,
-            feature_flag: fields.text("featureFlag", NAME_BYTES_MAX)?,
+            feature_flags: flags(fields)?,
             group_name: fields.text("groupName", NAME_BYTES_MAX)?,
         })
     }
@@ -53,11 +58,62 @@ impl EventTypeIn {
             archived: self.archived,
             deprecated: self.deprecated,
             schemas: self.schemas,
-            feature_flag: self.feature_flag,
+            feature_flags: self.feature_flags,
             group_name: self.group_name,
             created: Timestamp::default(),
             updated: Timestamp::default(),
         }
+    }
+}
+
+/// What to change of an event type.
+#[derive(Debug)]
+pub(crate) struct EventTypePatch {
+    description: Patch<String>,
+    archived: Patch<bool>,
+    deprecated: Patch<bool>,
+    schemas: Patch<Option<String>>,
+    feature_flags: Patch<Vec<String>>,
+    group_name: Patch<Option<String>>,
+}
+
+impl EventTypePatch {
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
+        let has_flags = fields.has("featureFlags") || fields.has("featureFlag");
+        Ok(Self {
+            description: fields
+                .text("description", DESCRIPTION_BYTES_MAX)?
+                .map_or(Patch::Keep, Patch::Set),
+            archived: fields.value("archived")?.map_or(Patch::Keep, Patch::Set),
+            deprecated: fields.value("deprecated")?.map_or(Patch::Keep, Patch::Set),
+            schemas: Patch::set_if(fields.has("schemas"), || schemas(fields))?,
+            feature_flags: Patch::set_if(has_flags, || flags(fields))?,
+            group_name: Patch::set_if(fields.has("groupName"), || {
+                fields.text("groupName", NAME_BYTES_MAX)
+            })?,
+        })
+    }
+
+    pub(crate) fn apply(self, value: &mut EventType) {
+        self.description.apply(&mut value.description);
+        self.archived.apply(&mut value.archived);
+        self.deprecated.apply(&mut value.deprecated);
+        self.schemas.apply(&mut value.schemas);
+        self.feature_flags.apply(&mut value.feature_flags);
+        self.group_name.apply(&mut value.group_name);
+    }
+}
+
+/// By the newer name, of several, or the older one, of one.
+fn flags(fields: &Fields<'_>) -> Result<Vec<String>, Issue> {
+    let older = fields.text("featureFlag", NAME_BYTES_MAX)?;
+    match (portal::feature_flags(fields)?, older) {
+        (Some(newer), Some(older)) if !newer.contains(&older) => Err(Issue::body(
+            "featureFlag",
+            "is not among `featureFlags`, its newer name",
+        )),
+        (Some(newer), _) => Ok(newer),
+        (None, older) => Ok(older.into_iter().collect()),
     }
 }
 
@@ -88,7 +144,9 @@ pub(crate) struct EventTypeOut<'a> {
     archived: bool,
     deprecated: bool,
     schemas: Option<&'a RawValue>,
+    /// The first of them: older clients know one.
     feature_flag: Option<&'a str>,
+    feature_flags: &'a [String],
     group_name: Option<&'a str>,
     #[serde(serialize_with = "time")]
     created_at: Timestamp,
@@ -110,7 +168,8 @@ impl<'a> EventTypeOut<'a> {
             deprecated: value.deprecated,
             // It was JSON when it came in.
             schemas: schemas.and_then(|text| serde_json::from_str(text).ok()),
-            feature_flag: value.feature_flag.as_deref(),
+            feature_flag: value.feature_flags.first().map(String::as_str),
+            feature_flags: &value.feature_flags,
             group_name: value.group_name.as_deref(),
             created_at: value.created,
             updated_at: value.updated,

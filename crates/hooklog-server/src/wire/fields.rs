@@ -47,6 +47,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The names of all fields.
+    pub(crate) fn names_of_all(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(AsRef::as_ref)
+    }
+
     /// Whether the field is there, be it null.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)

@@ -5,23 +5,24 @@
 //! **Next:** `wire/attempt.rs`.
 
 use bytes::Bytes;
-use hooklog_storage::{Channel, EventId, EventTypeName, Record, Timestamp, Uid};
+use hooklog_storage::{
+    Channel, EventId, EventTypeName, Header, OrderingKey, Record, Tag, Timestamp, Uid,
+};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, required};
-use super::{ApplicationIn, Content, Issue, text, time};
+use super::{ApplicationIn, Content, Issue, headers, raw, text, time};
 
 /// Most channels of one message (the API family's bound).
 const CHANNELS_MAX: usize = 5;
-/// The one retention that is accepted, since events are kept for good: the API family's default.
+/// The one retention that is accepted, since the log has one for all: the API family's default.
 const RETENTION_DAYS: u16 = 90;
-const UNSUPPORTED: &[&str] = &[
-    "transformationsParams",
-    "tags",
-    "deliverAt",
-    "payloadRetentionHours",
-];
+/// Most tags of one message: as many as channels and a few more.
+const TAGS_MAX: usize = 8;
+const UNSUPPORTED: &[&str] = &["deliverAt", "payloadRetentionHours"];
+/// What a payload is unless its publisher says otherwise.
+const JSON: &str = "application/json";
 
 /// A message to publish.
 #[derive(Debug)]
@@ -30,6 +31,11 @@ pub(crate) struct MessageIn {
     pub(crate) payload: Bytes,
     pub(crate) uid: Option<Uid>,
     pub(crate) channels: Vec<Channel>,
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) ordering_key: Option<OrderingKey>,
+    /// What every delivery carries.
+    pub(crate) headers: Vec<Header>,
+    pub(crate) content_type: String,
     /// The application to create if there is none of that uid.
     pub(crate) application: Option<ApplicationIn>,
 }
@@ -42,20 +48,33 @@ impl MessageIn {
         if let Some(days) = fields.value::<u16>("payloadRetentionPeriod")?
             && days != RETENTION_DAYS
         {
-            let message = "events are kept for good by this server; only 90 is accepted";
+            let message = "retention is a setting of this server; only 90 is accepted";
             return Err(Issue::body("payloadRetentionPeriod", message));
         }
         let application = match fields.raw("application") {
             Some(raw) => Some(ApplicationIn::parse(&Fields::parse(raw.get().as_bytes())?)?),
             None => None,
         };
+        let event_type = fields.name("eventType")?;
+        let event_type = event_type.ok_or_else(required("eventType"))?;
+        let raw = raw::parse(&fields)?;
+        let (payload, content_type) = match raw {
+            Some(raw) => (raw.payload, raw.content_type),
+            None => (payload(body, &fields)?, None),
+        };
         Ok(Self {
-            event_type: fields
-                .name("eventType")?
-                .ok_or_else(required("eventType"))?,
-            payload: payload(body, &fields)?,
+            event_type,
+            payload,
             uid: fields.uid("eventId", EventId::PREFIX)?,
             channels: fields.names("channels", CHANNELS_MAX)?.unwrap_or_default(),
+            tags: match fields.raw("tags") {
+                // Older clients send an empty list for none.
+                Some(raw) if raw.get() == "[]" => Vec::new(),
+                Some(_) | None => fields.names("tags", TAGS_MAX)?.unwrap_or_default(),
+            },
+            ordering_key: fields.name("orderingKey")?,
+            headers: headers::parse(&fields, "headers")?.unwrap_or_default(),
+            content_type: content_type.unwrap_or_else(|| JSON.to_owned()),
             application,
         })
     }
@@ -85,6 +104,10 @@ pub(crate) struct MessageOut<'a> {
     event_type: &'a str,
     payload: Payload<'a>,
     channels: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ordering_key: Option<&'a str>,
     #[serde(serialize_with = "time")]
     timestamp: Timestamp,
 }
@@ -94,6 +117,7 @@ impl<'a> MessageOut<'a> {
     pub(crate) fn new(record: &'a Record, content: Content) -> Self {
         let event = &record.event;
         let channels = Some(&event.channels).filter(|channels| !channels.is_empty());
+        let tags = Some(&event.tags).filter(|tags| !tags.is_empty());
         Self {
             id: record.id,
             event_id: event.uid.as_ref().map(Uid::as_str),
@@ -103,6 +127,8 @@ impl<'a> MessageOut<'a> {
                 Content::Omitted => Payload(b"{}"),
             },
             channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),
+            tags: tags.map(|tags| tags.iter().map(Tag::as_str).collect()),
+            ordering_key: event.ordering_key.as_ref().map(OrderingKey::as_str),
             timestamp: record.timestamp,
         }
     }

@@ -29,7 +29,7 @@ pub(crate) struct PolledOut<'a> {
     channels: Option<Vec<&'a str>>,
     tags: Option<Vec<&'a str>>,
     headers: Option<BTreeMap<&'a str, &'a str>>,
-    #[serde(serialize_with = "optional_time")]
+    #[serde(serialize_with = "some_time")]
     deliver_at: Option<Timestamp>,
     #[serde(serialize_with = "time")]
     timestamp: Timestamp,
@@ -163,10 +163,7 @@ pub(crate) struct SeekOut {
 }
 
 #[expect(clippy::ref_option, reason = "the form that serde calls")]
-fn optional_time<S: Serializer>(
-    value: &Option<Timestamp>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn some_time<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => time(value, serializer),
         None => serializer.serialize_none(),

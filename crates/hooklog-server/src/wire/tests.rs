@@ -41,6 +41,7 @@ fn record(payload: &'static [u8]) -> Record {
             tags: Vec::new(),
             ordering_key: None,
             headers: Vec::new(),
+            only: None,
             deliver_at: None,
         },
     }
@@ -114,7 +115,7 @@ fn event_types() {
         archived: false,
         deprecated: true,
         schemas: Some(r#"{"1": { "type":"object"}}"#.to_owned()),
-        feature_flag: None,
+        feature_flags: vec!["beta".to_owned()],
         group_name: Some("invoice".to_owned()),
         created: now(),
         updated: now(),
@@ -122,17 +123,20 @@ fn event_types() {
     check(
         &EventTypeOut::new(&value, Content::Full),
         &expect![[r#"
-        {
-          "name": "invoice.paid",
-          "description": "Paid",
-          "archived": false,
-          "deprecated": true,
-          "schemas": {"1": { "type":"object"}},
-          "featureFlag": null,
-          "groupName": "invoice",
-          "createdAt": "2026-09-21T14:13:20.008Z",
-          "updatedAt": "2026-09-21T14:13:20.008Z"
-        }"#]],
+            {
+              "name": "invoice.paid",
+              "description": "Paid",
+              "archived": false,
+              "deprecated": true,
+              "schemas": {"1": { "type":"object"}},
+              "featureFlag": "beta",
+              "featureFlags": [
+                "beta"
+              ],
+              "groupName": "invoice",
+              "createdAt": "2026-09-21T14:13:20.008Z",
+              "updatedAt": "2026-09-21T14:13:20.008Z"
+            }"#]],
     );
     let bare = serde_json::to_value(EventTypeOut::new(&value, Content::Omitted)).expect("is JSON");
     assert!(bare["schemas"].is_null());
@@ -168,26 +172,30 @@ fn endpoints() {
     check(
         &EndpointOut::from(&value),
         &expect![[r#"
-        {
-          "id": "ep_3Jdnq4eeWOFV6g7B5ZewaEtXYSB",
-          "uid": "main",
-          "url": "https://example.com/hook",
-          "description": "",
-          "disabled": true,
-          "eventTypes": [
-            "invoice.paid"
-          ],
-          "filterTypes": [
-            "invoice.paid"
-          ],
-          "channels": null,
-          "metadata": {},
-          "throttleRate": null,
-          "rateLimit": null,
-          "version": 1,
-          "createdAt": "2026-09-21T14:13:20.008Z",
-          "updatedAt": "2026-09-21T14:13:20.008Z"
-        }"#]],
+            {
+              "id": "ep_3Jdnq4eeWOFV6g7B5ZewaEtXYSB",
+              "uid": "main",
+              "url": "https://example.com/hook",
+              "description": "",
+              "disabled": true,
+              "eventTypes": [
+                "invoice.paid"
+              ],
+              "filterTypes": [
+                "invoice.paid"
+              ],
+              "channels": null,
+              "metadata": {},
+              "throttleRate": null,
+              "rateLimit": null,
+              "ordering": "none",
+              "format": "payload",
+              "disabledSince": "1970-01-01T00:00:00.000Z",
+              "disabledReason": "owner",
+              "version": 1,
+              "createdAt": "2026-09-21T14:13:20.008Z",
+              "updatedAt": "2026-09-21T14:13:20.008Z"
+            }"#]],
     );
 }
 
@@ -269,6 +277,10 @@ fn application(text: &str) -> String {
     refusal(Fields::parse(text.as_bytes()).and_then(|fields| ApplicationIn::parse(&fields)))
 }
 
+fn access(text: &str) -> String {
+    refusal(Fields::parse(text.as_bytes()).and_then(|fields| AccessIn::parse(&fields)))
+}
+
 fn rotation(text: &str) -> String {
     refusal(Fields::parse(text.as_bytes()).and_then(|fields| Rotation::parse(&fields)))
 }
@@ -289,8 +301,15 @@ fn bodies_are_refused_by_field() {
         message(r#"{"eventType":"a","payload":{},"eventId":"msg_x"}"#),
         message(r#"{"eventType":"a","payload":{},"payloadRetentionPeriod":5}"#),
         message(r#"{"eventType":"a","payload":{},"deliverAt":"2030-01-01T00:00:00Z"}"#),
-        message(r#"{"eventType":"a","payload":{},"transformationsParams":{"rawPayload":"x"}}"#),
-        message(r#"{"eventType":"a","payload":{},"tags":["x"]}"#),
+        message(r#"{"eventType":"a","payload":{},"transformationsParams":{"rawPayload":1}}"#),
+        message(r#"{"eventType":"a","payload":{},"transformationsParams":{"mode":"x"}}"#),
+        message(
+            r#"{"eventType":"a","payload":{},"transformationsParams":{"rawPayload":"","headers":{"a":"b"}}}"#,
+        ),
+        message(r#"{"eventType":"a","payload":{},"tags":["x y"]}"#),
+        message(r#"{"eventType":"a","payload":{},"orderingKey":"a\n"}"#),
+        message(r#"{"eventType":"a","payload":{},"headers":{"Webhook-Id":"b"}}"#),
+        message(r#"{"eventType":"a","payload":{},"payloadRetentionHours":5}"#),
         message("not json"),
         endpoint(r"{}"),
         endpoint(r#"{"url":"ftp://a/"}"#),
@@ -298,12 +317,27 @@ fn bodies_are_refused_by_field() {
         endpoint(r#"{"url":"http://user:secret@a/"}"#),
         endpoint(r#"{"url":"http://a/","eventTypes":[]}"#),
         endpoint(r#"{"url":"http://a/","eventTypes":["a"],"filterTypes":["b"]}"#),
-        endpoint(r#"{"url":"http://a/","rateLimit":5}"#),
-        endpoint(r#"{"url":"http://a/","headers":{"a":"b"}}"#),
+        endpoint(r#"{"url":"http://a/","rateLimit":0}"#),
+        endpoint(r#"{"url":"http://a/","rateLimit":5,"throttleRate":6}"#),
+        endpoint(r#"{"url":"http://a/","headers":{"a":"b\r\nc: d"}}"#),
+        endpoint(r#"{"url":"http://a/","headers":{"Host":"b"}}"#),
+        endpoint(r#"{"url":"http://a/","headers":{"a":"b","A":"c"}}"#),
+        endpoint(r#"{"url":"http://a/","ordering":"lifo"}"#),
+        endpoint(r#"{"url":"http://a/","format":"xml"}"#),
+        endpoint(r#"{"url":"http://a/","retrySchedule":[5,2592001]}"#),
+        endpoint(r#"{"url":"http://a/","concurrency":0}"#),
+        endpoint(r#"{"url":"http://a/","giveUpStatuses":[200]}"#),
+        endpoint(r#"{"url":"http://a/","disableAfterSeconds":31536001}"#),
+        endpoint(r#"{"url":"http://a/","startFrom":"yesterday"}"#),
+        endpoint(r#"{"url":"http://a/","startFrom":-1}"#),
         endpoint(r#"{"url":"http://a/","disabled":"no"}"#),
         application(r#"{"name":""}"#),
         application(r#"{"name":"a","uid":"app_1"}"#),
-        application(r#"{"name":"a","throttleRate":5}"#),
+        application(r#"{"name":"a","throttleRate":0}"#),
+        access(r#"{"readOnly":true}"#),
+        access(r#"{"capabilities":["ViewBase"]}"#),
+        access(r#"{"expiry":60}"#),
+        access(r#"{"featureFlags":[""]}"#),
         application(&large),
         rotation(r#"{"gracePeriodSeconds":604801}"#),
         rotation(r#"{"gracePeriodSeconds":-1}"#),
@@ -316,10 +350,15 @@ fn bodies_are_refused_by_field() {
         body.eventType: may hold only letters, digits, `-`, `_` and `.`, but holds ' '
         body.channels: must have 1 to 5 items, but has 0
         body.eventId: must not start with `msg_`
-        body.payloadRetentionPeriod: events are kept for good by this server; only 90 is accepted
+        body.payloadRetentionPeriod: retention is a setting of this server; only 90 is accepted
         body.deliverAt: is not supported by this server
-        body.transformationsParams: is not supported by this server
-        body.tags: is not supported by this server
+        body.transformationsParams: `rawPayload` in it must be a text
+        body.transformationsParams: "mode" in it is not supported by this server
+        body.transformationsParams: of `headers` in it, "a" is not supported by this server
+        body.tags: "x y" may hold only letters, digits, `-`, `_` and `.`, but holds ' '
+        body.orderingKey: must not hold control characters, but holds '\n'
+        body.headers: "Webhook-Id" is set by the delivery itself
+        body.payloadRetentionHours: is not supported by this server
         body: expected ident at line 1 column 2
         body.url: field required
         body.url: must start with `https://` or `http://`
@@ -327,12 +366,27 @@ fn bodies_are_refused_by_field() {
         body.url: must not hold a user name or a password
         body.eventTypes: must have 1 to 256 items, but has 0
         body.filterTypes: differs from `eventTypes`, its newer name
-        body.rateLimit: is not supported by this server
-        body.headers: is not supported by this server
+        body.rateLimit: must be 1 to 1000000 a second
+        body.rateLimit: differs from `throttleRate`, its newer name
+        body.headers: the value of "a" must have at most 4096 visible ASCII characters, with spaces inside only
+        body.headers: "Host" is set by the delivery itself
+        body.headers: has "a" twice
+        body.ordering: must be one of `none`, `fifo`, `fifoByKey`
+        body.format: must be one of `payload`, `cloudEventsBinary`, `cloudEventsStructured`
+        body.retrySchedule: must have at most 999 delays of at most 2592000 seconds
+        body.concurrency: must be 1 to 1000
+        body.giveUpStatuses: must have at most 40 statuses from 300 to 599
+        body.disableAfterSeconds: must be at most 31536000; 0 for never
+        body.startFrom: must be `"beginning"`, a time as "2026-01-31T12:00:00Z", or an offset
+        body.startFrom: must be `"beginning"`, a time as "2026-01-31T12:00:00Z", or an offset
         body.disabled: invalid type: string "no", expected a boolean
         body.name: must not be empty
         body.uid: must not start with `app_`
-        body.throttleRate: is not supported by this server
+        body.throttleRate: must be 1 to 1000000 a second
+        body.readOnly: is not supported by this server
+        body.capabilities: is not supported by this server
+        body.expiry: must be 3600 to 2419200 seconds
+        body.featureFlags: must have at most 32 texts of 1 to 256 bytes without control characters, 2048 bytes altogether
         body.metadata: has 4097 bytes, more than the limit of 4096
         body.gracePeriodSeconds: must be at most 604800
         body.gracePeriodSeconds: invalid value: integer `-1`, expected u64"#]]
@@ -367,6 +421,59 @@ fn nulls_and_defaults_pass() {
     assert_eq!(
         endpoint.filter.event_types.map(|types| types.len()),
         Some(1)
+    );
+}
+
+#[test]
+fn what_a_message_brings_is_taken_over() {
+    let body = br#"{"eventType":"a","payload":{},"tags":["x","y"],"orderingKey":"customer/17",
+        "headers":{"X-Trace":"1"},"transformationsParams":{"rawPayload":"<a/>",
+        "headers":{"content-type":"text/xml"}}}"#;
+    let new = MessageIn::parse(&Bytes::from_static(body)).expect("passes");
+    assert_eq!(
+        (new.payload.as_ref(), new.content_type.as_str()),
+        (&b"<a/>"[..], "text/xml")
+    );
+    assert_eq!((new.tags.len(), new.headers.len()), (2, 1));
+    assert_eq!(new.ordering_key.expect("is there").as_str(), "customer/17");
+}
+
+#[test]
+fn policies_are_changed_field_by_field() {
+    let patch = |text: &str| {
+        let fields = Fields::parse(text.as_bytes()).expect("parses");
+        super::policy::PolicyPatch::parse(&fields).expect("passes")
+    };
+    let mut policy = patch(
+        r#"{"throttleRate":5,"retrySchedule":[5,300],"concurrency":2,"giveUpStatuses":[413,404,404],
+            "disableAfterSeconds":0}"#,
+    )
+    .into_policy();
+    let schedule = [0, 5, 300].map(Duration::from_secs);
+    assert_eq!(policy.schedule.as_deref(), Some(&schedule[..]));
+    assert_eq!(policy.give_up_statuses, Some(vec![404, 413]));
+    patch(r#"{"rateLimit":7,"concurrency":null}"#).apply(&mut policy);
+    assert_eq!(policy.throttle_rate.map(Into::into), Some(7_u32));
+    assert_eq!(policy.concurrency, None);
+    assert_eq!(policy.disable_after, Some(Duration::ZERO));
+    // A PUT of someone who knows only the throttle keeps the rest.
+    patch("{}").replacing().apply(&mut policy);
+    assert_eq!(policy.throttle_rate, None);
+    assert_eq!(policy.schedule.as_deref(), Some(&schedule[..]));
+    patch(r#"{"retrySchedule":[]}"#).apply(&mut policy);
+    check(
+        &super::policy::PolicyOut::from(&policy),
+        &expect![[r#"
+        {
+          "throttleRate": null,
+          "rateLimit": null,
+          "retrySchedule": [],
+          "giveUpStatuses": [
+            404,
+            413
+          ],
+          "disableAfterSeconds": 0
+        }"#]],
     );
 }
 

@@ -97,6 +97,10 @@ pub(super) fn of_changes(registry: &Registry, changes: &[Change]) -> Vec<Event> 
             | Change::DeleteApplication(_)
             | Change::PutEventType(_)
             | Change::DeleteEventType(..)
+            | Change::PutTokenCuts(_)
+            | Change::RevokeToken(_)
+            | Change::ForgetToken(_)
+            | Change::Expunge(_)
             | Change::PutTask(_)
             | Change::DeleteTask(_)
             | Change::Redeliver { .. }

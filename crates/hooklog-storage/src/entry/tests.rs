@@ -8,14 +8,15 @@ use super::*;
 use crate::attempt::{Cause, CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
 use crate::event::Event;
+use crate::expunged::Expunged;
 use crate::filter::Filter;
 use crate::header::Header;
 use crate::health::Health;
-use crate::id::TaskId;
-use crate::id::{ApplicationId, EventId, OrganisationId};
+use crate::id::{ApplicationId, EventId, OrganisationId, TaskId};
 use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
 use crate::offset::AttemptSeq;
+use crate::revocation::{RevokedToken, TokenCut, TokenCuts};
 use crate::standing::Delivered;
 use crate::state::{Chain, Link, State};
 use crate::subscription::{
@@ -48,10 +49,17 @@ fn record() -> Record {
             tags: vec!["vip".parse().unwrap()],
             ordering_key: Some("customer/17".parse().unwrap()),
             headers: vec![Header::new("X-Region", "eu 1").unwrap()],
+            only: Some(SUBSCRIPTION),
             deliver_at: Some(TIME),
         },
     }
 }
+
+const REVOKED: RevokedToken = RevokedToken {
+    organisation: ORGANISATION,
+    expires: TIME,
+    hash: [9; 32],
+};
 
 fn policy() -> crate::Policy {
     crate::Policy {
@@ -112,7 +120,7 @@ fn changes() -> Vec<Change> {
             archived: false,
             deprecated: true,
             schemas: Some("{}".to_owned()),
-            feature_flag: None,
+            feature_flags: vec!["beta".to_owned()],
             group_name: None,
             created: TIME,
             updated: TIME,
@@ -169,6 +177,17 @@ fn commands() -> Vec<Change> {
             offset: Offset::new(5),
             asked: TIME,
         },
+        Change::PutTokenCuts(Arc::new(TokenCuts {
+            application: APPLICATION,
+            cuts: vec![TokenCut {
+                issued_until: TIME,
+                from: TIME,
+            }],
+        })),
+        Change::RevokeToken(REVOKED),
+        Change::ForgetToken(REVOKED),
+        Change::Expunge(Expunged::Event(Offset::new(5))),
+        Change::Expunge(Expunged::Attempt(AttemptSeq::new(6))),
     ]
 }
 
@@ -357,6 +376,7 @@ prop_compose! {
                 tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
                 ordering_key: key.map(|key| key.parse().unwrap()),
                 headers: headers.iter().map(|value| Header::new("x-A", value).unwrap()).collect(),
+                only: None,
                 deliver_at: later.map(Timestamp::from_millis),
             },
         }

@@ -39,6 +39,7 @@ fn record(offset: u64, payload: &[u8]) -> Record {
             tags: Vec::new(),
             ordering_key: None,
             headers: Vec::new(),
+            only: None,
             deliver_at: None,
         },
     }

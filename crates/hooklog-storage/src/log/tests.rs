@@ -46,6 +46,7 @@ pub(crate) fn event(application: u8, payload: impl Into<Bytes>) -> Event {
         tags: Vec::new(),
         ordering_key: None,
         headers: Vec::new(),
+        only: None,
         deliver_at: None,
     }
 }

@@ -4,16 +4,34 @@
 //! **Next:** `plan/expire.rs`.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use super::{Plan, PlanError};
-use crate::attempt::Retry;
+use crate::attempt::{Low, Retry};
 use crate::change::Change;
 use crate::codec;
+use crate::engine::EngineError;
+use crate::expunged::Expunged;
 use crate::id::{ApplicationId, SubscriptionId, TaskId};
 use crate::keys::{self, Family};
-use crate::offset::Offset;
+use crate::offset::{AttemptSeq, Offset};
 use crate::subscription::Subscription;
 use crate::task::Task;
+
+/// Marks removed in one plan: some ten kilobytes of keys.
+const FORGOTTEN_AT_A_TIME: usize = 512;
+
+/// Why a scan ended early.
+enum Stop {
+    Enough,
+    Engine(EngineError),
+}
+
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
 
 impl Plan<'_> {
     pub(super) fn change(&mut self, change: &Change) -> Result<(), PlanError> {
@@ -36,11 +54,16 @@ impl Plan<'_> {
                 for key in self.rows(Family::Consumer, &low, &high)?.into_keys() {
                     self.set(Family::Consumer, key, None);
                 }
+                self.set(Family::Registry, keys::token_cuts(*id), None);
                 for task in self.tasks_of(*id)? {
                     self.set(Family::Registry, keys::task(task), None);
                 }
                 (keys::application(*id), None)
             }
+            Change::PutTokenCuts(v) => (keys::token_cuts(v.application), Some(codec::encode(v)?)),
+            Change::RevokeToken(v) => (keys::revoked_token(v), Some(codec::encode(v)?)),
+            Change::ForgetToken(v) => (keys::revoked_token(v), None),
+            Change::Expunge(v) => (keys::expunged(*v), Some(codec::encode(v)?)),
             Change::PutTask(v) => (keys::task(v.id), Some(codec::encode(v)?)),
             Change::DeleteTask(id) => (keys::task(*id), None),
             Change::DeleteSubscription(id) => return self.forget(*id),
@@ -117,6 +140,39 @@ impl Plan<'_> {
         let (low, high) = (keys::retry(id, Offset::ZERO), keys::retry(id, Offset::MAX));
         for key in self.rows(Family::Retry, &low, &high)?.into_keys() {
             self.set(Family::Retry, key, None);
+        }
+        Ok(())
+    }
+
+    /// Removes the marks of expunged content that has expired: some, the next low end takes more.
+    pub(super) fn forget_expunged(&mut self, low: Low) -> Result<(), PlanError> {
+        let (events, attempts) = (Expunged::Event, Expunged::Attempt);
+        let ranges = [
+            (events(Offset::ZERO), events(low.events)),
+            (attempts(AttemptSeq::ZERO), attempts(low.attempts)),
+        ];
+        for (first, end) in ranges {
+            let (first, end) = (keys::expunged(first), keys::expunged(end));
+            let bounds = (
+                Bound::Included(first.as_slice()),
+                Bound::Excluded(end.as_slice()),
+            );
+            let mut found = Vec::new();
+            let scanned = self
+                .engine
+                .scan::<Stop>(Family::Registry, bounds, |key, _| {
+                    if found.len() >= FORGOTTEN_AT_A_TIME {
+                        return Err(Stop::Enough);
+                    }
+                    found.push(key.to_vec());
+                    Ok(())
+                });
+            if let Err(Stop::Engine(error)) = scanned {
+                return Err(error.into());
+            }
+            for key in found {
+                self.set(Family::Registry, key, None);
+            }
         }
         Ok(())
     }

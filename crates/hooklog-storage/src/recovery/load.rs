@@ -6,6 +6,7 @@
 use std::ops::Bound;
 
 use super::OpenErrorKind;
+use crate::attempt::Low;
 use crate::codec;
 use crate::consumer::Consumers;
 use crate::engine::Engine;
@@ -13,7 +14,7 @@ use crate::keys::{self, Family};
 use crate::registry::Registry;
 
 /// All organisations, applications, event types, subscriptions and tasks.
-pub(super) fn registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
+pub(super) fn registry(engine: &Engine, low: Low) -> Result<Registry, OpenErrorKind> {
     let mut registry = Registry::default();
     let all = (Bound::Unbounded, Bound::Unbounded);
     engine.scan::<OpenErrorKind>(Family::Registry, all, |key, value| {
@@ -24,6 +25,9 @@ pub(super) fn registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
             Some(keys::Kind::EventType) => Change::PutEventType(codec::decode(value)?),
             Some(keys::Kind::Subscription) => Change::PutSubscription(codec::decode(value)?),
             Some(keys::Kind::Task) => Change::PutTask(codec::decode(value)?),
+            Some(keys::Kind::TokenCuts) => Change::PutTokenCuts(codec::decode(value)?),
+            Some(keys::Kind::RevokedToken) => Change::RevokeToken(codec::decode(value)?),
+            Some(keys::Kind::Expunged) => Change::Expunge(codec::decode(value)?),
             None => {
                 let reason = "a registry row has an unknown kind".to_owned();
                 return Err(OpenErrorKind::Damaged { reason });
@@ -32,6 +36,8 @@ pub(super) fn registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
         registry.apply(&change);
         Ok(())
     })?;
+    // Rows of marks go a few at a time.
+    registry.expunged.expire(low);
     Ok(registry)
 }
 

@@ -40,6 +40,7 @@ fn commit(sequence: Sequence, base: Offset, events: u64, bytes: usize) -> Arc<Co
             tags: Vec::new(),
             ordering_key: None,
             headers: Vec::new(),
+            only: None,
             deliver_at: None,
         },
     };

@@ -224,7 +224,9 @@ pub(crate) fn attempts(batch: &Batch) -> Option<Vec<StoredAttempt>> {
 pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
     use crate::attempt::{Cursor, Expired, Retry};
     use crate::consumer::ConsumerCursor;
+    use crate::expunged::Expunged;
     use crate::health::Health;
+    use crate::revocation::{RevokedToken, TokenCuts};
     use crate::subscription::{Application, EventType, Organisation, Subscription};
     match family {
         Family::Registry => match keys::registry_kind(key) {
@@ -232,6 +234,9 @@ pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
             Some(keys::Kind::Application) => codec::decode::<Application>(value).is_ok(),
             Some(keys::Kind::EventType) => codec::decode::<EventType>(value).is_ok(),
             Some(keys::Kind::Subscription) => codec::decode::<Subscription>(value).is_ok(),
+            Some(keys::Kind::TokenCuts) => codec::decode::<TokenCuts>(value).is_ok(),
+            Some(keys::Kind::RevokedToken) => codec::decode::<RevokedToken>(value).is_ok(),
+            Some(keys::Kind::Expunged) => codec::decode::<Expunged>(value).is_ok(),
             Some(keys::Kind::Task) => codec::decode::<Task>(value).is_ok(),
             None => false,
         },

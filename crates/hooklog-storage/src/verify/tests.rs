@@ -35,6 +35,7 @@ fn record(offset: u64, application: u8, payload: usize) -> Record {
             tags: Vec::new(),
             ordering_key: None,
             headers: Vec::new(),
+            only: None,
             deliver_at: None,
         },
     }

@@ -55,7 +55,7 @@ async fn tokens_reach_what_is_theirs() {
         (
             &server.token,
             "GET",
-            "/api/v1/app/own/endpoint/e/headers",
+            "/api/v1/app/own/endpoint/e/transformation",
             501,
         ),
         (&server.token, "POST", "/ingest/api/v1/source", 501),

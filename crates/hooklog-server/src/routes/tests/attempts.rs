@@ -12,7 +12,7 @@ use super::end_to_end::{APPS, application, count, ids, publish};
 use super::harness::Harness;
 
 /// No answer, a 503, a success.
-fn three_attempts(event: &str, endpoint: &str) -> Vec<Progress> {
+pub(super) fn three_attempts(event: &str, endpoint: &str) -> Vec<Progress> {
     let due = Timestamp::from_millis(1_790_000_005_000);
     let made = [
         (None, Outcome::Retry(Retry::failed(1, due))),

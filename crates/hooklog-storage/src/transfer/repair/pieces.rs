@@ -14,6 +14,7 @@ use crate::config::Compression;
 use crate::engine::{Engine, EngineError, Op};
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::event::Record;
+use crate::expunged;
 use crate::frame::{self, Batch, Header, Kind};
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset, Sequence};
@@ -374,6 +375,7 @@ pub(crate) fn end_seen_by(row: &Row) -> Offset {
             settled.max(cursor.floor)
         }),
         Family::Retry => keys::last_number(&row.key).map(|offset| Offset::new(offset).next()),
+        Family::Registry => expunged::end_of_row(&row.key, &row.value),
         _ => None,
     };
     end.unwrap_or_default()

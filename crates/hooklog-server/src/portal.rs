@@ -1,0 +1,102 @@
+//! Tokens that an organisation hands to its customers, and the end of tokens.
+//!
+//! **Invariant:** a token made here reaches one application and sees only what its feature flags
+//! show. After a log-out or an expiry was answered, the tokens meant are refused, over restarts.
+//! **Next:** `event_type.rs`, where feature flags matter.
+
+use std::time::Duration;
+
+use hooklog_storage::Timestamp;
+use http::StatusCode;
+
+use crate::application;
+use crate::error::ApiError;
+use crate::reply::{self, Answer};
+use crate::request::{Bearer, Call};
+use crate::revocation;
+use crate::state;
+use crate::token::{self, MintError, Subject};
+use crate::wire::{AccessIn, AccessOut, EmptyOut, ExpireIn, Fields, WhoamiOut};
+
+/// How far the clocks of minter and server may differ: so long a token is taken after its expiry.
+const LEEWAY: Duration = Duration::from_mins(2);
+
+/// A token for the application, which is created if it is not there and the body says how.
+pub(crate) async fn app_portal_access(call: Call) -> Answer {
+    let asked = AccessIn::parse(&Fields::parse_or_empty(call.bytes())?)?;
+    grant(&call, asked).await
+}
+
+/// The same by its older name, which takes no body.
+pub(crate) async fn dashboard_access(call: Call) -> Answer {
+    grant(&call, AccessIn::default()).await
+}
+
+async fn grant(call: &Call, asked: AccessIn) -> Answer {
+    let application = match (call.application(), asked.application) {
+        (Err(ApiError::NotFound), Some(mut inline)) => {
+            application::adopt_uid(&mut inline, call.part("app")?)?;
+            let organisation = call.organisation()?;
+            application::get_or_create(&call.state, organisation, inline)
+                .await?
+                .1
+        }
+        (found, _) => found?,
+    };
+    let now = state::now();
+    // Tokens say whole seconds: one of the second of an expiry would be refused with those before.
+    let cuts = {
+        let registry = call.state.log.registry();
+        registry.token_cuts(application.id).to_vec()
+    };
+    let after = cuts
+        .iter()
+        .map(|cut| cut.issued_until.plus(Duration::from_secs(1)));
+    let issued = after.fold(now, Timestamp::max);
+    let subject = Subject::Application {
+        application: application.id,
+        organisation: application.organisation,
+    };
+    let key = call.state.token_keys.current();
+    let token = match token::mint_with(key, subject, asked.feature_flags, issued, asked.expiry) {
+        Ok(token) => token,
+        Err(MintError::Public { .. }) => {
+            let what = "making tokens, with a public key alone,".to_owned();
+            return Err(ApiError::NotImplemented(what));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let url = match (&call.state.portal_url, &call.base) {
+        (Some(url), _) => format!("{url}#key={token}"),
+        (None, Some(base)) => format!("{base}/#key={token}"),
+        (None, None) => return Err(ApiError::Header("the request does not name its host")),
+    };
+    reply::json(StatusCode::OK, &AccessOut { url, token })
+}
+
+/// The token of the request is refused from now on.
+pub(crate) async fn logout(call: Call) -> Answer {
+    let organisation = call.organisation()?;
+    let Bearer { grant, token } = call.bearer()?;
+    let expires = grant.expires.plus(LEEWAY);
+    let hash = revocation::hash(token);
+    call.state
+        .log
+        .revoke_token(organisation, hash, expires)
+        .await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// Every token of the application that was issued until now is refused, at once or after a while.
+pub(crate) async fn expire_all(call: Call) -> Answer {
+    let ExpireIn { after } = ExpireIn::parse(&Fields::parse_or_empty(call.bytes())?)?;
+    let application = call.application()?.id;
+    call.state.log.expire_tokens(application, after).await?;
+    reply::json(StatusCode::OK, &EmptyOut {})
+}
+
+/// Who the token speaks for.
+pub(crate) async fn whoami(call: Call) -> Answer {
+    let grant = &call.bearer()?.grant;
+    reply::json(StatusCode::OK, &WhoamiOut::from(grant))
+}

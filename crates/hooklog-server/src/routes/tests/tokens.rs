@@ -1,0 +1,158 @@
+//! Tokens for customers, their feature flags, and the end of tokens.
+//!
+//! **Invariant:** a revoked token is refused also after a restart (`commands/access/tests.rs` of
+//! storage holds that part).
+//! **Next:** `deliveries.rs`.
+
+use serde_json::{Value, json};
+
+use super::end_to_end::{APPS, application};
+use super::harness::{Harness, Reply};
+
+const AUTH: &str = "/api/v1/auth";
+
+async fn access(server: &Harness, app: &str, body: &Value) -> Reply {
+    let path = format!("{AUTH}/app-portal-access/{app}");
+    server.call("POST", &path, &body.to_string()).await
+}
+
+fn token(reply: &Reply) -> String {
+    reply.body["token"].as_str().expect("a token").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn customers_get_tokens_that_reach_their_application() {
+    let server = Harness::start().await;
+    let own = application(&server, "own").await;
+    application(&server, "other").await;
+    let made = access(&server, "own", &json!({})).await.is(200);
+    let bearer = token(&made);
+    let url = format!("http://test/#key={bearer}");
+    assert_eq!(made.body["url"].as_str(), Some(url.as_str()));
+    let cases = [
+        ("GET", "/api/v1/app/own", 200),
+        ("GET", "/api/v1/app/own/endpoint", 200),
+        ("GET", "/api/v1/app/other", 404),
+        ("GET", "/api/v1/app", 403),
+        ("POST", "/api/v1/auth/app-portal-access/own", 403),
+        ("POST", "/api/v1/auth/app/own/expire-all", 403),
+    ];
+    for (method, path, status) in cases {
+        let reply = server.call_as(&bearer, method, path, "").await;
+        assert_eq!(reply.status, status, "{method} {path}: {reply:?}");
+    }
+    let path = format!("{AUTH}/whoami");
+    let who = server.call_as(&bearer, "GET", &path, "");
+    assert_eq!(who.await.is(200).body["applicationId"], own.as_str());
+    let older = format!("{AUTH}/dashboard-access/{own}");
+    let older = token(&server.call("POST", &older, "").await.is(200));
+    server
+        .call_as(&older, "GET", "/api/v1/app/own", "")
+        .await
+        .is(200);
+    // One that is not there is made, if the body says how.
+    access(&server, "new", &json!({})).await.is(404);
+    let inline = json!({ "application": { "name": "New" } });
+    access(&server, "new", &inline).await.is(200);
+    access(&server, "new", &inline).await.is(200);
+    assert_eq!(
+        server.get(&format!("{APPS}/new")).await.is(200).body["name"],
+        "New"
+    );
+    let mismatch = json!({ "application": { "name": "New", "uid": "other-uid" } });
+    access(&server, "absent", &mismatch).await.is(422);
+    access(&server, "own", &json!({ "readOnly": true }))
+        .await
+        .is(422);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn feature_flags_show_event_types() {
+    let server = Harness::start().await;
+    application(&server, "own").await;
+    let types = "/api/v1/event-type";
+    for (name, extra) in [
+        ("open", json!({})),
+        ("beta", json!({ "featureFlag": "beta" })),
+        ("both", json!({ "featureFlags": ["alpha", "beta"] })),
+        ("other", json!({ "featureFlags": ["gamma"] })),
+    ] {
+        let mut body = json!({ "name": name, "description": "d" });
+        for (key, value) in extra.as_object().expect("an object") {
+            body[key] = value.clone();
+        }
+        server.call("POST", types, &body.to_string()).await.is(201);
+    }
+    let plain = token(&access(&server, "own", &json!({})).await.is(200));
+    let flags = json!({ "featureFlags": ["beta"] });
+    let flagged = token(&access(&server, "own", &flags).await.is(200));
+    for (token, seen) in [
+        (&server.token, &["beta", "both", "open", "other"][..]),
+        (&plain, &["open"]),
+        (&flagged, &["beta", "both", "open"]),
+    ] {
+        let list = server.call_as(token, "GET", types, "").await.is(200).body;
+        let names = list["data"].as_array().expect("a list").iter();
+        let names: Vec<_> = names.filter_map(|item| item["name"].as_str()).collect();
+        assert_eq!(names, seen);
+        for name in ["open", "beta", "both", "other"] {
+            let status = if seen.contains(&name) { 200 } else { 404 };
+            let path = format!("{types}/{name}");
+            server.call_as(token, "GET", &path, "").await.is(status);
+            // Nor can an endpoint name what its owner does not see.
+            let body = json!({ "url": "http://a/", "eventTypes": [name] }).to_string();
+            let status = if status == 200 { 201 } else { 422 };
+            let path = "/api/v1/app/own/endpoint";
+            server.call_as(token, "POST", path, &body).await.is(status);
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_end_before_their_time() {
+    let server = Harness::start().await;
+    application(&server, "own").await;
+    application(&server, "other").await;
+    let works = async |token: &str, path: &str| {
+        let reply = server.call_as(token, "GET", path, "").await;
+        if reply.status == 401 {
+            assert_eq!(reply.body["code"], "authentication_failed");
+        }
+        reply.status
+    };
+    let (path, logout) = ("/api/v1/app/own", format!("{AUTH}/logout"));
+    let one = token(&access(&server, "own", &json!({})).await.is(200));
+    let two_flags = json!({ "featureFlags": ["two"] });
+    let two = token(&access(&server, "own", &two_flags).await.is(200));
+    let other = token(&access(&server, "other", &json!({})).await.is(200));
+    server.call_as(&one, "POST", &logout, "").await.is(204);
+    assert_eq!(works(&one, path).await, 401);
+    server.call_as(&one, "POST", &logout, "").await.is(401);
+    // Neither is one whose signature is spelt otherwise.
+    let (signed, signature) = one.rsplit_once('.').expect("has one");
+    assert_eq!(works(&format!("{signed}.{signature}="), path).await, 401);
+    assert_eq!(works(&two, path).await, 200);
+    let expire = format!("{AUTH}/app/own/expire-all");
+    // Later, so not yet.
+    server
+        .call("POST", &expire, r#"{"expiry":3600}"#)
+        .await
+        .is(200);
+    assert_eq!(works(&two, path).await, 200);
+    server.call("POST", &expire, "").await.is(200);
+    assert_eq!(works(&two, path).await, 401);
+    assert_eq!(works(&other, "/api/v1/app/other").await, 200);
+    // A new one is good at once.
+    let new = token(&access(&server, "own", &json!({})).await.is(200));
+    assert_eq!(works(&new, path).await, 200);
+    let session = r#"{"sessionIds":["a"]}"#;
+    server.call("POST", &expire, session).await.is(422);
+    // An organisation logs out as well, and only this token of it.
+    let spare = server.token.clone();
+    server.call_as(&spare, "POST", &logout, "").await.is(204);
+    assert_eq!(works(&spare, "/api/v1/app").await, 401);
+    assert_eq!(works(&new, path).await, 200);
+    server.stop().await;
+}

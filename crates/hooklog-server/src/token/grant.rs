@@ -1,0 +1,34 @@
+//! What a token that verified gives: who it speaks for, since when, how long, and what it may see.
+//!
+//! **Invariant:** as `token.rs`; whether it was revoked is for `revocation.rs` to say.
+//! **Next:** `../revocation.rs`.
+
+use hooklog_storage::Timestamp;
+
+use super::Subject;
+
+/// What a verified token gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Who it speaks for.
+    pub subject: Subject,
+    /// When it was issued, if it says so.
+    pub issued: Option<Timestamp>,
+    /// When it expires.
+    pub expires: Timestamp,
+    /// The feature flags of whom it was made for.
+    pub feature_flags: Vec<String>,
+}
+
+impl Grant {
+    /// Whether something with these feature flags is visible: an organisation sees everything.
+    pub(crate) fn sees(&self, flags: &[String]) -> bool {
+        match self.subject {
+            Subject::Organisation(_) => true,
+            Subject::Application { .. } => {
+                flags.is_empty() || flags.iter().any(|flag| self.feature_flags.contains(flag))
+            }
+            Subject::Operator => false,
+        }
+    }
+}

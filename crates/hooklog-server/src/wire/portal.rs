@@ -1,0 +1,152 @@
+//! Tokens for customers in JSON.
+//!
+//! **Invariant:** what would narrow a token and is not enforced is refused by name.
+//! **Next:** `wire/application.rs`.
+
+use std::time::Duration;
+
+use hooklog_storage::{ApplicationId, OrganisationId, Timestamp};
+use serde::{Serialize, Serializer};
+
+use super::fields::Fields;
+use super::{ApplicationIn, Issue, time};
+use crate::token::{Grant, Subject};
+
+/// How long a token is good unless told otherwise, and within which bounds (the API family's).
+const EXPIRY_DEFAULT: Duration = Duration::from_hours(28 * 24);
+const EXPIRY_MIN: Duration = Duration::from_hours(1);
+const EXPIRY_MAX: Duration = Duration::from_hours(28 * 24);
+/// Latest time that tokens may go on after "expire all" (the API family's).
+const AFTER_MAX: Duration = Duration::from_hours(7 * 24);
+/// Most feature flags of one token, so that it fits a header, and their size.
+const FLAGS_MAX: usize = 32;
+const FLAG_BYTES_MAX: usize = 256;
+const FLAGS_BYTES_MAX: usize = 2048;
+
+/// A token to make.
+#[derive(Debug)]
+pub(crate) struct AccessIn {
+    pub(crate) feature_flags: Vec<String>,
+    pub(crate) expiry: Duration,
+    /// The application to create if there is none.
+    pub(crate) application: Option<ApplicationIn>,
+}
+
+impl Default for AccessIn {
+    fn default() -> Self {
+        Self {
+            feature_flags: Vec::new(),
+            expiry: EXPIRY_DEFAULT,
+            application: None,
+        }
+    }
+}
+
+impl AccessIn {
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
+        fields.refuse(&["readOnly", "capabilities", "sessionId"])?;
+        let expiry = match fields.value("expiry")?.map(Duration::from_secs) {
+            None => EXPIRY_DEFAULT,
+            Some(expiry) if (EXPIRY_MIN..=EXPIRY_MAX).contains(&expiry) => expiry,
+            Some(_) => {
+                let (low, high) = (EXPIRY_MIN.as_secs(), EXPIRY_MAX.as_secs());
+                let message = format!("must be {low} to {high} seconds");
+                return Err(Issue::body("expiry", message));
+            }
+        };
+        let application = match fields.raw("application") {
+            Some(raw) => Some(ApplicationIn::parse(&Fields::parse(raw.get().as_bytes())?)?),
+            None => None,
+        };
+        Ok(Self {
+            feature_flags: feature_flags(fields)?.unwrap_or_default(),
+            expiry,
+            application,
+        })
+    }
+}
+
+/// The field `featureFlags`: of a token, or of an event type.
+pub(super) fn feature_flags(fields: &Fields<'_>) -> Result<Option<Vec<String>>, Issue> {
+    let name = "featureFlags";
+    let Some(flags) = fields.value::<Vec<String>>(name)? else {
+        return Ok(None);
+    };
+    let bytes: usize = flags.iter().map(String::len).sum();
+    let is_bad = |flag: &String| {
+        flag.is_empty() || flag.len() > FLAG_BYTES_MAX || flag.chars().any(char::is_control)
+    };
+    if flags.len() > FLAGS_MAX || bytes > FLAGS_BYTES_MAX || flags.iter().any(is_bad) {
+        let message = format!(
+            "must have at most {FLAGS_MAX} texts of 1 to {FLAG_BYTES_MAX} bytes without control \
+             characters, {FLAGS_BYTES_MAX} bytes altogether"
+        );
+        return Err(Issue::body(name, message));
+    }
+    Ok(Some(flags))
+}
+
+/// A token and where to go with it.
+#[derive(Serialize)]
+pub(crate) struct AccessOut {
+    pub(crate) url: String,
+    pub(crate) token: String,
+}
+
+/// When tokens are to end.
+#[derive(Debug)]
+pub(crate) struct ExpireIn {
+    pub(crate) after: Duration,
+}
+
+impl ExpireIn {
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
+        fields.refuse(&["sessionIds"])?;
+        let after = fields.value("expiry")?.map(Duration::from_secs);
+        let after = after.unwrap_or_default();
+        if after > AFTER_MAX {
+            let message = format!("must be at most {}", AFTER_MAX.as_secs());
+            return Err(Issue::body("expiry", message));
+        }
+        Ok(Self { after })
+    }
+}
+
+/// Who a token speaks for.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WhoamiOut<'a> {
+    #[serde(serialize_with = "optional")]
+    organization_id: Option<OrganisationId>,
+    #[serde(serialize_with = "optional")]
+    application_id: Option<ApplicationId>,
+    feature_flags: &'a [String],
+    #[serde(serialize_with = "time")]
+    expires_at: Timestamp,
+}
+
+impl<'a> From<&'a Grant> for WhoamiOut<'a> {
+    fn from(grant: &'a Grant) -> Self {
+        let application_id = match grant.subject {
+            Subject::Application { application, .. } => Some(application),
+            Subject::Organisation(_) | Subject::Operator => None,
+        };
+        Self {
+            organization_id: grant.subject.organisation(),
+            application_id,
+            feature_flags: &grant.feature_flags,
+            expires_at: grant.expires,
+        }
+    }
+}
+
+#[expect(clippy::ref_option, reason = "the form that serde calls")]
+fn optional<T: ToString, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    value
+        .as_ref()
+        .map(ToString::to_string)
+        .serialize(serializer)
+}

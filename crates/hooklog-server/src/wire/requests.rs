@@ -1,0 +1,66 @@
+//! Small requests about messages: an example to send, a question before sending.
+//!
+//! **Invariant:** as `wire.rs`.
+//! **Next:** `wire/message.rs`.
+
+use bytes::Bytes;
+use hooklog_storage::{Channel, EventTypeName};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Issue;
+use super::fields::{Fields, required};
+
+/// Most channels of one message (the API family's bound).
+const CHANNELS_MAX: usize = 5;
+
+/// An example to send.
+#[derive(Debug)]
+pub(crate) struct ExampleIn {
+    pub(crate) event_type: EventTypeName,
+    /// Which one of several.
+    pub(crate) index: usize,
+    /// What to send instead of an example of the schema.
+    pub(crate) payload: Option<Bytes>,
+}
+
+impl ExampleIn {
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
+        let payload = match fields.raw("payload").map(RawValue::get) {
+            Some(text) if text.starts_with('{') => Some(Bytes::copy_from_slice(text.as_bytes())),
+            Some(_) => return Err(Issue::body("payload", "must be an object")),
+            None => None,
+        };
+        Ok(Self {
+            event_type: fields
+                .name("eventType")?
+                .ok_or_else(required("eventType"))?,
+            index: fields.value("exampleIndex")?.unwrap_or(0),
+            payload,
+        })
+    }
+}
+
+/// A message that may be published.
+#[derive(Debug)]
+pub(crate) struct PrecheckIn {
+    pub(crate) event_type: EventTypeName,
+    pub(crate) channels: Vec<Channel>,
+}
+
+impl PrecheckIn {
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
+        Ok(Self {
+            event_type: fields
+                .name("eventType")?
+                .ok_or_else(required("eventType"))?,
+            channels: fields.names("channels", CHANNELS_MAX)?.unwrap_or_default(),
+        })
+    }
+}
+
+/// Whether anyone would get it.
+#[derive(Debug, Serialize)]
+pub(crate) struct PrecheckOut {
+    pub(crate) active: bool,
+}

@@ -1,0 +1,117 @@
+//! What became of a message at an endpoint, in JSON.
+//!
+//! **Invariant:** the numbers and words are the API family's.
+//! **Next:** `wire/attempt.rs`.
+
+use hooklog_storage::{Outcome, Record, Subscription, Timestamp};
+use serde::Serialize;
+
+use super::{Content, EndpointOut, MessageOut, some_time};
+
+/// What became of an event at a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Delivered,
+    /// It waits, be it for the next attempt of several or for its first.
+    Pending {
+        due: Option<Timestamp>,
+    },
+    Failed,
+}
+
+impl Standing {
+    /// It waits for its first attempt.
+    pub(crate) const AWAITED: Self = Self::Pending { due: None };
+
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::Delivered => 0,
+            Self::Pending { .. } => 1,
+            Self::Failed => 2,
+        }
+    }
+}
+
+impl From<Outcome> for Standing {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Delivered => Self::Delivered,
+            Outcome::Retry(retry) => Self::Pending {
+                due: Some(retry.due),
+            },
+            Outcome::Exhausted => Self::Failed,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StandingOut {
+    status: u16,
+    status_text: &'static str,
+    #[serde(serialize_with = "some_time")]
+    next_attempt: Option<Timestamp>,
+}
+
+impl From<Standing> for StandingOut {
+    fn from(standing: Standing) -> Self {
+        let (status_text, next_attempt) = match standing {
+            Standing::Delivered => ("success", None),
+            Standing::Pending { due } => ("pending", due),
+            Standing::Failed => ("fail", None),
+        };
+        Self {
+            status: standing.status(),
+            status_text,
+            next_attempt,
+        }
+    }
+}
+
+/// A message of an endpoint.
+#[derive(Debug, Serialize)]
+pub(crate) struct EndpointMessageOut<'a> {
+    #[serde(flatten)]
+    message: MessageOut<'a>,
+    #[serde(flatten)]
+    standing: StandingOut,
+}
+
+impl<'a> EndpointMessageOut<'a> {
+    pub(crate) fn new(record: &'a Record, standing: Standing, content: Content) -> Self {
+        Self {
+            message: MessageOut::new(record, content),
+            standing: standing.into(),
+        }
+    }
+}
+
+/// An endpoint of a message.
+#[derive(Debug, Serialize)]
+pub(crate) struct MessageEndpointOut<'a> {
+    #[serde(flatten)]
+    endpoint: EndpointOut<'a>,
+    #[serde(flatten)]
+    standing: StandingOut,
+}
+
+impl<'a> MessageEndpointOut<'a> {
+    pub(crate) fn new(value: &'a Subscription, standing: Standing) -> Self {
+        Self {
+            endpoint: EndpointOut::from(value),
+            standing: standing.into(),
+        }
+    }
+}
+
+/// How many messages of an endpoint are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct StatsOut {
+    pub(crate) success: u64,
+    pub(crate) pending: u64,
+    /// An attempt under way is known when it ends.
+    sending: u64,
+    pub(crate) fail: u64,
+    /// Nothing is canceled by this server.
+    canceled: u64,
+}

@@ -1,0 +1,222 @@
+//! Content that is taken out and tokens that are refused, before and after a reopen.
+//!
+//! **Invariant:** every way to read is tried: by offset, id, uid, page, application, tail, consumer.
+//! **Next:** `../../expunged.rs`.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::attempt::{Low, NewAttempt, Outcome, Progress, Trigger};
+use crate::event::Event;
+use crate::expunged::{EXPUNGED_PAYLOAD, EXPUNGED_RESPONSE};
+use crate::id::EventId;
+use crate::log::tests::{application, event, open, payloads, subscription};
+use crate::offset::{AttemptSeq, Offset};
+use crate::page::{AttemptsOf, Limit, Order};
+use crate::request::Request;
+use crate::subscription::EventType;
+use crate::tail::TailItem;
+
+const ALL: Limit = Limit {
+    items: usize::MAX,
+    bytes: usize::MAX,
+};
+
+fn every_read(log: &EventLog, id: EventId, of: ApplicationId) -> Vec<(&'static str, String)> {
+    let (offset, end) = (id.offset(), log.end());
+    let record = |found: Option<Record>| found.expect("is there");
+    let mut records = vec![
+        ("get", record(log.get(id).unwrap())),
+        ("get_at", record(log.get_at(offset).unwrap())),
+        (
+            "by id",
+            record(log.find_event(of, &id.to_string()).unwrap()),
+        ),
+        ("by uid", record(log.find_event(of, "secret").unwrap())),
+        ("read", log.read(offset, ALL).unwrap().swap_remove(0)),
+    ];
+    let page = log.read_application(of, offset..end, Order::Ascending, ALL);
+    records.push(("application", page.unwrap().records.swap_remove(0)));
+    let mut tail = log.tail(offset);
+    while let Some(item) = tail.poll_next().unwrap() {
+        if let TailItem::Records(some) = item {
+            records.push(("tail", some[0].clone()));
+            break;
+        }
+    }
+    let text = |record: &Record| String::from_utf8_lossy(&record.event.payload).into_owned();
+    records
+        .iter()
+        .map(|(how, record)| (*how, text(record)))
+        .collect()
+}
+
+fn attempt(event: EventId, subscription: crate::id::SubscriptionId) -> Progress {
+    Progress::Attempt(NewAttempt {
+        event,
+        subscription,
+        url: "https://example.com".into(),
+        number: 0,
+        started: Timestamp::from_millis(1),
+        duration: Duration::ZERO,
+        status_code: Some(200),
+        response: "thank you, Ada".to_owned(),
+        outcome: Outcome::Delivered,
+        trigger: Trigger::Scheduled,
+    })
+}
+
+fn responses(log: &EventLog, offset: Offset) -> Vec<String> {
+    let all = AttemptSeq::ZERO..AttemptSeq::MAX;
+    let page = log.attempts(AttemptsOf::Event(offset), all, Order::Ascending, ALL);
+    let attempts = page.unwrap().attempts;
+    for value in &attempts {
+        let one = log.attempt(value.id).unwrap().expect("is there");
+        assert_eq!(one.attempt.response, value.attempt.response);
+    }
+    let response = |value: &Attempt| value.attempt.response.clone();
+    attempts.iter().map(response).collect()
+}
+
+#[tokio::test]
+async fn expunged_content_is_read_by_nobody_and_its_mark_goes_with_it() {
+    let directory = TempDir::new().unwrap();
+    let mut log = open(&directory);
+    let app = application(&log, "shop").await;
+    let books = subscription(&log, app).await.id;
+    let of = |payload: &str, uid: Option<&str>| Event {
+        application: app,
+        uid: uid.map(|uid| uid.parse().unwrap()),
+        ..event(1, payload.to_owned())
+    };
+    let events = vec![of("a", None), of("{\"name\":\"Ada\"}", Some("secret"))];
+    log.append(events).await.unwrap();
+    let record = log.get_at(Offset::new(1)).unwrap().unwrap();
+    // A tail that stands before the commit, which it has in memory.
+    let mut slow = log.tail(Offset::ZERO);
+    assert!(matches!(slow.poll_next(), Ok(Some(TailItem::Registry(_)))));
+    for (how, text) in every_read(&log, record.id, app) {
+        assert_eq!(text, "{\"name\":\"Ada\"}", "{how}");
+    }
+    let made = vec![attempt(record.id, books), attempt(record.id, books)];
+    log.record(made).await.unwrap();
+    let first = log.attempt_at_zero();
+    log.expunge(&record).await.unwrap();
+    log.expunge(&record).await.unwrap();
+    log.expunge_attempt(&first).await.unwrap();
+    let gone = String::from_utf8_lossy(EXPUNGED_PAYLOAD);
+    let Ok(Some(TailItem::Records(records))) = slow.poll_next() else {
+        panic!("records come next");
+    };
+    assert_eq!(records[0].event.payload, "a");
+    assert_eq!(records[1].event.payload, gone.as_bytes());
+    drop((slow, records));
+    for round in 0..2 {
+        for (how, text) in every_read(&log, record.id, app) {
+            assert_eq!(text, gone, "{how}, round {round}");
+        }
+        assert_eq!(payloads(&log), ["a", &gone]);
+        let expected = [EXPUNGED_RESPONSE, "thank you, Ada"];
+        assert_eq!(responses(&log, record.offset), expected);
+        assert!(log.is_expunged(Expunged::Event(record.offset)));
+        assert!(!log.is_expunged(Expunged::Event(Offset::ZERO)));
+        if round == 0 {
+            log.close().unwrap();
+            drop(log);
+            log = open(&directory);
+        }
+    }
+    // Retention takes the marks along, in memory and on disk.
+    let low = Low {
+        events: log.end(),
+        attempts: AttemptSeq::new(2),
+    };
+    assert!(log.handle.submit(Request::Expire(low), 1).is_ok());
+    log.append(vec![of("b", None)]).await.unwrap();
+    assert!(!log.is_expunged(Expunged::Event(record.offset)));
+    log.close().unwrap();
+    drop(log);
+    let log = open(&directory);
+    assert_eq!(log.registry().expunged.count(), 0);
+    log.close().unwrap();
+}
+
+impl EventLog {
+    fn attempt_at_zero(&self) -> Attempt {
+        let all = AttemptSeq::ZERO..AttemptSeq::MAX;
+        let of = AttemptsOf::Event(Offset::new(1));
+        let page = self.attempts(of, all, Order::Ascending, ALL).unwrap();
+        page.attempts.into_iter().next().expect("one")
+    }
+}
+
+#[tokio::test]
+async fn tokens_stay_refused_over_a_restart() {
+    let directory = TempDir::new().unwrap();
+    let mut log = open(&directory);
+    let app = application(&log, "shop").await;
+    let owner = crate::log::tests::ORGANISATION;
+    let far = Timestamp::from_millis(i64::MAX);
+    log.revoke_token(owner, [1; 32], Timestamp::from_millis(1))
+        .await
+        .unwrap();
+    // The first has expired by now, so it makes room.
+    log.revoke_token(owner, [2; 32], far).await.unwrap();
+    let later = log.expire_tokens(app, Duration::from_hours(1)).await;
+    let now = log.expire_tokens(app, Duration::ZERO).await.unwrap();
+    assert!(now.covers(&later.unwrap()), "one cut is left");
+    for _ in 0..2 {
+        {
+            let registry = log.registry();
+            assert_eq!(registry.token_cuts(app), [now]);
+            assert!(registry.is_revoked(owner, &[2; 32]));
+            assert!(!registry.is_revoked(owner, &[1; 32]));
+            assert!(registry.has_revoked_tokens(owner));
+        }
+        log.close().unwrap();
+        drop(log);
+        log = open(&directory);
+    }
+    // Cuts that wait for their time are bounded.
+    let mut refused = None;
+    for hours in (1..20).rev() {
+        let wait = Duration::from_hours(hours);
+        refused = refused.or(log.expire_tokens(app, wait).await.err());
+    }
+    assert!(refused.is_none(), "each covers those before it");
+    for hours in 1..20 {
+        let wait = Duration::from_hours(hours);
+        refused = refused.or(log.expire_tokens(app, wait).await.err());
+    }
+    let limit = TOKEN_CUTS_MAX;
+    assert!(matches!(refused, Some(ChangeError::Limit { limit: l, .. }) if l == limit));
+    log.delete_application(app).await.unwrap();
+    assert_eq!(log.registry().token_cuts(app), []);
+    log.close().unwrap();
+}
+
+#[tokio::test]
+async fn event_types_are_put_and_removed() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    let of = |description: &str| EventType {
+        organisation: crate::log::tests::ORGANISATION,
+        name: "a".parse().unwrap(),
+        description: description.to_owned(),
+        archived: false,
+        deprecated: false,
+        schemas: None,
+        feature_flags: Vec::new(),
+        group_name: None,
+        created: Timestamp::default(),
+        updated: Timestamp::default(),
+    };
+    let (is_new, first) = log.put_event_type(of("one")).await.unwrap();
+    let (again, second) = log.put_event_type(of("two")).await.unwrap();
+    assert!(is_new && !again && second.created == first.created);
+    assert_eq!(second.description, "two");
+    let remove = || log.delete_event_type(second.organisation, second.name.clone());
+    remove().await.unwrap();
+    assert!(matches!(remove().await, Err(ChangeError::NotFound { .. })));
+    log.close().unwrap();
+}

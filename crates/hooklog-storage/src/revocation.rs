@@ -1,0 +1,163 @@
+//! Bearer tokens that are no longer good: those of an application that were issued until a time, and
+//! single ones.
+//!
+//! **Invariant:** a revocation holds from its commit on, over restarts, until the token would have
+//! expired anyway. The tables are bounded per application and per organisation.
+//! **Next:** `registry.rs`, which keeps them; `commands/access.rs`, which plans them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ApplicationId, OrganisationId};
+use crate::time::Timestamp;
+
+/// Most cuts of one application: one at once and some that wait for their time.
+pub const TOKEN_CUTS_MAX: usize = 8;
+/// Most single tokens of one organisation that are revoked before they expire: an ocean of log-outs
+/// (48 bytes each), and a bound.
+pub const REVOKED_TOKENS_MAX: usize = 10_000;
+
+/// Tokens issued up to a time are refused from a time on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCut {
+    /// Tokens issued then or before are meant; those that do not say when, too.
+    pub issued_until: Timestamp,
+    /// From then on they are refused.
+    pub from: Timestamp,
+}
+
+impl TokenCut {
+    /// Whether whatever `other` refuses is refused by this one, no later.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.issued_until >= other.issued_until && self.from <= other.from
+    }
+}
+
+/// The cuts of one application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCuts {
+    /// Whose tokens.
+    pub application: ApplicationId,
+    /// At most [`TOKEN_CUTS_MAX`], none of which covers another.
+    pub cuts: Vec<TokenCut>,
+}
+
+/// SHA-256 of a token.
+pub type TokenHash = [u8; 32];
+
+/// One token that is refused until it expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RevokedToken {
+    /// The organisation that it is for.
+    pub organisation: OrganisationId,
+    /// When it would expire, or is refused for its age anyway.
+    pub expires: Timestamp,
+    /// Which one.
+    pub hash: TokenHash,
+}
+
+/// What is revoked, in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Revocations {
+    cuts: HashMap<ApplicationId, Arc<TokenCuts>>,
+    tokens: HashMap<OrganisationId, Tokens>,
+}
+
+/// The revoked tokens of one organisation.
+#[derive(Debug, Default)]
+struct Tokens {
+    by_hash: HashMap<TokenHash, RevokedToken>,
+    by_expiry: BTreeSet<RevokedToken>,
+}
+
+impl Revocations {
+    pub(crate) fn put_cuts(&mut self, cuts: &Arc<TokenCuts>) {
+        self.cuts.insert(cuts.application, Arc::clone(cuts));
+    }
+
+    pub(crate) fn forget_application(&mut self, application: ApplicationId) {
+        self.cuts.remove(&application);
+    }
+
+    pub(crate) fn revoke(&mut self, token: RevokedToken) {
+        let tokens = self.tokens.entry(token.organisation).or_default();
+        if let Some(old) = tokens.by_hash.insert(token.hash, token) {
+            tokens.by_expiry.remove(&old);
+        }
+        tokens.by_expiry.insert(token);
+    }
+
+    pub(crate) fn forget_token(&mut self, token: &RevokedToken) {
+        let Some(tokens) = self.tokens.get_mut(&token.organisation) else {
+            return;
+        };
+        if let Some(old) = tokens.by_hash.remove(&token.hash) {
+            tokens.by_expiry.remove(&old);
+        }
+        if tokens.by_hash.is_empty() {
+            self.tokens.remove(&token.organisation);
+        }
+    }
+
+    pub(crate) fn cuts(&self, application: ApplicationId) -> &[TokenCut] {
+        self.cuts
+            .get(&application)
+            .map_or(&[], |value| value.cuts.as_slice())
+    }
+
+    pub(crate) fn token_count(&self, organisation: OrganisationId) -> usize {
+        self.tokens
+            .get(&organisation)
+            .map_or(0, |tokens| tokens.by_hash.len())
+    }
+
+    pub(crate) fn is_revoked(&self, organisation: OrganisationId, hash: &TokenHash) -> bool {
+        self.tokens
+            .get(&organisation)
+            .is_some_and(|tokens| tokens.by_hash.contains_key(hash))
+    }
+
+    /// The tokens of an organisation that expire first.
+    pub(crate) fn first_to_expire(
+        &self,
+        organisation: OrganisationId,
+    ) -> impl Iterator<Item = &RevokedToken> {
+        let tokens = self.tokens.get(&organisation);
+        tokens
+            .into_iter()
+            .flat_map(|tokens| tokens.by_expiry.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_revoked_until_it_is_forgotten() {
+        let (mine, other) = (
+            OrganisationId::from_bytes([1; 20]),
+            OrganisationId::from_bytes([2; 20]),
+        );
+        let token = |byte: u8, expires| RevokedToken {
+            organisation: mine,
+            expires: Timestamp::from_millis(expires),
+            hash: [byte; 32],
+        };
+        let mut table = Revocations::default();
+        table.revoke(token(7, 50));
+        table.revoke(token(8, 20));
+        // Said again with another expiry, it is there once.
+        table.revoke(token(7, 10));
+        assert_eq!(table.token_count(mine), 2);
+        let order: Vec<_> = table.first_to_expire(mine).map(|t| t.hash[0]).collect();
+        assert_eq!(order, [7, 8]);
+        assert!(table.is_revoked(mine, &[7; 32]) && !table.is_revoked(other, &[7; 32]));
+        table.forget_token(&token(7, 10));
+        table.forget_token(&token(8, 20));
+        assert!(!table.is_revoked(mine, &[7; 32]));
+        assert_eq!(table.token_count(mine), 0);
+    }
+}
