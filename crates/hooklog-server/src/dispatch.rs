@@ -11,17 +11,20 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, header};
 use hyper::body::Incoming;
 
+use crate::accept::{Form, Wanted};
 use crate::answers::{Answers, Room};
 use crate::body::{Body, Upload};
 use crate::error::ApiError;
 use crate::idempotency;
 use crate::operator::OutBody;
 use crate::query::Query;
+use crate::repeat::{self, RequestKey};
 use crate::reply::{self, Response};
 use crate::request::Call;
 use crate::routes::{self, Access};
 use crate::state::{self, State};
 use crate::token::{self, Subject, TokenError};
+use crate::xml::Names;
 
 /// What an answer to a write has around what came in: ids, times, names of fields.
 const ENVELOPE_BYTES: usize = 1 << 10;
@@ -32,16 +35,17 @@ pub(crate) async fn handle(
     answers: Answers,
     request: Request<Incoming>,
 ) -> http::Response<OutBody> {
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
+    let wanted = Wanted::of(&head.headers);
     let mut upload = Upload::new(incoming, &head.headers);
     let answer = if head.method == Method::OPTIONS {
         Ok((reply::preflight(&head.headers), Room::default()))
     } else {
-        answer(&state, &head, &mut upload).await
+        answer(&state, &mut head, wanted, &mut upload).await
     };
     upload.linger(&state.tasks);
     let (mut response, room) =
-        answer.unwrap_or_else(|error| (error.into_response(), Room::default()));
+        answer.unwrap_or_else(|error| (error_response(error, wanted), Room::default()));
     reply::allow_any_origin(&mut response);
     if head.method == Method::HEAD {
         response.extensions_mut().clear();
@@ -52,7 +56,8 @@ pub(crate) async fn handle(
 
 async fn answer(
     state: &Arc<State>,
-    head: &Parts,
+    head: &mut Parts,
+    wanted: Wanted,
     upload: &mut Upload,
 ) -> Result<(Response, Room), ApiError> {
     let path = head.uri.path().trim_end_matches('/');
@@ -68,35 +73,78 @@ async fn answer(
         .into_iter()
         .map(|(name, part)| (name, decode(part)))
         .collect();
+    let idempotency = head.headers.get_all(idempotency::NAME).iter().cloned();
+    let idempotency = idempotency.collect();
+    head.headers.remove(header::AUTHORIZATION);
     let mut call = Call {
         state: Arc::clone(state),
         subject,
         route: pattern,
         path,
         query: Query::parse(head.uri.query().unwrap_or_default())?,
-        idempotency: head
-            .headers
-            .get_all(idempotency::NAME)
-            .iter()
-            .cloned()
-            .collect(),
+        headers: std::mem::take(&mut head.headers),
+        idempotency,
         body: Body::default(),
+        upload: None,
     };
     let handler = route.handler;
     if matches!(head.method, Method::GET | Method::HEAD) {
-        let response = handler(call).await?;
+        let response = shaped(state, handler(call).await?, wanted, pattern).await?;
         let room = state.read_answers.take(response.body().len())?;
         return Ok((response, room));
     }
     let limit = routes::body_bytes_max(pattern, &state.limits);
-    call.body = upload.read(state, limit).await?;
+    refuse_encoded(&call.headers)?;
+    let reads_pieces = routes::reads_pieces(pattern, &head.method);
+    if !reads_pieces {
+        call.body = upload.read(state, limit).await?;
+    }
     // Room for an answer like the body, before the write: once it is done, a 503 would be a lie.
     let mut room = state
         .write_answers
         .take(call.bytes().len() + ENVELOPE_BYTES)?;
-    let response = state.tasks.spawn(handler(call)).await??;
+    if reads_pieces {
+        call.upload = Some(upload.take());
+    }
+    let work = match RequestKey::of(&call, &head.method, &head.uri)? {
+        Some(key) => state
+            .tasks
+            .spawn(repeat::once(Arc::clone(state), key, handler(call))),
+        None => state.tasks.spawn(handler(call)),
+    };
+    let response = shaped(state, work.await??, wanted, pattern).await?;
     state.write_answers.widen(&mut room, response.body().len());
     Ok((response, room))
+}
+
+/// What is sent compressed would be stored and delivered as if it were not.
+fn refuse_encoded(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match encodings.find(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        None => Ok(()),
+        Some(value) => {
+            let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            Err(ApiError::Encoding(text))
+        }
+    }
+}
+
+/// An answer in the form that is wanted; a large one is made where it holds nobody up.
+async fn shaped(
+    state: &State,
+    response: Response,
+    wanted: Wanted,
+    pattern: &'static str,
+) -> Result<Response, ApiError> {
+    let shape = move || reply::shape(response, wanted, Names::of_route(pattern));
+    if wanted.answer == Form::Xml {
+        return state.tasks.spawn_blocking(shape).await?;
+    }
+    shape()
+}
+
+fn error_response(error: ApiError, wanted: Wanted) -> Response {
+    reply::shape(error.into_response(), wanted, Names::PROBLEM).unwrap_or_default()
 }
 
 fn authenticate(state: &State, headers: &HeaderMap) -> Result<Subject, TokenError> {

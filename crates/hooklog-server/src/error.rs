@@ -18,6 +18,10 @@ use crate::wire::{ErrorOut, Issue, IssuesOut};
 /// is the smallest number that the header can say.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Which bodies a POST takes (W3C Linked Data Platform, 7.1), where one was not understood.
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+const POSTED: &str = "*/*, application/cloudevents+json, application/cloudevents-batch+json";
+
 /// Why a request was not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
@@ -31,6 +35,12 @@ pub(crate) enum ApiError {
     NoRoute,
     #[error("method not allowed")]
     Method { allow: String },
+    #[error("cannot be read: {0}")]
+    UnsupportedMediaType(&'static str),
+    #[error("a body encoded as {0:?}")]
+    Encoding(String),
+    #[error("not a batch: {0}")]
+    BadBatch(&'static str),
     #[error("conflict: {0}")]
     Conflict(String),
     #[error("body over {limit} bytes")]
@@ -61,6 +71,8 @@ pub(crate) enum ApiError {
     Backup(#[source] BackupError),
     #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),
+    #[error("cannot write XML")]
+    Xml(#[source] std::io::Error),
     #[error("no random bytes")]
     Random(#[from] hooklog_signature::GenerateError),
     #[error("a stored secret is not one")]
@@ -92,6 +104,17 @@ impl ApiError {
         response
     }
 
+    /// Status, code and detail; of a mistake in a value its kind and place.
+    pub(crate) fn told(&self) -> (StatusCode, &'static str, String) {
+        match self {
+            Self::Invalid(issue) => {
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                (status, issue.kind(), issue.to_string())
+            }
+            error => error.parts(),
+        }
+    }
+
     fn parts(&self) -> (StatusCode, &'static str, String) {
         use StatusCode as S;
         let (status, code, detail) = match self {
@@ -118,6 +141,19 @@ impl ApiError {
             Self::Method { allow } => {
                 let detail = format!("The route takes only {allow}");
                 return (S::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+            }
+            Self::UnsupportedMediaType(detail) => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", *detail)
+            }
+            Self::Encoding(encoding) => {
+                let detail = format!(
+                    "A body encoded as {encoding:?} is not read: send it as it is, without content-encoding"
+                );
+                return (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
+            }
+            Self::BadBatch(what) => {
+                let detail = format!("The batch cannot be read on: {what}");
+                return (S::BAD_REQUEST, "generic_error", detail);
             }
             Self::Conflict(what) => {
                 let detail = format!("A conflict has occurred: {what}");
@@ -155,6 +191,7 @@ impl ApiError {
             Self::Read(_)
             | Self::Backup(_)
             | Self::Json(_)
+            | Self::Xml(_)
             | Self::Random(_)
             | Self::StoredSecret(_)
             | Self::Task(_) => (
@@ -172,6 +209,12 @@ impl ApiError {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             Self::Method { allow } => Some((header::ALLOW, allow.parse().ok()?)),
+            Self::UnsupportedMediaType(_) => Some((ACCEPT_POST, HeaderValue::from_static(POSTED))),
+            // RFC 9110, 15.5.16.
+            Self::Encoding(_) => Some((
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            )),
             Self::Busy(_) => Some((header::RETRY_AFTER, RETRY_AFTER.as_secs().into())),
             _ => None,
         }

@@ -23,23 +23,28 @@
 
 #![deny(missing_docs)]
 
+mod accept;
 mod answers;
 mod application;
 mod attempt;
+mod batch;
 mod body;
 mod config;
 mod connection;
 mod dispatch;
 mod endpoint;
 mod error;
+mod event_in;
 mod event_type;
 mod health;
 mod idempotency;
 mod message;
 mod operator;
 mod page;
+mod problem;
 mod publish;
 mod query;
+mod repeat;
 mod reply;
 mod request;
 mod routes;
@@ -49,6 +54,7 @@ mod socket;
 mod state;
 pub mod token;
 mod wire;
+mod xml;
 
 pub use config::{Config, Limits, UrlPolicy};
 pub use server::{BindError, Server};

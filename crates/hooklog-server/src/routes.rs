@@ -15,7 +15,8 @@ use crate::reply::Answer;
 use crate::request::Call;
 use crate::token::Subject;
 use crate::{
-    application, attempt, endpoint, event_type, health, message, operator, publish, secret,
+    application, attempt, batch, endpoint, event_in, event_type, health, message, operator,
+    publish, secret,
 };
 
 /// Below it, everything but the inbound sources.
@@ -83,6 +84,8 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/endpoint/{endpoint}/secret" { GET Any secret::get }
     "/app/{app}/endpoint/{endpoint}/secret/rotate" { POST Any secret::rotate }
     "/app/{app}/msg" { GET Any message::list, POST Org publish::create }
+    "/app/{app}/msg/batch" { GET Any batch::get, POST Org batch::create }
+    "/app/{app}/event" { POST Org event_in::create }
     "/app/{app}/msg/{msg}" { GET Any message::get }
     "/app/{app}/msg/{msg}/endpoint/{endpoint}/resend" { POST Any message::resend }
     "/app/{app}/attempt/msg/{msg}" { GET Any attempt::list_by_event }
@@ -164,9 +167,14 @@ fn patterns() -> impl Iterator<Item = (String, (&'static str, &'static [Route]))
 /// Most bytes of a body on the route of `pattern`: only messages are large.
 pub(crate) fn body_bytes_max(pattern: &str, limits: &Limits) -> usize {
     match pattern {
-        "/app/{app}/msg" => limits.body_bytes_max,
+        "/app/{app}/msg" | "/app/{app}/event" => limits.body_bytes_max,
         _ => limits.small_body_bytes_max.min(limits.body_bytes_max),
     }
+}
+
+/// Whether the route of `pattern` reads its body piece by piece.
+pub(crate) fn reads_pieces(pattern: &str, method: &Method) -> bool {
+    pattern == "/app/{app}/msg/batch" && *method == Method::POST
 }
 
 /// What a path and a method lead to: the pattern, the route, the named parts of the path.

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::answers::Pool;
 use crate::config::{Config, Limits, UrlPolicy};
 use crate::error::ApiError;
+use crate::repeat::AtWork;
 use crate::token::TokenKey;
 
 /// One per server.
@@ -34,6 +35,8 @@ pub(crate) struct State {
     pub(crate) write_answers: Pool,
     /// Requests that run in tasks of their own.
     pub(crate) tasks: TaskTracker,
+    /// Requests with idempotency keys of their own that are at work.
+    pub(crate) at_work: AtWork,
     /// One backup at a time: each keeps expired events from being removed.
     pub(crate) backups: Arc<Semaphore>,
     reads: Arc<Semaphore>,
@@ -51,6 +54,7 @@ impl State {
             read_answers: Pool::new(limits.answer_bytes_in_flight_max),
             write_answers: Pool::new(limits.answer_bytes_in_flight_max),
             tasks: TaskTracker::new(),
+            at_work: AtWork::default(),
             backups: permits(1),
             reads: permits(limits.reads_max),
         }

@@ -12,17 +12,21 @@ use serde::{Serialize, Serializer};
 
 mod application;
 mod attempt;
+mod batch;
 mod endpoint;
 mod event_type;
 mod fields;
 mod message;
+mod problem;
 
 pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
 pub(crate) use attempt::{AttemptOut, status};
+pub(crate) use batch::{BatchEndOut, ResultOut};
 pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, SecretOut};
 pub(crate) use event_type::{EventTypeIn, EventTypeOut};
 pub(crate) use fields::Fields;
 pub(crate) use message::{MessageIn, MessageOut};
+pub(crate) use problem::ProblemOut;
 
 /// A page of a list.
 #[derive(Debug, Serialize)]
@@ -102,6 +106,20 @@ impl Issue {
             msg: msg.into(),
             kind: "value_error",
         }
+    }
+
+    /// An attribute of a CloudEvent, wherever it stands.
+    pub(crate) fn attribute(name: &'static str, msg: impl Into<String>) -> Self {
+        Self {
+            loc: vec!["cloudevent", name],
+            msg: msg.into(),
+            kind: "value_error",
+        }
+    }
+
+    /// What kind of mistake it is.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
     }
 
     /// The body as a whole.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::answers::AnswerEntry;
 use crate::attempt::{Attempt, Cursor, Expired, Low, NewAttempt};
 use crate::bytes::Reader;
 use crate::change::Change;
@@ -48,6 +49,8 @@ pub(crate) enum Entry {
     Expired(SubscriptionId, Expired),
     /// A consumer's cursor as it is now; `None` deletes the consumer.
     Consumer(ConsumerKey, Option<ConsumerCursor>),
+    /// The answer to a request is kept.
+    Answer(AnswerEntry),
 }
 
 impl Entry {
@@ -56,6 +59,21 @@ impl Entry {
         match self {
             Self::Attempt(stored) => Some(stored),
             Self::Change(_)
+            | Self::Cursor(..)
+            | Self::Mark(_)
+            | Self::Low(_)
+            | Self::Expired(..)
+            | Self::Consumer(..)
+            | Self::Answer(_) => None,
+        }
+    }
+
+    /// The kept answer, if it is one.
+    pub(crate) fn answer(&self) -> Option<&AnswerEntry> {
+        match self {
+            Self::Answer(answer) => Some(answer),
+            Self::Change(_)
+            | Self::Attempt(_)
             | Self::Cursor(..)
             | Self::Mark(_)
             | Self::Low(_)
@@ -73,7 +91,8 @@ impl Entry {
             | Self::Mark(_)
             | Self::Low(_)
             | Self::Expired(..)
-            | Self::Consumer(..) => None,
+            | Self::Consumer(..)
+            | Self::Answer(_) => None,
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | `attempt_by_subscription` | subscription 20, base number u64 | positions u16 | written once |
 //! | `expired` | subscription 20 | what retention took from it (codec) | replaced |
 //! | `consumer` | scope u8 (0 log, 1 application), application 20 (or zeros), name | cursor (codec) | replaced |
+//! | `answer` | hash of an idempotency key 16 | the answer to its request (codec) | put, removed |
 //!
 //! **Invariant:** names and layouts are on disk: they change only with the format version.
 //! **Next:** `engine.rs`.
@@ -37,11 +38,12 @@ pub(crate) enum Family {
     AttemptBySubscription,
     Expired,
     Consumer,
+    Answer,
 }
 
 impl Family {
     /// Every family with the name of its tree, in the order of the trees.
-    pub(crate) const ALL: [(Self, &'static str); 11] = [
+    pub(crate) const ALL: [(Self, &'static str); 12] = [
         (Self::State, "state"),
         (Self::Log, "log"),
         (Self::AppLog, "app_log"),
@@ -53,16 +55,18 @@ impl Family {
         (Self::AttemptBySubscription, "attempt_by_subscription"),
         (Self::Expired, "expired"),
         (Self::Consumer, "consumer"),
+        (Self::Answer, "answer"),
     ];
 
     /// Families whose rows are summed up in the applier's state, because no chain of batches would
     /// tell that a row of them was lost.
-    pub(crate) const SUMMED: [Self; 5] = [
+    pub(crate) const SUMMED: [Self; 6] = [
         Self::Registry,
         Self::Cursor,
         Self::Retry,
         Self::Expired,
         Self::Consumer,
+        Self::Answer,
     ];
 
     /// What a row of this family goes with: a copy of the log takes the rows of the batches that it
@@ -80,7 +84,8 @@ impl Family {
             | Self::Cursor
             | Self::Retry
             | Self::Expired
-            | Self::Consumer => None,
+            | Self::Consumer
+            | Self::Answer => None,
         };
         place.unwrap_or(Place::Alone)
     }
@@ -98,7 +103,8 @@ impl Family {
             | Self::Cursor
             | Self::Retry
             | Self::Expired
-            | Self::Consumer => false,
+            | Self::Consumer
+            | Self::Answer => false,
         }
     }
 }

@@ -7,6 +7,9 @@ use super::*;
 
 mod access;
 mod attempts;
+mod batches;
+mod cloudevents;
+mod content;
 mod end_to_end;
 mod harness;
 mod idempotency;

@@ -4,6 +4,8 @@
 //! its JSON are kept.
 //! **Next:** `wire/attempt.rs`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hooklog_storage::{Channel, EventId, EventTypeName, Record, Timestamp, Uid};
 use serde::{Serialize, Serializer};
@@ -22,6 +24,13 @@ const UNSUPPORTED: &[&str] = &[
     "deliverAt",
     "payloadRetentionHours",
 ];
+
+/// The content type of most payloads.
+const JSON: &str = "application/json";
+/// What a message left without its payload says of it.
+const HOLE: &[u8] = b"\"payload\":{}";
+/// What an answer has around a payload, mostly.
+const ENVELOPE_BYTES: usize = 256;
 
 /// A message to publish.
 #[derive(Debug)]
@@ -84,12 +93,40 @@ pub(crate) struct MessageOut<'a> {
     event_id: Option<&'a str>,
     event_type: &'a str,
     payload: Payload<'a>,
+    /// Unless it is that of JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'a str>,
     channels: Option<Vec<&'a str>>,
     #[serde(serialize_with = "time")]
     timestamp: Timestamp,
 }
 
 impl<'a> MessageOut<'a> {
+    /// The JSON of a message that was just published. Its payload is not looked at again where it was
+    /// parsed as JSON, but put where it belongs.
+    pub(crate) fn fresh(
+        record: &'a Record,
+        content: Content,
+    ) -> Result<Vec<u8>, serde_json::Error> {
+        let payload = &record.event.payload;
+        let is_json = record.event.content_type == JSON && payload.starts_with(b"{");
+        if content == Content::Omitted || !is_json {
+            return serde_json::to_vec(&Self::new(record, content));
+        }
+        let mut out = Vec::with_capacity(payload.len() + ENVELOPE_BYTES);
+        serde_json::to_writer(&mut out, &Self::new(record, Content::Omitted))?;
+        // Quotes in a text are escaped, so this is the field and nothing else.
+        let place = out.windows(HOLE.len()).position(|text| text == HOLE);
+        match place {
+            Some(at) => {
+                let end = at + HOLE.len();
+                out.splice(end - 2..end, payload.iter().copied());
+                Ok(out)
+            }
+            None => serde_json::to_vec(&Self::new(record, content)),
+        }
+    }
+
     /// With its payload, or with an empty one.
     pub(crate) fn new(record: &'a Record, content: Content) -> Self {
         let event = &record.event;
@@ -102,22 +139,35 @@ impl<'a> MessageOut<'a> {
                 Content::Full => Payload(&event.payload),
                 Content::Omitted => Payload(b"{}"),
             },
+            content_type: Some(event.content_type.as_str()).filter(|text| *text != JSON),
             channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),
             timestamp: record.timestamp,
         }
     }
 }
 
-/// A payload: as it is when it is JSON. Programs that embed the log may publish other bytes; those
-/// show as a text, whose bytes that are not UTF-8 are replaced.
+/// A payload: as it is when it is a JSON object, as SDKs in typed languages demand. Anything else is in
+/// an object: `{"text": …}`, or `{"base64": …}` when it is not UTF-8.
 #[derive(Debug)]
 struct Payload<'a>(&'a [u8]);
 
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Wrapped<'a> {
+    Text(&'a str),
+    Base64(String),
+}
+
 impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match serde_json::from_slice::<&RawValue>(self.0) {
-            Ok(raw) => raw.serialize(serializer),
-            Err(_) => serializer.serialize_str(&String::from_utf8_lossy(self.0)),
+        let object = self.0.trim_ascii_start().starts_with(b"{");
+        if object && let Ok(raw) = serde_json::from_slice::<&RawValue>(self.0) {
+            return raw.serialize(serializer);
         }
+        let wrapped = match std::str::from_utf8(self.0) {
+            Ok(text) => Wrapped::Text(text),
+            Err(_) => Wrapped::Base64(STANDARD.encode(self.0)),
+        };
+        wrapped.serialize(serializer)
     }
 }

@@ -6,6 +6,7 @@
 
 use super::keyed::Verdict;
 use super::{Committer, Group};
+use crate::answers::NewAnswer;
 use crate::attempt::{Low, Progress};
 use crate::change::{ChangeError, Turn};
 use crate::commands::NO_APPLICATION;
@@ -17,6 +18,9 @@ use crate::id::{AttemptId, EventId};
 use crate::key_index::KeyIndexError;
 use crate::request::{ConsumerWrite, Request, Sync, Waiter};
 use crate::time::Timestamp;
+
+/// Who hears whether an answer is kept.
+type AnswerAck = tokio::sync::oneshot::Sender<Result<(), ChangeError>>;
 
 impl Committer {
     /// Adds a request to a group.
@@ -69,6 +73,7 @@ impl Committer {
                     group.sync = Some(Sync::Now);
                 }
             }
+            Request::Answer { new, ack } => self.keep(new, ack, now, group),
             Request::Consumer { write, ack } => match self.consumer(write) {
                 Ok((entry, sync)) => {
                     group.entries.extend(entry);
@@ -85,6 +90,25 @@ impl Committer {
             },
         }
         Ok(())
+    }
+
+    /// Keeps an answer, if there is room for it.
+    fn keep(&self, new: NewAnswer, ack: AnswerAck, now: Timestamp, group: &mut Group) {
+        let sync = new.sync;
+        let Some(entry) = self.shared.answers.lock().plan(new, now) else {
+            let what = "the kept answers";
+            let busy = ChangeError::Commit(CommitError::Busy { what });
+            return drop(ack.send(Err(busy)));
+        };
+        group.entries.push(Entry::Answer(entry));
+        group.sync = match sync {
+            Sync::Now => Some(Sync::Now),
+            Sync::Later => group.sync.or(Some(Sync::Later)),
+        };
+        let finish = move |result: Result<(), CommitError>| {
+            drop(ack.send(result.map_err(ChangeError::from)));
+        };
+        group.waiters.push(Waiter::Change(Box::new(finish)));
     }
 
     /// The entry for a write to a consumer's row. A change ends its group, so the registry is that of

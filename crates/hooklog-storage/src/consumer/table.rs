@@ -43,7 +43,8 @@ impl Consumers {
                 | Entry::Cursor(..)
                 | Entry::Mark(_)
                 | Entry::Low(_)
-                | Entry::Expired(..) => {}
+                | Entry::Expired(..)
+                | Entry::Answer(_) => {}
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::answers::AnswerRow;
 use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
 use crate::event::Event;
@@ -175,6 +176,16 @@ fn entries() -> Vec<Entry> {
             }),
         ),
         Entry::Consumer(consumer(ConsumerScope::Log), None),
+        Entry::Answer(AnswerEntry {
+            dropped: vec![[6; 16]],
+            hash: [7; 16],
+            row: AnswerRow {
+                fingerprint: 8,
+                expires: TIME,
+                status: 201,
+                body: Bytes::from_static(b"{}"),
+            },
+        }),
     ];
     changes()
         .into_iter()
