@@ -115,10 +115,11 @@ impl Upload {
             match frame.transpose().map_err(ApiError::BodyBroken)? {
                 None => return Ok(None),
                 // Trailers are of no use to us.
-                Some(frame) => match frame.into_data() {
-                    Ok(data) => return Ok(Some(data)),
-                    Err(_) => continue,
-                },
+                Some(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
             }
         }
     }

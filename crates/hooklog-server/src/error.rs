@@ -117,6 +117,9 @@ impl ApiError {
 
     fn parts(&self) -> (StatusCode, &'static str, String) {
         use StatusCode as S;
+        if let Some(parts) = self.of_body() {
+            return parts;
+        }
         let (status, code, detail) = match self {
             Self::Unauthenticated(TokenError::IsTheKey) => (
                 S::UNAUTHORIZED,
@@ -142,36 +145,10 @@ impl ApiError {
                 let detail = format!("The route takes only {allow}");
                 return (S::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
             }
-            Self::UnsupportedMediaType(detail) => {
-                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", *detail)
-            }
-            Self::Encoding(encoding) => {
-                let detail = format!(
-                    "A body encoded as {encoding:?} is not read: send it as it is, without content-encoding"
-                );
-                return (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
-            }
-            Self::BadBatch(what) => {
-                let detail = format!("The batch cannot be read on: {what}");
-                return (S::BAD_REQUEST, "generic_error", detail);
-            }
             Self::Conflict(what) => {
                 let detail = format!("A conflict has occurred: {what}");
                 return (S::CONFLICT, "conflict", detail);
             }
-            Self::BodyTooLarge { limit } => {
-                let detail = format!("The body is over the limit of {limit} bytes");
-                return (S::PAYLOAD_TOO_LARGE, "payload_too_large", detail);
-            }
-            Self::BodySilent { limit } => {
-                let detail = format!("No byte of the body came in {limit:?}");
-                return (S::REQUEST_TIMEOUT, "request_timeout", detail);
-            }
-            Self::BodyTimeout { limit } => {
-                let detail = format!("The body was not complete after {limit:?}");
-                return (S::REQUEST_TIMEOUT, "request_timeout", detail);
-            }
-            Self::BodyBroken(_) => (S::BAD_REQUEST, "generic_error", "The body broke off"),
             Self::Query(detail) | Self::Header(detail) => {
                 (S::BAD_REQUEST, "generic_error", *detail)
             }
@@ -186,6 +163,14 @@ impl ApiError {
             Self::OutOfService(detail) => {
                 return (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone());
             }
+            // Answered before.
+            Self::BodyTooLarge { .. }
+            | Self::BodySilent { .. }
+            | Self::BodyTimeout { .. }
+            | Self::BodyBroken(_)
+            | Self::UnsupportedMediaType(_)
+            | Self::Encoding(_)
+            | Self::BadBatch(_) => (S::BAD_REQUEST, "generic_error", "The body cannot be read"),
             // Answered before, with a list instead of a detail.
             Self::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "validation", "Invalid"),
             Self::Read(_)
@@ -201,6 +186,33 @@ impl ApiError {
             ),
         };
         (status, code, detail.to_owned())
+    }
+
+    /// What is wrong with a body before anything in it is looked at.
+    fn of_body(&self) -> Option<(StatusCode, &'static str, String)> {
+        use StatusCode as S;
+        let unread = (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type");
+        let late = (S::REQUEST_TIMEOUT, "request_timeout");
+        let bad = (S::BAD_REQUEST, "generic_error");
+        let ((status, code), detail) = match self {
+            Self::BodyTooLarge { limit } => (
+                (S::PAYLOAD_TOO_LARGE, "payload_too_large"),
+                format!("The body is over the limit of {limit} bytes"),
+            ),
+            Self::BodySilent { limit } => (late, format!("No byte of the body came in {limit:?}")),
+            Self::BodyTimeout { limit } => {
+                (late, format!("The body was not complete after {limit:?}"))
+            }
+            Self::BodyBroken(_) => (bad, "The body broke off".to_owned()),
+            Self::UnsupportedMediaType(detail) => (unread, (*detail).to_owned()),
+            Self::Encoding(encoding) => {
+                let detail = "is not read: send it as it is, without content-encoding";
+                (unread, format!("A body encoded as {encoding:?} {detail}"))
+            }
+            Self::BadBatch(what) => (bad, format!("The batch cannot be read on: {what}")),
+            _ => return None,
+        };
+        Some((status, code, detail))
     }
 
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {

@@ -8,7 +8,9 @@
 //! CloudEvents that is not JSON) and is not understood is refused before anything is written.
 //! **Next:** `event_in/attributes.rs`, `event_in/cloudevents.rs`.
 
-use hooklog_storage::{Appended, ApplicationId, Event, IdempotencyKey};
+use hooklog_storage::{
+    Appended, ApplicationId, Channel, Event, IdempotencyKey, OrderingKey, Tag, Uid,
+};
 use http::{HeaderMap, header};
 
 use self::attributes::Attributes;
@@ -28,6 +30,8 @@ mod structured;
 
 /// What a body without a `content-type` is (RFC 9110, 8.3).
 pub(crate) const OCTETS: &str = "application/octet-stream";
+/// Longest content type; registered ones have at most 127 characters (RFC 6838, 4.2).
+const CONTENT_TYPE_BYTES_MAX: usize = 256;
 /// Most CloudEvents of one request: as many as a chunk of a batch of messages has.
 const BATCH_ITEMS_MAX: usize = 1_000;
 
@@ -78,9 +82,8 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
     let bad = ApiError::Header("content-type must be at most 256 visible ASCII characters");
     match value.map(|value| value.to_str()) {
-        None => Ok(None),
-        Some(Ok(text)) if (1..=256).contains(&text.len()) => Ok(Some(text)),
-        Some(Ok("")) => Ok(None),
+        None | Some(Ok("")) => Ok(None),
+        Some(Ok(text)) if text.len() <= CONTENT_TYPE_BYTES_MAX => Ok(Some(text)),
         Some(Ok(_) | Err(_)) => Err(bad),
     }
 }
@@ -151,7 +154,7 @@ async fn batch(call: &Call, application: ApplicationId, given: &Attributes) -> A
             None => match appended.next() {
                 // A CloudEvent that is there already was sent again: that is no failure.
                 Some(Appended::UidTaken { existing }) => Outcome::There(existing),
-                Some(appended) => Outcome::of(appended),
+                Some(appended) => Outcome::of(&appended),
                 None => {
                     Outcome::Refused(ApiError::OutOfService("The log gave no answer".to_owned()))
                 }
@@ -180,10 +183,10 @@ fn key(call: &Call, event: &Event, index: u64) -> Result<Option<IdempotencyKey>,
 
 fn parts(event: &Event) -> impl Iterator<Item = &[u8]> {
     let names = [event.event_type.as_str(), &event.content_type];
-    let uid = event.uid.iter().map(|uid| uid.as_str());
-    let channels = event.channels.iter().map(|channel| channel.as_str());
-    let tags = event.tags.iter().map(|tag| tag.as_str());
-    let ordering = event.ordering_key.iter().map(|key| key.as_str());
+    let uid = event.uid.iter().map(Uid::as_str);
+    let channels = event.channels.iter().map(Channel::as_str);
+    let tags = event.tags.iter().map(Tag::as_str);
+    let ordering = event.ordering_key.iter().map(OrderingKey::as_str);
     let headers = event
         .headers
         .iter()

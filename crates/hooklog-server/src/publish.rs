@@ -95,10 +95,8 @@ pub(crate) async fn one(state: &State, event: Event, content: Content, taken: Ta
 }
 
 fn accepted(record: &Record, content: Content) -> Answer {
-    reply::json_bytes(
-        StatusCode::ACCEPTED,
-        MessageOut::fresh(record, content)?.into(),
-    )
+    let body = MessageOut::fresh(record, content)?.into();
+    Ok(reply::json_bytes(StatusCode::ACCEPTED, body))
 }
 
 fn taken_by(event: &Event, existing: EventId) -> ApiError {

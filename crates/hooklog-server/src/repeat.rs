@@ -194,13 +194,13 @@ mod tests {
         let other = Turn::take(&at_work, [2; 16]).await.expect("another key");
         let late = Turn::take(&at_work, [1; 16]).await.err();
         assert!(matches!(late, Some(ApiError::Conflict(_))), "{late:?}");
-        let waits = tokio::spawn({
-            let at_work = Arc::clone(&at_work);
-            async move { Turn::take(&at_work, [1; 16]).await.is_ok() }
-        });
-        tokio::task::yield_now().await;
-        drop(first);
-        assert!(waits.await.expect("no panic"));
+        let ends = async move {
+            tokio::time::sleep(WAIT / 2).await;
+            drop(first);
+        };
+        let (waited, ()) = tokio::join!(Turn::take(&at_work, [1; 16]), ends);
+        assert!(waited.is_ok());
+        drop(waited);
         drop(other);
         assert!(at_work.lock().is_empty(), "nothing is left behind");
     }

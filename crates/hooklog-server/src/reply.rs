@@ -24,15 +24,15 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 
 /// `value` as JSON.
 pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Answer {
-    json_bytes(status, serde_json::to_vec(value)?.into())
+    Ok(json_bytes(status, serde_json::to_vec(value)?.into()))
 }
 
 /// Bytes that are JSON already.
-pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Answer {
+pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response {
     let mut response = http::Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    Ok(response)
+    response
 }
 
 /// An answer in the form that its client wants: its JSON, or what is made of it.

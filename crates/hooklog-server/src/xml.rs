@@ -1,5 +1,5 @@
 //! Answers as XML: a small vocabulary of our own for what our routes say, and the W3C's for whatever
-//! JSON users put in (XPath functions 3.1, `json-to-xml`), which loses nothing of it: order, duplicate
+//! JSON users put in (what `json-to-xml` gives), which loses nothing of it: order, duplicate
 //! keys and all digits of numbers stay.
 //!
 //! An object is an element with one for each field, a list an element with one for each item, null
@@ -24,7 +24,7 @@ mod tokens;
 const OURS: &str = "urn:hooklog:v1";
 /// Namespace of problem details (RFC 9457, appendix B).
 const PROBLEM: &str = "urn:ietf:rfc:7807";
-/// Namespace of the W3C's vocabulary for JSON (XPath and XQuery Functions 3.1, 17.5.3).
+/// Namespace of the W3C's vocabulary for JSON ("Functions and Operators 3.1", 17.5.3).
 const JSON: &str = "http://www.w3.org/2005/xpath-functions";
 /// Where `nil` is from.
 const INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";

@@ -200,7 +200,7 @@ impl Intake {
             let outcome = match entry {
                 Err(error) => Outcome::Refused(error),
                 Ok(()) => match appended.next() {
-                    Some(appended) => Outcome::of(appended),
+                    Some(appended) => Outcome::of(&appended),
                     None => return Err(publish::no_answer()),
                 },
             };

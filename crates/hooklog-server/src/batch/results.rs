@@ -36,8 +36,8 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// As the log tells it.
-    pub(crate) fn of(appended: Appended) -> Self {
-        match appended {
+    pub(crate) fn of(appended: &Appended) -> Self {
+        match *appended {
             Appended::Committed { id, .. } | Appended::Replayed { id, .. } => Self::There(id),
             Appended::UidTaken { existing } => {
                 let message = format!("its id is that of {existing}");

@@ -45,6 +45,9 @@ fn every_error() -> Vec<ApiError> {
         ApiError::BodyTimeout {
             limit: Duration::from_secs(30),
         },
+        ApiError::UnsupportedMediaType("only JSON is read"),
+        ApiError::Encoding("gzip".to_owned()),
+        ApiError::BadBatch("the array does not end"),
         ApiError::Query("The query is not UTF-8"),
         ApiError::Header("idempotency-key must be sent once"),
         Issue::header("idempotency-key", "belongs to another request").into(),

@@ -16,6 +16,7 @@ use hooklog_storage::{ApplicationId, Event, EventTypeName, Header, NameError, Ui
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
+use super::CONTENT_TYPE_BYTES_MAX;
 use super::attributes::{Attributes, check_bounds};
 use crate::error::ApiError;
 use crate::wire::Issue;
@@ -156,7 +157,7 @@ pub(super) fn check_value(name: &str, value: &str) -> Result<(), Issue> {
 
 /// A content type that can be sent on.
 pub(super) fn check_content_type(text: &str) -> Result<(), Issue> {
-    let fits = (1..=256).contains(&text.len())
+    let fits = (1..=CONTENT_TYPE_BYTES_MAX).contains(&text.len())
         && text.trim() == text
         && HeaderValue::from_str(text).is_ok_and(|value| value.to_str().is_ok());
     if fits {

@@ -181,8 +181,17 @@ async fn what_is_no_cloudevent_is_refused_by_name() {
         let reply = post(&server, &path, &headers, b"{}").await.is(422);
         assert!(reply.text.contains(word), "{headers}: {}", reply.text);
     }
+    assert!(records(&server).is_empty());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_structured_cloudevent_is_refused_by_name() {
+    let server = Harness::start().await;
+    let app = application(&server, "one").await;
+    let path = format!("{APPS}/{app}/event");
     // A type that is no name of ours needs one beside it.
-    let odd = with("order.made", "https://x/order%20made");
+    let odd = BINARY.replace("order.made", "https://x/order%20made");
     post(
         &server,
         &format!("{path}?event_type=order.made"),

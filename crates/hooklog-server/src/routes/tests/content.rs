@@ -118,7 +118,14 @@ async fn bodies_of_any_type_are_events() {
         let is_json = content_type == "application/json";
         assert_eq!(message.body["contentType"].is_null(), is_json);
     }
-    // Everything by headers, or by the query; nothing by both.
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_beside_a_body_is_said_by_headers_or_by_the_query() {
+    let server = Harness::start().await;
+    let app = application(&server, "one").await;
+    let path = format!("{APPS}/{app}/event");
     let headers = "hooklog-event-type: c.d\r\nhooklog-event-id: e-1\r\nhooklog-channel: x, y\r\n\
                    hooklog-tag: t\r\nhooklog-ordering-key: customer/7 a\r\n\
                    hooklog-header-x-region: eu 1\r\n";
@@ -209,6 +216,15 @@ async fn what_cannot_be_told_or_read_is_refused() {
             reply.text
         );
     }
+    assert!(records(&server).is_empty());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encoded_body_is_refused_everywhere() {
+    let server = Harness::start().await;
+    let app = application(&server, "one").await;
+    let path = format!("{APPS}/{app}/event");
     let encoded = post(
         &server,
         &format!("{APPS}/{app}/msg"),
