@@ -23,7 +23,7 @@ use crate::reply::{self, Response};
 use crate::request::Call;
 use crate::routes::{self, Access};
 use crate::state::{self, State};
-use crate::token::{self, Subject, TokenError};
+use crate::token::{Subject, TokenError};
 use crate::xml::Names;
 
 /// What an answer to a write has around what came in: ids, times, names of fields.
@@ -138,7 +138,15 @@ async fn shaped(
 ) -> Result<Response, ApiError> {
     let shape = move || reply::shape(response, wanted, Names::of_route(pattern));
     if wanted.answer == Form::Xml {
-        return state.tasks.spawn_blocking(shape).await?;
+        let slot = Arc::clone(&state.shapes).acquire_owned();
+        let slot = tokio::time::timeout(state.limits.read_wait_timeout, slot).await;
+        let slot =
+            slot.map_err(|_| ApiError::Busy("too many answers in XML at once".to_owned()))?;
+        let work = state.tasks.spawn_blocking(move || {
+            let _slot = slot;
+            shape()
+        });
+        return work.await?;
     }
     shape()
 }
@@ -156,7 +164,8 @@ fn authenticate(state: &State, headers: &HeaderMap) -> Result<Subject, TokenErro
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(TokenError::Missing);
     }
-    token::verify(&state.token_key, token.trim(), state::now())
+    let now = state::now();
+    state.verified.verify(&state.token_key, token.trim(), now)
 }
 
 /// Undoes percent-encoding; what is not UTF-8 then matches nothing.

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use crate::reply::{self, Response};
 use crate::token::TokenError;
 use crate::wire::{ErrorOut, Issue, IssuesOut};
+use crate::xml::XmlError;
 
 /// When a client may try again after a 503. The log's queue empties in milliseconds; a whole second
 /// is the smallest number that the header can say.
@@ -73,6 +74,8 @@ pub(crate) enum ApiError {
     Json(#[from] serde_json::Error),
     #[error("cannot write XML")]
     Xml(#[source] std::io::Error),
+    #[error("over {limit} bytes as XML")]
+    XmlTooLarge { limit: usize },
     #[error("no random bytes")]
     Random(#[from] hooklog_signature::GenerateError),
     #[error("a stored secret is not one")]
@@ -159,6 +162,12 @@ impl ApiError {
             Self::LimitReached(detail) => {
                 return (S::BAD_REQUEST, "limit_reached", detail.clone());
             }
+            Self::XmlTooLarge { limit } => {
+                let detail = format!(
+                    "As XML the answer is over {limit} bytes: ask for a smaller page, or for JSON"
+                );
+                return (S::BAD_REQUEST, "limit_reached", detail);
+            }
             Self::Busy(detail) => return (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
             Self::OutOfService(detail) => {
                 return (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone());
@@ -229,6 +238,15 @@ impl ApiError {
             )),
             Self::Busy(_) => Some((header::RETRY_AFTER, RETRY_AFTER.as_secs().into())),
             _ => None,
+        }
+    }
+}
+
+impl From<XmlError> for ApiError {
+    fn from(error: XmlError) -> Self {
+        match error {
+            XmlError::TooLarge { limit } => Self::XmlTooLarge { limit },
+            XmlError::Io(error) => Self::Xml(error),
         }
     }
 }

@@ -53,6 +53,7 @@ mod server;
 mod socket;
 mod state;
 pub mod token;
+mod verified;
 mod wire;
 mod xml;
 

@@ -46,7 +46,7 @@ pub(crate) fn shape(response: Response, wanted: Wanted, names: Names) -> Answer 
         (false, Form::Json) => response,
         (false, Form::Xml) => {
             let json = std::str::from_utf8(response.body()).unwrap_or_default();
-            let body = xml::of_json(json, names).map_err(ApiError::Xml)?;
+            let body = xml::of_json(json, names)?;
             let mut response = response.map(|_| Bytes::from(body));
             response.headers_mut().insert(header::CONTENT_TYPE, XML);
             response

@@ -31,6 +31,24 @@ const INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
 /// Fields whose content is the users': their keys are no names of ours.
 const OPAQUE: &[&str] = &["payload", "schemas", "metadata", "headers"];
 
+/// Most bytes of an answer: eight of the largest pages, as many times as common JSON grows; a list of
+/// nothing but digits would grow more.
+const XML_BYTES_MAX: usize = 64 << 20;
+
+/// Why there is no XML.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum XmlError {
+    /// It would be too large.
+    #[error("over {limit} bytes")]
+    TooLarge {
+        /// The bound.
+        limit: usize,
+    },
+    /// Never, in memory.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
 /// What elements are called that have no name in the JSON.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Names {
@@ -75,7 +93,7 @@ impl Names {
 }
 
 /// The XML for a JSON text, which must be valid.
-pub(crate) fn of_json(json: &str, names: Names) -> io::Result<Vec<u8>> {
+pub(crate) fn of_json(json: &str, names: Names) -> Result<Vec<u8>, XmlError> {
     let mut printer = Printer {
         out: Writer::new(Vec::with_capacity(json.len() * 2)),
         open: Vec::new(),
@@ -92,6 +110,10 @@ pub(crate) fn of_json(json: &str, names: Names) -> io::Result<Vec<u8>> {
             token => {
                 let is_page = printer.open.is_empty() && tokens.peek() == Some(&Token::Key("data"));
                 printer.value(token, key.take(), is_page)?;
+                if printer.out.get_ref().len() > XML_BYTES_MAX {
+                    let limit = XML_BYTES_MAX;
+                    return Err(XmlError::TooLarge { limit });
+                }
             }
         }
     }

@@ -163,3 +163,10 @@ fn payloads_come_back_whole() {
         r#"{"a":[1,2]}"#
     );
 }
+
+#[test]
+fn what_grows_too_much_is_refused() {
+    let digits = format!("{{\"payload\":[{}0]}}", "0,".repeat(4 << 20));
+    let refused = of_json(&digits, Names::of_route("/app"));
+    assert!(matches!(refused, Err(XmlError::TooLarge { .. })));
+}
