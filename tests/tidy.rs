@@ -16,7 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hooklog", &["signature", "storage", "dispatcher", "server"]),
     ("hooklog-server", &["signature", "storage"]),
     ("hooklog-dispatcher", &["signature", "storage"]),
-    ("hooklog-storage", &[]),
+    ("hooklog-storage", &["filter"]),
+    ("hooklog-filter", &[]),
     ("hooklog-signature", &[]),
 ];
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hooklog_storage::{CommitError, DeliveryState, EventLog, Offset, TailItem, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::board::{Board, Effect, Finished, Input};
 use crate::config::Config;
 use crate::deliver::Deliver;
 use crate::errand::{self, Errand};
-use crate::reader;
+use crate::{reader, tasks};
 
 /// Items that the tail's reader may be ahead by; each is a batch of records.
 const TAIL_ITEMS_MAX: usize = 4;
@@ -69,6 +69,8 @@ pub(crate) struct Driver {
     rng: fastrand::Rng,
     attempts: JoinSet<Finished>,
     errands: JoinSet<Errand>,
+    /// Counts what may have made work for the background tasks.
+    tasks_changed: watch::Sender<u64>,
 }
 
 impl Driver {
@@ -87,6 +89,7 @@ impl Driver {
             rng: fastrand::Rng::new(),
             attempts: JoinSet::new(),
             errands: JoinSet::new(),
+            tasks_changed: watch::Sender::new(0),
         }
     }
 
@@ -95,6 +98,7 @@ impl Driver {
         let (sender, mut tail) = mpsc::channel(TAIL_ITEMS_MAX);
         let mut reader = JoinSet::new();
         reader.spawn(reader::follow(self.log.clone(), from, sender));
+        reader.spawn(tasks::run(self.log.clone(), self.tasks_changed.subscribe()));
         let ended = self.turn_until_ended(&mut tail, &mut stop).await;
         reader.abort_all();
         match ended {
@@ -172,7 +176,13 @@ impl Driver {
             Woken::Errand(Errand::Done(input)) => *input,
             Woken::Errand(Errand::Refused(error)) => return Err(error),
             Woken::Finished(finished) => Input::Finished(finished),
-            Woken::Tail(item) => Input::Tail(item),
+            Woken::Tail(item) => {
+                if tasks::concerns(&item) {
+                    self.tasks_changed
+                        .send_modify(|count| *count = count.wrapping_add(1));
+                }
+                Input::Tail(item)
+            }
             Woken::Stop(_) | Woken::Broken | Woken::Timer => return Ok(()),
         };
         self.board.apply(input, clock());

@@ -50,6 +50,7 @@ mod resolve;
 mod retries;
 mod route;
 mod ssrf;
+mod tasks;
 #[cfg(test)]
 mod testing;
 

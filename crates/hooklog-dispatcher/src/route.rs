@@ -1,7 +1,8 @@
 //! ④ The routing index: which subscriptions want this record?
 //!
 //! A pure index by application, event type and channel. A record looks at the subscriptions that
-//! take its type (or every type) and one of its channels (or all), and at no others.
+//! take its type (or every type) and one of its channels (or all), and at no others; of these, those
+//! with a condition on the payload evaluate it, on a payload that is parsed once.
 //!
 //! **Invariant:** the cost of a record grows with its matches and channels, not with the number of
 //! subscriptions; the order of matches is the order of ids, so a seed replays.
@@ -12,7 +13,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use hooklog_storage::{
-    ApplicationId, Channel, EventTypeName, Offset, Record, Subscription, SubscriptionId,
+    ApplicationId, Channel, EventTypeName, Offset, Parsed, Record, Subscription, SubscriptionId,
 };
 
 /// All subscriptions, and the enabled ones by what they want.
@@ -119,9 +120,14 @@ impl Routes {
         // Several channels of one event may lead to the same subscription.
         matches.sort_unstable();
         matches.dedup();
+        let parsed = Parsed::new(&record.event);
         matches.retain(|id| {
-            self.get(*id)
-                .is_some_and(|entry| entry.from <= record.offset)
+            self.get(*id).is_some_and(|entry| {
+                let filter = &entry.subscription.filter;
+                // The index has looked at all the rest.
+                let holds = filter.condition.is_none() || filter.takes_parsed(&parsed);
+                holds && entry.from <= record.offset
+            })
         });
     }
 

@@ -15,8 +15,8 @@ use crate::reply::Answer;
 use crate::request::Call;
 use crate::token::Subject;
 use crate::{
-    application, attempt, batch, endpoint, event_in, event_type, health, message, operator,
-    publish, secret,
+    application, attempt, batch, endpoint, event_in, event_type, filter, health, message, operator,
+    publish, secret, task,
 };
 
 /// Below it, everything but the inbound sources.
@@ -83,6 +83,13 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     }
     "/app/{app}/endpoint/{endpoint}/secret" { GET Any secret::get }
     "/app/{app}/endpoint/{endpoint}/secret/rotate" { POST Any secret::rotate }
+    "/app/{app}/filter/test" { POST Any filter::test }
+    "/app/{app}/endpoint/{endpoint}/recover" { POST Any task::recover }
+    "/app/{app}/endpoint/{endpoint}/replay-missing" { POST Any task::replay_missing }
+    "/app/{app}/endpoint/{endpoint}/bulk-replay" { POST Any task::bulk_replay }
+    "/background-task" { GET Org task::list }
+    "/background-task/{task}" { GET Org task::get }
+    "/background-task/{task}/cancel" { POST Org task::cancel }
     "/app/{app}/msg" { GET Any message::list, POST Org publish::create }
     "/app/{app}/msg/batch" { GET Any batch::get, POST Org batch::create }
     "/app/{app}/event" { POST Org event_in::create }
@@ -99,9 +106,6 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/endpoint/{endpoint}/headers" { GET Any later, PUT Any later, PATCH Any later }
     "/app/{app}/endpoint/{endpoint}/stats" { GET Any later }
     "/app/{app}/endpoint/{endpoint}/send-example" { POST Org later }
-    "/app/{app}/endpoint/{endpoint}/recover" { POST Any later }
-    "/app/{app}/endpoint/{endpoint}/replay-missing" { POST Any later }
-    "/app/{app}/endpoint/{endpoint}/bulk-replay" { POST Any later }
     "/app/{app}/endpoint/{endpoint}/msg" { GET Any later }
     "/app/{app}/endpoint/{endpoint}/transformation" { GET Any later, PATCH Any later }
     "/app/{app}/msg/precheck/active" { POST Org later }
@@ -119,8 +123,6 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/auth/logout" { POST Any later }
     "/auth/whoami" { GET Any later }
     "/admin/redrive-dlq" { POST Org later }
-    "/background-task" { GET Any later }
-    "/background-task/{task}" { GET Any later }
     "/stats/usage/app" { POST Org later }
     "/environment/export" { POST Org later }
     "/environment/import" { POST Org later }
@@ -218,7 +220,7 @@ fn choose(routes: &'static [Route], method: &Method) -> Result<&'static Route, A
 
 /// The names that patterns use, so that a call need not own them.
 fn part_name(name: &str) -> Option<&'static str> {
-    ["app", "endpoint", "msg", "attempt", "name"]
+    ["app", "endpoint", "msg", "attempt", "name", "task"]
         .into_iter()
         .find(|known| *known == name)
 }

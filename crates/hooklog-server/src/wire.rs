@@ -18,15 +18,17 @@ mod event_type;
 mod fields;
 mod message;
 mod problem;
+mod task;
 
 pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
 pub(crate) use attempt::{AttemptOut, status};
 pub(crate) use batch::{BatchEndOut, ResultOut};
-pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, SecretOut};
+pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, SecretOut, condition};
 pub(crate) use event_type::{EventTypeIn, EventTypeOut};
-pub(crate) use fields::Fields;
+pub(crate) use fields::{Fields, required};
 pub(crate) use message::{MessageIn, MessageOut};
 pub(crate) use problem::ProblemOut;
+pub(crate) use task::{Between, TaskOut, kind as task_kind, replay_filter};
 
 /// A page of a list.
 #[derive(Debug, Serialize)]

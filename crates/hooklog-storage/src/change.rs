@@ -8,10 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::commit_error::CommitError;
-use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::EventTypeName;
 use crate::offset::Offset;
 use crate::subscription::{Application, EventType, Organisation, Subscription};
+use crate::task::Task;
 use crate::time::Timestamp;
 
 /// One change of the registry, or a command that travels the same road.
@@ -31,6 +32,10 @@ pub enum Change {
     PutSubscription(Arc<Subscription>),
     /// Deleted.
     DeleteSubscription(SubscriptionId),
+    /// Created or changed.
+    PutTask(Arc<Task>),
+    /// Forgotten.
+    DeleteTask(TaskId),
     /// Deliver this event to this subscription again, now.
     Redeliver {
         /// To whom.

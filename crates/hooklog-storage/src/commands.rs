@@ -18,8 +18,10 @@ use crate::subscription::{Application, EventType, Organisation, Subscription, Su
 use crate::time::Timestamp;
 
 pub use new::{NewApplication, NewSubscription};
+pub use tasks::TaskStep;
 
 mod new;
+mod tasks;
 
 impl EventLog {
     /// Creates an application (and its organisation, if it is the first of it).

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::ChangeError;
 use crate::commit_error::CommitError;
+use crate::filter::Filter;
 use crate::id::ApplicationId;
 use crate::name::{ConsumerName, NameError};
 use crate::offset::{Offset, OffsetRange};
 use crate::read::ReadError;
-use crate::subscription::Filter;
 use crate::time::Timestamp;
 
 mod acks;

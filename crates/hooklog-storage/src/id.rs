@@ -237,6 +237,11 @@ id! {
     AttemptId, "atmpt_"
 }
 
+id! {
+    /// A background task.
+    TaskId, "qtask_"
+}
+
 impl EventId {
     /// The id of the event at `offset`; `tail` makes ids of different logs differ.
     pub fn at(time: Timestamp, offset: Offset, tail: [u8; 7]) -> Self {

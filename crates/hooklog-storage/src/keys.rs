@@ -20,7 +20,7 @@
 //! **Next:** `engine.rs`.
 
 use crate::consumer::{ConsumerKey, ConsumerScope};
-use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::EventTypeName;
 use crate::offset::Offset;
 
@@ -134,6 +134,7 @@ pub(crate) enum Kind {
     Application = 2,
     EventType = 3,
     Subscription = 4,
+    Task = 5,
 }
 
 /// Key of one chunk of a batch.
@@ -191,6 +192,10 @@ pub(crate) fn subscription(id: SubscriptionId) -> Vec<u8> {
     join(&[&[Kind::Subscription as u8], id.as_bytes()])
 }
 
+pub(crate) fn task(id: TaskId) -> Vec<u8> {
+    join(&[&[Kind::Task as u8], id.as_bytes()])
+}
+
 /// The kind of a registry key.
 pub(crate) fn registry_kind(key: &[u8]) -> Option<Kind> {
     Some(match key.first()? {
@@ -198,6 +203,7 @@ pub(crate) fn registry_kind(key: &[u8]) -> Option<Kind> {
         2 => Kind::Application,
         3 => Kind::EventType,
         4 => Kind::Subscription,
+        5 => Kind::Task,
         _ => return None,
     })
 }

@@ -78,12 +78,15 @@ mod change;
 mod consumer;
 mod delivery;
 mod event;
+mod filter;
 mod header;
 mod id;
 mod idempotency;
 mod name;
 mod offset;
+mod standing;
 mod subscription;
+mod task;
 mod time;
 
 // The way of a write.
@@ -146,7 +149,7 @@ pub use attempt::{
     Retry, Trigger,
 };
 pub use change::{Change, ChangeError};
-pub use commands::{NewApplication, NewSubscription};
+pub use commands::{NewApplication, NewSubscription, TaskStep};
 pub use commit_error::CommitError;
 pub use config::{Compression, Config, Durability, Keep, Retention};
 pub use consumer::{
@@ -157,10 +160,12 @@ pub use delivery::{Format, Ordering, Policy, STATUSES_MAX};
 pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;
 pub use event::{Appended, Event, Record};
+pub use filter::{Filter, Parsed, Refusal, explain_condition};
 pub use header::{Header, HeaderError};
+pub use hooklog_filter::{Condition, ParseError as ConditionError};
 pub use id::{
     ApplicationId, AttemptId, DEFAULT_ORGANISATION, EventId, IdError, Ksuid, OrganisationId,
-    SubscriptionId,
+    SubscriptionId, TaskId,
 };
 pub use idempotency::IdempotencyKey;
 pub use log::{AppendError, EventLog, Unrecorded};
@@ -170,11 +175,13 @@ pub use page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;
+pub use standing::{Delivered, DeliveryStatus, Standing};
 pub use subscription::{
-    Application, DisableReason, Endpoint, EventType, Filter, MAX_OLD_SECRETS, OldSecret,
-    Organisation, SecretKey, Subscription, SubscriptionState,
+    Application, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret, Organisation,
+    SecretKey, Subscription, SubscriptionState,
 };
 pub use tail::{Tail, TailItem};
+pub use task::{Replay, ReplayFilter, TASKS_KEPT_MAX, TASKS_RUNNING_MAX, Task, TaskState};
 pub use time::Timestamp;
 pub use transfer::{
     Backup, BackupError, BackupFileError, BackupPoint, BackupPointError, BackupSummary,

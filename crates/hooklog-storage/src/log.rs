@@ -26,6 +26,8 @@ use crate::record;
 use crate::recovery::{OpenError, recover};
 use crate::registry::Registry;
 use crate::request::{Finish, Request};
+use crate::standing::{DeliveryStatus, Standing};
+use crate::subscription::Subscription;
 use crate::tail::Tail;
 use crate::time::Timestamp;
 use crate::transfer::{Backup, BackupError, BackupPoint};
@@ -305,6 +307,24 @@ impl EventLog {
         subscription: SubscriptionId,
     ) -> Result<DeliveryState, ReadError> {
         self.handle.shared.delivery_state(Some(subscription))
+    }
+
+    /// Where one subscription stands, in short. Blocks until what was recorded so far is applied.
+    pub fn standing(&self, subscription: &Subscription) -> Result<Standing, ReadError> {
+        self.handle
+            .shared
+            .standing(subscription.id, subscription.start)
+    }
+
+    /// How the delivery of the event at `offset` to a subscription that stands like this is. May
+    /// read the disk.
+    pub fn delivered(
+        &self,
+        offset: Offset,
+        subscription: SubscriptionId,
+        standing: &Standing,
+    ) -> Result<DeliveryStatus, ReadError> {
+        self.handle.shared.delivered(offset, subscription, standing)
     }
 
     /// Starts a backup of the log as it is now, or of what came after an older one; publishing goes

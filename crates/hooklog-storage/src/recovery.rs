@@ -366,6 +366,7 @@ fn load_registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
             Some(keys::Kind::Application) => Change::PutApplication(codec::decode(value)?),
             Some(keys::Kind::EventType) => Change::PutEventType(codec::decode(value)?),
             Some(keys::Kind::Subscription) => Change::PutSubscription(codec::decode(value)?),
+            Some(keys::Kind::Task) => Change::PutTask(codec::decode(value)?),
             None => {
                 let reason = "a registry row has an unknown kind".to_owned();
                 return Err(OpenErrorKind::Damaged { reason });

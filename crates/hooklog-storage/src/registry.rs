@@ -11,9 +11,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::change::Change;
-use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::{EventTypeName, Uid};
 use crate::subscription::{Application, EventType, Organisation, Subscription};
+use crate::task::Task;
+
+use tasks::Tasks;
+
+mod tasks;
 
 /// Applications, event types and subscriptions of all organisations.
 #[derive(Debug, Default)]
@@ -28,6 +33,7 @@ pub struct Registry {
     subscription_owners: HashMap<SubscriptionId, ApplicationId>,
     subscription_uids: HashMap<(ApplicationId, Uid), SubscriptionId>,
     subscription_counts: HashMap<ApplicationId, usize>,
+    tasks: Tasks,
 }
 
 impl Registry {
@@ -150,6 +156,29 @@ impl Registry {
         self.subscriptions.values()
     }
 
+    /// The task with this id, in whichever organisation.
+    pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
+        self.tasks.get(id)
+    }
+
+    /// Tasks of an organisation, oldest first.
+    pub fn tasks(
+        &self,
+        organisation: OrganisationId,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Task>> {
+        self.tasks.of(organisation)
+    }
+
+    /// How many tasks of an organisation are remembered.
+    pub fn task_count(&self, organisation: OrganisationId) -> usize {
+        self.tasks(organisation).count()
+    }
+
+    /// Tasks of all organisations that are not done.
+    pub fn running_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.running()
+    }
+
     /// Applies one change.
     pub(crate) fn apply(&mut self, change: &Change) {
         match change {
@@ -169,6 +198,8 @@ impl Registry {
             }
             Change::PutSubscription(value) => self.put_subscription(value),
             Change::DeleteSubscription(id) => self.delete_subscription(*id),
+            Change::PutTask(value) => self.tasks.put(value),
+            Change::DeleteTask(id) => self.tasks.delete(*id),
             // A command for the dispatcher; the registry does not change.
             Change::Redeliver { .. } => {}
         }
@@ -200,6 +231,7 @@ impl Registry {
         for subscription in subscriptions {
             self.delete_subscription(subscription);
         }
+        self.tasks.delete_application(owner, id);
         let old = self.applications.remove(&(owner, id));
         uncount(&mut self.application_counts, &owner);
         self.subscription_counts.remove(&id);

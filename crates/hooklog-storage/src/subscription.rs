@@ -11,10 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Format, Ordering, Policy};
-use crate::event::Event;
+use crate::filter::Filter;
 use crate::header::Header;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
-use crate::name::{Channel, EventTypeName, Uid};
+use crate::name::{EventTypeName, Uid};
 use crate::offset::Offset;
 use crate::time::Timestamp;
 
@@ -71,28 +71,6 @@ pub struct EventType {
     pub created: Timestamp,
     /// When it was last changed.
     pub updated: Timestamp,
-}
-
-/// Which events of its application a subscription wants. `None` takes all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filter {
-    /// Wanted event types, never empty.
-    pub event_types: Option<Vec<EventTypeName>>,
-    /// Wanted channels, never empty; an event matches by any one of its channels.
-    pub channels: Option<Vec<Channel>>,
-}
-
-impl Filter {
-    /// Whether it takes this event (of whatever application).
-    pub fn takes(&self, event: &Event) -> bool {
-        let type_matches = |types: &Vec<_>| types.contains(&event.event_type);
-        let channel_matches = |channels: &Vec<_>| {
-            let mut published = event.channels.iter();
-            published.any(|channel| channels.contains(channel))
-        };
-        self.event_types.as_ref().is_none_or(type_matches)
-            && self.channels.as_ref().is_none_or(channel_matches)
-    }
 }
 
 /// Key bytes of a signing secret. `Debug` does not show them.

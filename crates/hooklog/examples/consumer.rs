@@ -19,7 +19,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
         Ok::<_, Box<dyn Error>>(ConsumerOptions {
             filter: Filter {
                 event_types: Some(vec!["invoice.paid".parse()?]),
-                channels: None,
+                ..Filter::default()
             },
             ..ConsumerOptions::default()
         })

@@ -131,7 +131,10 @@ impl Board {
             Change::PutOrganisation(_)
             | Change::PutApplication(_)
             | Change::PutEventType(_)
-            | Change::DeleteEventType(..) => {}
+            | Change::DeleteEventType(..)
+            // `tasks.rs` sees to them.
+            | Change::PutTask(_)
+            | Change::DeleteTask(_) => {}
         }
     }
 

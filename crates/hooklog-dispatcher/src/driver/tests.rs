@@ -206,6 +206,8 @@ fn distinct(received: &[Received]) -> usize {
     numbers(received).into_iter().collect::<BTreeSet<_>>().len()
 }
 
+mod tasks;
+
 const STOP: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,6 +11,7 @@ struct Wish {
     application: u8,
     types: Option<Vec<u8>>,
     channels: Option<Vec<u8>>,
+    at_least: Option<u8>,
     enabled: bool,
     from: u64,
     delete: bool,
@@ -26,16 +27,18 @@ fn wish() -> impl Strategy<Value = Wish> {
         0_u8..2,
         names(3),
         names(3),
+        prop::option::of(0_u8..4),
         prop::bool::weighted(0.8),
         0_u64..4,
         any::<u8>(),
     )
         .prop_map(
-            |(number, application, types, channels, enabled, from, delete)| Wish {
+            |(number, application, types, channels, at_least, enabled, from, delete)| Wish {
                 number,
                 application,
                 types,
                 channels,
+                at_least,
                 enabled,
                 from,
                 delete: delete < 40,
@@ -60,6 +63,8 @@ fn value(wish: &Wish) -> Arc<Subscription> {
     };
     value.filter.event_types = wish.types.as_ref().map(types);
     value.filter.channels = wish.channels.as_ref().map(channels);
+    let condition = |least: u8| format!(r#"{{"n": {{"$gte": {least}}}}}"#).parse().unwrap();
+    value.filter.condition = wish.at_least.map(condition);
     if !wish.enabled {
         value.state = hooklog_storage::SubscriptionState::wanted(false, value.created);
     }
@@ -71,7 +76,7 @@ proptest! {
     fn the_index_agrees_with_looking_at_every_subscription(
         wishes in prop::collection::vec(wish(), 0..40),
         events in prop::collection::vec(
-            (0_u8..2, 0_u8..4, prop::collection::vec(0_u8..4, 0..3), 0_u64..4), 1..20,
+            (0_u8..2, 0_u8..4, prop::collection::vec(0_u8..4, 0..3), 0_u64..4, 0_u8..5), 1..20,
         ),
     ) {
         let mut routes = Routes::default();
@@ -87,12 +92,17 @@ proptest! {
                 model.insert(id, Entry { subscription, from });
             }
         }
-        for (owner, event_type, channels, offset) in events {
+        for (owner, event_type, channels, offset, n) in events {
             let mut record = record_of(offset, 10);
             record.event.application = application(owner);
             record.event.event_type = format!("t{event_type}").parse().unwrap();
             record.event.channels =
                 channels.iter().map(|n| format!("c{n}").parse().unwrap()).collect();
+            // One of five is no JSON.
+            record.event.payload = match n {
+                4 => "<n>4</n>".into(),
+                n => format!(r#"{{"n": {n}}}"#).into(),
+            };
             let expected: Vec<_> = model
                 .values()
                 .filter(|entry| {

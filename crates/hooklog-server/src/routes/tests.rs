@@ -11,12 +11,14 @@ mod batches;
 mod cloudevents;
 mod content;
 mod end_to_end;
+mod filter;
 mod harness;
 mod idempotency;
 mod since;
 mod slow_clients;
 mod slow_readers;
 mod stopping;
+mod tasks;
 
 #[test]
 fn patterns_do_not_contradict_each_other() {
@@ -31,10 +33,7 @@ fn patterns_do_not_contradict_each_other() {
             .unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_eq!(found.value.0, routes.0);
         for (name, _) in found.params.iter() {
-            assert!(
-                name == "rest" || name == "task" || part_name(name).is_some(),
-                "{name}"
-            );
+            assert!(name == "rest" || part_name(name).is_some(), "{name}");
         }
     }
 }

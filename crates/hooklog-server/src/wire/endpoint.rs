@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use hooklog_signature::Secret;
 use hooklog_storage::{
-    Channel, EventTypeName, Expired, Filter, Subscription, SubscriptionId, SubscriptionState,
-    Timestamp, Uid,
+    Channel, Condition, EventTypeName, Expired, Filter, Subscription, SubscriptionId,
+    SubscriptionState, Timestamp, Uid,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 use url::Url;
 
 use super::fields::{Fields, required};
@@ -49,6 +50,7 @@ impl EndpointIn {
         let filter = Filter {
             event_types: event_types(fields)?,
             channels: channels(fields)?,
+            condition: condition(fields)?,
         };
         Ok(Self {
             url: url(fields)?.ok_or_else(required("url"))?,
@@ -71,6 +73,7 @@ pub(crate) struct EndpointPatch {
     uid: Patch<Option<Uid>>,
     is_enabled: Patch<bool>,
     channels: Patch<Option<Vec<Channel>>>,
+    condition: Patch<Option<Condition>>,
     metadata: Patch<BTreeMap<String, String>>,
     secret: Patch<Secret>,
 }
@@ -88,6 +91,7 @@ impl EndpointPatch {
             })?,
             is_enabled: Patch::set_if(fields.has("disabled"), || is_enabled(fields))?,
             channels: Patch::set_if(fields.has("channels"), || channels(fields))?,
+            condition: Patch::set_if(fields.has("filter"), || condition(fields))?,
             metadata: Patch::set_if(fields.has("metadata"), || fields.metadata())?,
             secret: secret(fields, "secret")?.map_or(Patch::Keep, Patch::Set),
         })
@@ -112,6 +116,7 @@ impl EndpointPatch {
             subscription.state = SubscriptionState::wanted(wanted, now);
         }
         self.channels.apply(&mut subscription.filter.channels);
+        self.condition.apply(&mut subscription.filter.condition);
         self.metadata.apply(&mut subscription.metadata);
     }
 }
@@ -125,6 +130,7 @@ impl From<EndpointIn> for EndpointPatch {
             uid: kept_unless_given(new.uid),
             is_enabled: Patch::Set(new.is_enabled),
             channels: Patch::Set(new.filter.channels),
+            condition: Patch::Set(new.filter.condition),
             metadata: Patch::Set(new.metadata),
             // The update of this API family has no secret; rotation has.
             secret: Patch::Keep,
@@ -204,6 +210,15 @@ fn channels(fields: &Fields<'_>) -> Result<Option<Vec<Channel>>, Issue> {
     fields.names("channels", CHANNELS_MAX)
 }
 
+/// A condition on the payload, as it was written.
+pub(crate) fn condition(fields: &Fields<'_>) -> Result<Option<Condition>, Issue> {
+    let Some(raw) = fields.raw("filter") else {
+        return Ok(None);
+    };
+    let wrong = |error: hooklog_storage::ConditionError| Issue::body("filter", error.to_string());
+    raw.get().parse().map(Some).map_err(wrong)
+}
+
 fn secret(fields: &Fields<'_>, name: &'static str) -> Result<Option<Secret>, Issue> {
     let Some(text) = fields.value::<String>(name)? else {
         return Ok(None);
@@ -228,6 +243,9 @@ pub(crate) struct EndpointOut<'a> {
     /// The same by its older name.
     filter_types: Option<Vec<&'a str>>,
     channels: Option<Vec<&'a str>>,
+    /// Ours: the condition on the payload, as it was written; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter: Option<&'a RawValue>,
     metadata: &'a BTreeMap<String, String>,
     /// Never set here; there for clients that read it.
     throttle_rate: Option<u16>,
@@ -281,6 +299,7 @@ impl<'a> From<&'a Subscription> for EndpointOut<'a> {
             event_types: types.clone(),
             filter_types: types,
             channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),
+            filter: written(value.filter.condition.as_ref()),
             metadata: &value.metadata,
             throttle_rate: None,
             rate_limit: None,
@@ -290,6 +309,11 @@ impl<'a> From<&'a Subscription> for EndpointOut<'a> {
             expired: None,
         }
     }
+}
+
+/// The text of a condition, which is JSON.
+fn written(condition: Option<&Condition>) -> Option<&RawValue> {
+    serde_json::from_str(condition?.as_str()).ok()
 }
 
 /// A secret as the owner of an endpoint sees it.

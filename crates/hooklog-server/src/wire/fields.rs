@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use hooklog_storage::NameError;
+use hooklog_storage::{NameError, Timestamp};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -147,6 +147,17 @@ impl<'a> Fields<'a> {
                 .map_err(|error: NameError| Issue::body(name, format!("{text:?} {error}")))
         });
         names.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A time as of RFC 3339.
+    pub(crate) fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Issue> {
+        let Some(text) = self.value::<Cow<'_, str>>(name)? else {
+            return Ok(None);
+        };
+        let time: Result<jiff::Timestamp, _> = text.parse();
+        let wrong = |_| Issue::body(name, "must be a time as 2026-01-31T12:00:00Z");
+        let millis = time.map_err(wrong)?.as_millisecond();
+        Ok(Some(Timestamp::from_millis(millis)))
     }
 
     /// Free key-value pairs; empty if absent or null.

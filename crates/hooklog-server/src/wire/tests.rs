@@ -154,6 +154,7 @@ fn endpoints() {
         filter: Filter {
             event_types: Some(vec!["invoice.paid".parse().expect("a name")]),
             channels: None,
+            condition: None,
         },
         state: SubscriptionState::wanted(false, Timestamp::default()),
         metadata: BTreeMap::new(),

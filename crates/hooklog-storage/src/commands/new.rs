@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use crate::delivery::{Ordering, Policy};
+use crate::filter::Filter;
 use crate::id::{ApplicationId, OrganisationId};
 use crate::name::Uid;
 use crate::offset::Offset;
-use crate::subscription::{Endpoint, Filter};
+use crate::subscription::Endpoint;
 
 /// An application to create.
 #[derive(Clone, Debug)]

@@ -17,12 +17,12 @@ use crate::consumer::cell::{Acker, Cell, Delivery, Flush};
 use crate::consumer::open::Lease;
 use crate::consumer::{ConsumeError, ConsumerCursor, ConsumerKey, ConsumerOptions, ConsumerScope};
 use crate::event::Record;
+use crate::filter::Filter;
 use crate::log::EventLog;
 use crate::offset::{Offset, Sequence};
 use crate::page::{Limit, Order};
 use crate::read::ReadError;
 use crate::request::Sync;
-use crate::subscription::Filter;
 use crate::wait::{wait, wait_until};
 
 /// What is read at a time: as a tail does.

@@ -214,6 +214,7 @@ fn scopes_filters_and_starts_choose_what_is_yielded() {
     ];
     for (number, (scope, start, event_types, channels, expected)) in (0..).zip(cases) {
         let filter = Filter {
+            condition: None,
             event_types,
             channels,
         };

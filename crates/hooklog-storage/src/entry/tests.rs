@@ -9,22 +9,27 @@ use crate::answers::AnswerRow;
 use crate::attempt::{CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
 use crate::event::Event;
+use crate::filter::Filter;
 use crate::header::Header;
+use crate::id::TaskId;
 use crate::id::{ApplicationId, EventId, OrganisationId};
 use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
 use crate::offset::AttemptSeq;
+use crate::standing::Delivered;
 use crate::state::{Chain, Link, State};
 use crate::subscription::{
-    Application, Endpoint, EventType, Filter, OldSecret, Organisation, SecretKey, Subscription,
+    Application, Endpoint, EventType, OldSecret, Organisation, SecretKey, Subscription,
     SubscriptionState,
 };
+use crate::task::{Replay, ReplayFilter, Task, TaskState};
 use crate::testing::assert_golden;
 use crate::time::Timestamp;
 
 const TIME: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const ORGANISATION: OrganisationId = OrganisationId::from_bytes([1; 20]);
 const APPLICATION: ApplicationId = ApplicationId::from_bytes([2; 20]);
+const CONDITION: &str = r#"{"amount": {"$gte": 100}}"#;
 const SUBSCRIPTION: SubscriptionId = SubscriptionId::from_bytes([3; 20]);
 
 fn record() -> Record {
@@ -46,6 +51,39 @@ fn record() -> Record {
             deliver_at: Some(TIME),
         },
     }
+}
+
+fn policy() -> crate::Policy {
+    crate::Policy {
+        schedule: Some(vec![Duration::ZERO, Duration::from_secs(5)]),
+        throttle_rate: NonZeroU32::new(50),
+        concurrency: NonZeroU16::new(4),
+        give_up_statuses: Some(vec![413]),
+        disable_after: Some(Duration::from_hours(24)),
+    }
+}
+
+fn task() -> Arc<Task> {
+    Arc::new(Task {
+        id: TaskId::from_bytes([6; 20]),
+        organisation: ORGANISATION,
+        application: APPLICATION,
+        subscription: SUBSCRIPTION,
+        replay: Replay::All(ReplayFilter {
+            event_types: Some(vec!["invoice.paid".parse().unwrap()]),
+            channels: None,
+            tag: Some("vip".parse().unwrap()),
+            status: Some(Delivered::Failed),
+            status_class: Some(500),
+        }),
+        range: Offset::new(5)..Offset::new(9),
+        state: TaskState::Running {
+            next: Offset::new(7),
+        },
+        replayed: 1,
+        created: TIME,
+        updated: TIME,
+    })
 }
 
 fn changes() -> Vec<Change> {
@@ -97,6 +135,7 @@ fn changes() -> Vec<Change> {
             filter: Filter {
                 event_types: Some(vec!["invoice.paid".parse().unwrap()]),
                 channels: None,
+                condition: CONDITION.parse().ok(),
             },
             state: SubscriptionState::Enabled,
             metadata,
@@ -104,15 +143,11 @@ fn changes() -> Vec<Change> {
             created: TIME,
             updated: TIME,
             ordering: crate::Ordering::FifoByKey,
-            policy: crate::Policy {
-                schedule: Some(vec![Duration::ZERO, Duration::from_secs(5)]),
-                throttle_rate: NonZeroU32::new(50),
-                concurrency: NonZeroU16::new(4),
-                give_up_statuses: Some(vec![413]),
-                disable_after: Some(Duration::from_hours(24)),
-            },
+            policy: policy(),
         })),
         Change::DeleteSubscription(SUBSCRIPTION),
+        Change::PutTask(task()),
+        Change::DeleteTask(task().id),
         Change::Redeliver {
             subscription: SUBSCRIPTION,
             offset: Offset::new(5),

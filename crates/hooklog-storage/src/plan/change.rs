@@ -9,10 +9,11 @@ use super::{Plan, PlanError};
 use crate::attempt::{Retry, Trigger};
 use crate::change::Change;
 use crate::codec;
-use crate::id::{ApplicationId, SubscriptionId};
+use crate::id::{ApplicationId, SubscriptionId, TaskId};
 use crate::keys::{self, Family};
 use crate::offset::Offset;
 use crate::subscription::Subscription;
+use crate::task::Task;
 
 impl Plan<'_> {
     pub(super) fn change(&mut self, change: &Change) -> Result<(), PlanError> {
@@ -35,8 +36,13 @@ impl Plan<'_> {
                 for key in self.rows(Family::Consumer, &low, &high)?.into_keys() {
                     self.set(Family::Consumer, key, None);
                 }
+                for task in self.tasks_of(*id)? {
+                    self.set(Family::Registry, keys::task(task), None);
+                }
                 (keys::application(*id), None)
             }
+            Change::PutTask(v) => (keys::task(v.id), Some(codec::encode(v)?)),
+            Change::DeleteTask(id) => (keys::task(*id), None),
             Change::DeleteSubscription(id) => return self.forget(*id),
             Change::Redeliver {
                 subscription,
@@ -68,6 +74,18 @@ impl Plan<'_> {
             self.set(Family::Retry, key, None);
         }
         Ok(())
+    }
+
+    /// Tasks of an application; there are few of all applications together.
+    fn tasks_of(&self, id: ApplicationId) -> Result<Vec<TaskId>, PlanError> {
+        let low = keys::task(TaskId::from_bytes([0; 20]));
+        let high = keys::task(TaskId::from_bytes([0xff; 20]));
+        let mut found = Vec::new();
+        for value in self.rows(Family::Registry, &low, &high)?.into_values() {
+            let task: Task = codec::decode(&value)?;
+            found.extend((task.application == id).then_some(task.id));
+        }
+        Ok(found)
     }
 
     /// Subscriptions of an application. Looks at all of them: deleting an application is rare.

@@ -236,7 +236,7 @@ fn count(restored: &mut Restored, row: &Row) {
         Some(Kind::Application) => restored.applications += 1,
         Some(Kind::EventType) => restored.event_types += 1,
         Some(Kind::Subscription) => restored.subscriptions += 1,
-        None => {}
+        Some(Kind::Task) | None => {}
     }
 }
 

@@ -25,6 +25,7 @@ use crate::keys::{self, Family};
 use crate::offset::Offset;
 use crate::record;
 use crate::recovery::open_patiently;
+use crate::task::Task;
 use crate::transfer::{Stage, Transferred};
 
 /// Most bytes that are gathered for one batch: above the largest event.
@@ -231,6 +232,7 @@ pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
             Some(keys::Kind::Application) => codec::decode::<Application>(value).is_ok(),
             Some(keys::Kind::EventType) => codec::decode::<EventType>(value).is_ok(),
             Some(keys::Kind::Subscription) => codec::decode::<Subscription>(value).is_ok(),
+            Some(keys::Kind::Task) => codec::decode::<Task>(value).is_ok(),
             None => false,
         },
         Family::Cursor => codec::decode::<Cursor>(value).is_ok(),

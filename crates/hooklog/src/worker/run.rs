@@ -49,7 +49,7 @@ pub(super) struct Run<F> {
 enum Woken {
     Stop,
     Settled(Option<Result<(), JoinError>>),
-    Next(Result<Option<Delivery>, ConsumeError>),
+    Next(Result<Option<Box<Delivery>>, ConsumeError>),
 }
 
 impl<F, R, E> Run<F>
@@ -73,13 +73,13 @@ where
                 if self.stop.is_asked() {
                     Woken::Stop
                 } else {
-                    Woken::Next(next)
+                    Woken::Next(next.map(|next| next.map(Box::new)))
                 }
             } else {
                 tokio::select! {
                     () = self.stop.wait() => Woken::Stop,
                     settled = tasks.join_next(), if !tasks.is_empty() => Woken::Settled(settled),
-                    next = consumer.next(), if !full => Woken::Next(next.map(Some)),
+                    next = consumer.next(), if !full => Woken::Next(next.map(Box::new).map(Some)),
                 }
             };
             match woken {
@@ -93,7 +93,7 @@ where
                     window_full = true;
                 }
                 Woken::Next(Ok(Some(delivery))) => {
-                    tasks.spawn(self.handle(delivery));
+                    tasks.spawn(self.handle(*delivery));
                 }
                 Woken::Next(Err(error)) => match after(error) {
                     Ok(pause) => tokio::time::sleep(pause).await,

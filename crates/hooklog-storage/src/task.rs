@@ -1,0 +1,131 @@
+//! Background tasks: replays of a subscription's past events, done a few at a time.
+//!
+//! **Invariant:** a step of a task (what it sends again, and how far it came) is one commit, so
+//! after a crash it goes on behind its last step and repeats none. A task ends by itself: its range
+//! is fixed when it is made.
+//! **Next:** `commands/tasks.rs`, which makes and moves them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
+use crate::name::{Channel, EventTypeName, Tag};
+use crate::offset::{Offset, OffsetRange};
+use crate::standing::{Delivered, DeliveryStatus};
+use crate::time::Timestamp;
+
+/// Running tasks of one organisation at once: each keeps a page of events in memory while it works.
+pub const TASKS_RUNNING_MAX: usize = 100;
+/// Tasks of one organisation that are remembered; above it the oldest that ended is forgotten.
+pub const TASKS_KEPT_MAX: usize = 1000;
+
+/// What is sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Replay {
+    /// Events whose delivery was given up.
+    Failed,
+    /// Events that were never tried.
+    Missing,
+    /// Events of these kinds, whatever became of them.
+    All(ReplayFilter),
+}
+
+/// Which events a bulk replay takes, beside the subscription's own filter. `None` takes all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayFilter {
+    /// Of one of these types.
+    pub event_types: Option<Vec<EventTypeName>>,
+    /// On one of these channels.
+    pub channels: Option<Vec<Channel>>,
+    /// With this tag.
+    pub tag: Option<Tag>,
+    /// Whose delivery stands like this.
+    pub status: Option<Delivered>,
+    /// Whose last answer had a status of this hundred (0: none came).
+    pub status_class: Option<u16>,
+}
+
+impl ReplayFilter {
+    fn takes(&self, event: &Event, status: DeliveryStatus) -> bool {
+        let of_type = |types: &Vec<_>| types.contains(&event.event_type);
+        let on_channel = |wanted: &Vec<_>| {
+            let mut channels = event.channels.iter();
+            channels.any(|channel| wanted.contains(channel))
+        };
+        self.event_types.as_ref().is_none_or(of_type)
+            && self.channels.as_ref().is_none_or(on_channel)
+            && self.tag.as_ref().is_none_or(|tag| event.tags.contains(tag))
+            && self.status.is_none_or(|wanted| wanted == status.delivered)
+            && self.status_class.is_none_or(|class| {
+                status.delivered != Delivered::Never
+                    && status.status_code.unwrap_or(0) / 100 * 100 == class
+            })
+    }
+}
+
+impl Replay {
+    /// Whether an event that the subscription's filter takes, and whose delivery stands like this,
+    /// is sent again. What is under way anyway never is.
+    pub fn takes(&self, event: &Event, status: DeliveryStatus) -> bool {
+        match (self, status.delivered) {
+            (_, Delivered::Pending) => false,
+            (Self::Failed, delivered) => delivered == Delivered::Failed,
+            (Self::Missing, delivered) => delivered == Delivered::Never,
+            (Self::All(filter), _) => filter.takes(event, status),
+        }
+    }
+}
+
+/// How far a task is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskState {
+    /// It goes on at this offset.
+    Running {
+        /// The first offset that it has not looked at.
+        next: Offset,
+    },
+    /// It has looked at its whole range.
+    Finished,
+    /// Somebody stopped it.
+    Cancelled,
+    /// It could not go on.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A background task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Public id.
+    pub id: TaskId,
+    /// The tenant.
+    pub organisation: OrganisationId,
+    /// The application whose events it looks at.
+    pub application: ApplicationId,
+    /// Who gets them again.
+    pub subscription: SubscriptionId,
+    /// Which of them.
+    pub replay: Replay,
+    /// The offsets that it looks at, of all applications.
+    pub range: OffsetRange,
+    /// How far it is.
+    pub state: TaskState,
+    /// How many events it has asked to be sent again.
+    pub replayed: u64,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last changed.
+    pub updated: Timestamp,
+}
+
+impl Task {
+    /// Where it goes on, if it does.
+    pub fn next(&self) -> Option<Offset> {
+        match self.state {
+            TaskState::Running { next } => Some(next),
+            TaskState::Finished | TaskState::Cancelled | TaskState::Failed { .. } => None,
+        }
+    }
+}
