@@ -119,7 +119,7 @@ proptest! {
         prop_assert_eq!(batch_base(&key).is_some(), key.len() >= 8);
         prop_assert_eq!(last_number(&key).is_some(), key.len() >= 8);
         prop_assert_eq!(subscription_of(&key).is_some(), key.len() >= 20);
-        let known = key.first().is_some_and(|kind| (1..=4).contains(kind));
+        let known = key.first().is_some_and(|kind| (1..=5).contains(kind));
         prop_assert_eq!(registry_kind(&key).is_some(), known);
     }
 }
