@@ -20,6 +20,9 @@ mod harness;
 /// The README's tour: real payloads from `publish` through `serve` to `receive`; usage errors.
 mod tour;
 
+/// HTTPS and Unix sockets, with curl as the client.
+mod door;
+
 /// Foreign SDKs as clients and receivers; payload bytes from end to end.
 mod sdk;
 
@@ -31,6 +34,9 @@ mod syscalls;
 
 /// Damaged and foreign data directories, a full disk, a second process.
 mod damage;
+
+/// A disk that fills up: refused in time, room by retention, and how much space an open needs.
+mod full_disk;
 
 /// The examples of the library, run to their end.
 mod examples;

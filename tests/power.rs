@@ -33,6 +33,8 @@ struct Moment {
     operation: u64,
     /// How many of the list had been acked.
     acked: usize,
+    /// How many of these must survive.
+    durable: usize,
     disk: Disk,
 }
 
@@ -47,6 +49,8 @@ struct Verdict {
 struct Left {
     disk: Disk,
     acked: Vec<Acked>,
+    /// How many of these survive whatever comes; the others are written, but not synced.
+    durable: usize,
 }
 
 /// When a round makes its copies, and how often it cuts them.
@@ -56,6 +60,18 @@ struct Plan {
     cuts: u64,
     /// Changes of the disk between two moments: from 1 to a random power of two, this at most.
     gap_bits: u32,
+    acks: Acks,
+}
+
+/// When the log acks, and so what a cut must leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Acks {
+    /// Behind a sync: all that was acked.
+    Synced,
+    /// Before it: what was acked when the last sync of the journal that was completed began.
+    BeforeSync,
+    /// The same log, held to what it does not promise.
+    BeforeSyncJudgedAsSynced,
 }
 
 /// Moments of all sizes of time: right after each other, and far apart.
@@ -63,18 +79,21 @@ const SPREAD: Plan = Plan {
     moments: 6,
     cuts: 2,
     gap_bits: 10,
+    acks: Acks::Synced,
 };
 /// Each change while a log is created or recovered, which takes about 40.
 const EACH: Plan = Plan {
     moments: 45,
     cuts: 1,
     gap_bits: 0,
+    acks: Acks::Synced,
 };
 /// Many of the changes while a log is recovered.
 const MANY: Plan = Plan {
     moments: 6,
     cuts: 1,
     gap_bits: 3,
+    acks: Acks::Synced,
 };
 /// Every so many rounds begin with an empty disk, the others with what the one before left.
 const LINEAGE: u64 = 3;
@@ -83,7 +102,10 @@ const RECOVERIES: u64 = 1 << 20;
 /// The data directory on the disk; those above it are created with it.
 const PLACE: &str = "srv/hooklog/data";
 
-fn watch(seed: u64, plan: Plan, list: &List) -> (Watch, Receiver<Moment>) {
+/// In the mode that acks before the sync, how long that may be put off: some dozen changes of the disk.
+const SYNC_INTERVAL: Duration = Duration::from_millis(20);
+
+fn watch(seed: u64, plan: Plan, list: &List, mut durable: usize) -> (Watch, Receiver<Moment>) {
     // Copies share their pages, so a few may wait.
     let (sender, moments) = sync_channel(2);
     let mut random = fastrand::Rng::with_seed(seed);
@@ -92,17 +114,27 @@ fn watch(seed: u64, plan: Plan, list: &List) -> (Watch, Receiver<Moment>) {
         random.u64(1..=1 << bits)
     };
     let list = Arc::clone(list);
-    let (mut operation, mut next) = (0, gap());
+    let (mut operation, mut next, mut syncs) = (0, gap(), None);
     let watch = move |disk: &Disk| {
         operation += 1;
+        // What is in the list now was written before it was acked, and so before this sync.
+        let synced = syncs.replace(disk.journal_syncs());
+        if synced.is_some_and(|before| before < disk.journal_syncs()) {
+            durable = list.lock().len();
+        }
         if operation == next {
             next += gap();
             let acked = list.lock().len();
+            let durable = match plan.acks {
+                Acks::BeforeSync => durable,
+                Acks::Synced | Acks::BeforeSyncJudgedAsSynced => acked,
+            };
             let disk = disk.clone();
             // Nobody listens any more when the round is over.
             let _ = sender.send(Moment {
                 operation,
                 acked,
+                durable,
                 disk,
             });
         }
@@ -118,11 +150,12 @@ fn round(
     mut enough: impl FnMut(Verdict) -> ControlFlow<()>,
 ) -> Left {
     let list: List = Arc::new(Mutex::new(from.acked));
-    let (watch, moments) = watch(seed, plan, &list);
+    let (watch, moments) = watch(seed, plan, &list, from.durable);
     let killed = fastrand::Rng::with_seed(seed).bool();
     let mut left = None;
     let mounted = Mounted::new(from.disk, watch).unwrap();
-    let mut writer = Writer::start(&mounted.path().join(PLACE), seed, &list);
+    let interval = (plan.acks != Acks::Synced).then_some(SYNC_INTERVAL);
+    let mut writer = Writer::start(&mounted.path().join(PLACE), seed, interval, &list);
     'round: for _ in 0..plan.moments {
         let Some(moment) = next_moment(&moments, &mut writer) else {
             drop(moments);
@@ -130,14 +163,19 @@ fn round(
             panic!("HOOKLOG_TEST_SEED={seed}: the program stands still or has ended: {complaint}");
         };
         let acked = list.lock()[..moment.acked].to_vec();
+        let durable = moment.durable;
         for cut in 0..plan.cuts {
             let which = format!("seed {seed}, operation {}, cut {cut}", moment.operation);
             let disk = moment
                 .disk
                 .cut((seed << 32) ^ (moment.operation << 8) ^ cut);
-            let result = judge(&disk, &acked);
-            let acked = acked.clone();
-            left = Some(Left { disk, acked });
+            let survived = &acked[..durable];
+            let result = judge(&disk, survived);
+            left = Some(Left {
+                disk,
+                acked: survived.to_vec(),
+                durable,
+            });
             if enough(Verdict { which, result }).is_break() {
                 break 'round;
             }
@@ -146,7 +184,11 @@ fn round(
         // a cut then takes what neither of them synced.
         if killed {
             let disk = moment.disk;
-            left = Some(Left { disk, acked });
+            left = Some(Left {
+                disk,
+                acked,
+                durable,
+            });
         }
     }
     drop(moments);
@@ -200,6 +242,7 @@ fn empty(syncs: Syncs) -> Left {
     Left {
         disk: Disk::new(syncs),
         acked: Vec::new(),
+        durable: 0,
     }
 }
 
@@ -254,6 +297,33 @@ fn no_power_cut_loses_what_was_acked() {
 }
 
 #[test]
+fn acks_before_the_sync_are_safe_from_the_last_sync_on() {
+    if !can_run("power cuts", can_mount()) {
+        return;
+    }
+    let _machine = shared();
+    let seed = number("HOOKLOG_TEST_SEED", 1);
+    let rounds = number("HOOKLOG_TEST_ROUNDS", 1);
+    let before = |plan| Plan {
+        acks: Acks::BeforeSync,
+        ..plan
+    };
+    let mut wrong = Wrong::default();
+    let mut left = empty(Syncs::Kept);
+    for index in 0..rounds {
+        if index.is_multiple_of(LINEAGE) {
+            left = empty(Syncs::Kept);
+        }
+        let (written, recovered) = (before(SPREAD), before(MANY));
+        left = round(seed + index, written, left, |verdict| wrong.take(verdict));
+        left = round(seed + index + RECOVERIES, recovered, left, |verdict| {
+            wrong.take(verdict)
+        });
+    }
+    wrong.judge(seed);
+}
+
+#[test]
 fn a_power_cut_while_a_log_is_created_or_recovered_leaves_one_that_opens() {
     if !can_run("power cuts", can_mount()) {
         return;
@@ -279,24 +349,28 @@ fn a_disk_that_forgets_syncs_is_found_out() {
     }
     let _machine = shared();
     let seed = number("HOOKLOG_TEST_SEED", 1);
-    // Of the journal, of the database behind it, and of the batches beside that.
-    for syncs in [
-        Syncs::Forgotten,
-        Syncs::ForgottenFor("db"),
-        Syncs::ForgottenFor(".extent"),
+    // Of the journal, of the database behind it, and of the batches beside that; and acks that came
+    // before a sync that the disk keeps.
+    for (syncs, acks) in [
+        (Syncs::Forgotten, Acks::Synced),
+        (Syncs::ForgottenFor("db"), Acks::Synced),
+        (Syncs::ForgottenFor(".extent"), Acks::Synced),
+        (Syncs::Forgotten, Acks::BeforeSync),
+        (Syncs::Kept, Acks::BeforeSyncJudgedAsSynced),
     ] {
         let mut found = None;
-        round(seed, SPREAD, empty(syncs), |verdict| match verdict.result {
+        let plan = Plan { acks, ..SPREAD };
+        round(seed, plan, empty(syncs), |verdict| match verdict.result {
             Ok(_) => ControlFlow::Continue(()),
             Err(reason) => {
                 found = Some(format!("{}: {reason}", verdict.which));
                 ControlFlow::Break(())
             }
         });
-        note(&format!("{syncs:?}: {found:?}"));
+        note(&format!("{syncs:?}, {acks:?}: {found:?}"));
         assert!(
             found.is_some(),
-            "HOOKLOG_TEST_SEED={seed}: {syncs:?}: nobody noticed"
+            "HOOKLOG_TEST_SEED={seed}: {syncs:?}, {acks:?}: nobody noticed"
         );
     }
 }

@@ -7,32 +7,32 @@ use std::path::Path;
 use std::process::Command;
 
 /// A mounted tmpfs.
-pub(super) struct Disk {
+pub(crate) struct Disk {
     directory: tempfile::TempDir,
 }
 
 impl Disk {
     /// Whether this process may mount.
-    pub(super) fn can_mount() -> Result<(), String> {
+    pub(crate) fn can_mount() -> Result<(), String> {
         let directory = tempfile::tempdir().unwrap();
         mount(&["-t", "tmpfs", "-o", "size=1m", "tmpfs"], directory.path())?;
         unmount(directory.path());
         Ok(())
     }
 
-    pub(super) fn mount(mebibytes: u64) -> Self {
+    pub(crate) fn mount(mebibytes: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let size = format!("size={mebibytes}m");
         mount(&["-t", "tmpfs", "-o", &size, "tmpfs"], directory.path()).unwrap();
         Self { directory }
     }
 
-    pub(super) fn resize(&self, mebibytes: u64) {
+    pub(crate) fn resize(&self, mebibytes: u64) {
         let options = format!("remount,size={mebibytes}m");
         mount(&["-o", &options], self.path()).unwrap();
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 }

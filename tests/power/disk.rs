@@ -22,6 +22,9 @@ use self::names::Names;
 /// The number of the top directory, as FUSE has it.
 pub(super) const ROOT: u64 = 1;
 
+/// How the names of the journal's files end.
+const SEGMENT: &str = ".segment";
+
 /// What a disk does when it is told to sync.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Syncs {
@@ -75,6 +78,7 @@ pub(super) struct Disk {
     names: Names,
     next: u64,
     syncs: Syncs,
+    journal_syncs: u64,
 }
 
 impl Disk {
@@ -84,6 +88,7 @@ impl Disk {
             names: Names::default(),
             next: ROOT + 1,
             syncs,
+            journal_syncs: 0,
         }
     }
 
@@ -181,14 +186,13 @@ impl Disk {
 
     /// `fsync` and `fdatasync` of a file or a directory.
     pub(super) fn sync(&mut self, number: u64) -> Result<(), Refusal> {
+        let name = self.names.of(number).unwrap_or_default();
         let forgotten = match self.syncs {
             Syncs::Kept => false,
             Syncs::Forgotten => true,
-            Syncs::ForgottenFor(end) => self
-                .names
-                .of(number)
-                .is_some_and(|name| name.ends_with(end)),
+            Syncs::ForgottenFor(end) => name.ends_with(end),
         };
+        self.journal_syncs += u64::from(name.ends_with(SEGMENT));
         match self.nodes.get_mut(&number) {
             None => return Err(Refusal::NotFound),
             Some(_) if forgotten => {}
@@ -196,6 +200,11 @@ impl Disk {
             Some(Node::Directory) => self.names.sync(number),
         }
         Ok(())
+    }
+
+    /// How often the journal was told to be durable.
+    pub(super) fn journal_syncs(&self) -> u64 {
+        self.journal_syncs
     }
 
     /// The disk as it is when power is back.
@@ -215,6 +224,7 @@ impl Disk {
             names,
             next: self.next,
             syncs: self.syncs,
+            journal_syncs: self.journal_syncs,
         };
         let mut reachable = BTreeSet::from([ROOT]);
         while let Some(number) = reachable.pop_first() {

@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use hooklog::storage::{
-    Appended, Application, ApplicationId, Cursor, CursorState, Endpoint, EventId, EventLog, Filter,
-    NewApplication, NewAttempt, NewSubscription, OrganisationId, Outcome, Progress, SecretKey,
-    SubscriptionId, Trigger,
+    Appended, Application, ApplicationId, Config, Cursor, CursorState, Durability, Endpoint,
+    EventId, EventLog, Filter, NewApplication, NewAttempt, NewSubscription, OrganisationId,
+    Outcome, Progress, SecretKey, SubscriptionId, Trigger,
 };
 use tokio::runtime::{Builder, Runtime};
 
 use super::acked::{Acked, event, expiring};
-use super::writer::{DIRECTORY, SEED};
+use super::writer::{DIRECTORY, INTERVAL, SEED};
 use crate::harness::number;
 
 /// What it does, and how often.
@@ -58,9 +58,20 @@ fn writes_until_it_is_killed() {
     let nonces = AtomicU64::new(seed << 32);
     let mut random = fastrand::Rng::with_seed(seed);
     loop {
-        let log = EventLog::open(expiring(PathBuf::from(&directory))).unwrap();
+        let config = Config {
+            durability: durability(),
+            ..expiring(PathBuf::from(&directory))
+        };
+        let log = EventLog::open(config).unwrap();
         live(&log, &nonces, &mut random);
         log.close().unwrap();
+    }
+}
+
+fn durability() -> Durability {
+    match number(INTERVAL, 0) {
+        0 => Durability::PowerSafe,
+        interval => Durability::ProcessSafe(Duration::from_millis(interval)),
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -18,6 +19,8 @@ use super::acked::Acked;
 pub(super) const DIRECTORY: &str = "HOOKLOG_POWER_DIRECTORY";
 /// Tells it what to write.
 pub(super) const SEED: &str = "HOOKLOG_POWER_SEED";
+/// After how many milliseconds an ack is to be durable; without it, at once.
+pub(super) const INTERVAL: &str = "HOOKLOG_POWER_SYNC_INTERVAL";
 /// The name of its function, as the harness of the tests knows it.
 const PROGRAM: &str = "power::program::writes_until_it_is_killed";
 
@@ -31,11 +34,19 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(directory: &Path, seed: u64, list: &List) -> Self {
+    /// `interval`: how long a sync may be put off, in the mode that acks before it.
+    pub(super) fn start(
+        directory: &Path,
+        seed: u64,
+        interval: Option<Duration>,
+        list: &List,
+    ) -> Self {
+        let interval = interval.map(|interval| (INTERVAL, interval.as_millis().to_string()));
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([PROGRAM, "--exact", "--nocapture", "--test-threads=1"])
             .env(DIRECTORY, directory)
             .env(SEED, seed.to_string())
+            .envs(interval)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -4,25 +4,51 @@
 //! **Next:** `server.rs`.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
-use crate::token::TokenKey;
+use crate::listen::Address;
+use crate::rate::RateLimits;
+use crate::tls::TlsFiles;
+use crate::token::TokenKeys;
+use crate::visit::AccessLog;
 
 /// Settings of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Vec<Address>,
+    /// With files, the TCP addresses speak TLS alone.
+    pub tls: Option<TlsFiles>,
     /// What signs and verifies bearer tokens.
-    pub token_key: TokenKey,
+    pub token_keys: TokenKeys,
     /// Bounds and deadlines.
     pub limits: Limits,
     /// Which endpoint URLs are refused on creation.
     pub url_policy: UrlPolicy,
+    /// Whether each request is logged.
+    pub access_log: AccessLog,
+    /// How many requests a token's subject may make.
+    pub rate_limits: RateLimits,
+}
+
+impl Config {
+    /// The defaults for the keys of tokens: 127.0.0.1:8071 without TLS, and every endpoint URL is taken.
+    pub fn new(token_keys: impl Into<TokenKeys>) -> Self {
+        Self {
+            // The port that clients of Svix-compatible servers try first.
+            listen: vec![(Ipv4Addr::LOCALHOST, 8071).into()],
+            tls: None,
+            token_keys: token_keys.into(),
+            limits: Limits::default(),
+            url_policy: UrlPolicy::allow_all(),
+            access_log: AccessLog::Off,
+            rate_limits: RateLimits::default(),
+        }
+    }
 }
 
 /// Bounds and deadlines. `Default` is what `hooklog serve` uses.
@@ -42,6 +68,12 @@ pub struct Limits {
     pub body_start_timeout: Duration,
     /// Longest time for a whole body; after it the answer is 408.
     pub body_read_timeout: Duration,
+    /// Longest time for a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Most TLS handshakes at once; further ones wait, within their time.
+    pub handshakes_max: usize,
+    /// How often the files of TLS are looked at for changes.
+    pub tls_files_interval: Duration,
     /// Longest time for the first bytes of a connection, and for the head of a request; on HTTP/1
     /// also how long a connection may idle between requests.
     pub header_read_timeout: Duration,
@@ -84,6 +116,12 @@ impl Default for Limits {
             body_start_timeout: Duration::from_secs(10),
             // 2 MiB in 30 s is 70 kB/s: a poor mobile line.
             body_read_timeout: Duration::from_secs(30),
+            // Three round trips and what a small machine computes; as for the head of a request.
+            handshake_timeout: Duration::from_secs(10),
+            // A quarter of the connections: those that are open go on while a crowd comes in.
+            handshakes_max: 1024,
+            // Certificates are renewed weeks before they end; nobody wants to wait for a test.
+            tls_files_interval: Duration::from_secs(5),
             // Far above any round trip; SDKs' pools keep idle connections for 4 to 5 s.
             header_read_timeout: Duration::from_secs(10),
             // nginx allows 8 KiB for a line and 32 KiB for the head; tokens are below 1 KiB.

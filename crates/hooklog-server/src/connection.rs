@@ -1,7 +1,8 @@
-//! One connection: HTTP/1.1 or HTTP/2 with prior knowledge, told apart by the first bytes.
+//! One connection: HTTP/1.1 or HTTP/2, told apart by the first bytes (over TLS as well: a client that
+//! chose one by ALPN begins with it).
 //!
-//! **Invariant:** at every moment of its life a connection has a deadline: for its first bytes (and
-//! the whole HTTP/2 preface), for each request's head, for its body, for taking the answer (some of
+//! **Invariant:** at every moment of its life a connection has a deadline: for its TLS handshake, for
+//! its first bytes (and the whole HTTP/2 preface), for each request's head, for its body, for taking the answer (some of
 //! it at once, and all of it), for being idle. hyper's own switch between the versions has none for the preface, hence this one.
 //! **Next:** `answers.rs`.
 
@@ -17,7 +18,6 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,8 +25,12 @@ use tokio_util::task::TaskTracker;
 use crate::answers::Answers;
 use crate::config::Limits;
 use crate::dispatch;
+use crate::listen::{Accepted, Peer};
+use crate::operator::OutBody;
 use crate::socket::Socket;
 use crate::state::State;
+use crate::tls::Tls;
+use crate::transport::Transport;
 
 /// What every HTTP/2 connection starts with (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -41,23 +45,40 @@ enum Version {
     Http2,
 }
 
-/// Serves a connection to its end; after `shutdown`, to the end of what is in flight.
-pub(crate) async fn serve(state: Arc<State>, mut stream: TcpStream, shutdown: CancellationToken) {
+/// Serves a connection to its end; after `shutdown`, to the end of what is in flight. With `tls`,
+/// TCP connections begin with a handshake; a Unix socket needs none, for nobody listens in on it.
+pub(crate) async fn serve(
+    state: Arc<State>,
+    accepted: Accepted,
+    tls: Option<Arc<Tls>>,
+    shutdown: CancellationToken,
+) {
     let limits = state.limits;
-    let first = tokio::time::timeout(limits.header_read_timeout, sniff(&mut stream));
-    let first = tokio::select! {
-        first = first => first,
+    let (peer, opening) = open(accepted, tls, &limits);
+    let begin = async {
+        let mut stream = opening.await?;
+        let first = tokio::time::timeout(limits.header_read_timeout, sniff(&mut stream));
+        let (version, ahead) = first.await.ok()??;
+        Some((stream, version, ahead))
+    };
+    let begun = tokio::select! {
+        begun = begin => begun,
         () = shutdown.cancelled() => return,
     };
-    let Ok(Some((version, ahead))) = first else {
+    let Some((stream, version, ahead)) = begun else {
         return;
     };
+    let client = Client {
+        state,
+        answers: Answers::new(limits.answer_timeout),
+        peer,
+    };
     let socket = TokioIo::new(Socket::new(stream, ahead, limits.write_stall_timeout));
-    let answers = Answers::new(limits.answer_timeout);
+    let answers = client.answers.clone();
     let served = async {
         match version {
-            Version::Http1 => serve_http1(state, &answers, socket, &limits, shutdown).await,
-            Version::Http2 => serve_http2(state, &answers, socket, &limits, shutdown).await,
+            Version::Http1 => serve_http1(&client, socket, &limits, shutdown).await,
+            Version::Http2 => serve_http2(&client, socket, &limits, shutdown).await,
         }
     };
     let outcome = tokio::select! {
@@ -76,8 +97,42 @@ pub(crate) async fn serve(state: Arc<State>, mut stream: TcpStream, shutdown: Ca
     }
 }
 
+/// Who is there, and the way to its first bytes; that ends with `None` if the client gives up.
+fn open(
+    accepted: Accepted,
+    tls: Option<Arc<Tls>>,
+    limits: &Limits,
+) -> (Peer, impl Future<Output = Option<Transport>>) {
+    let peer = match &accepted {
+        Accepted::Tcp(_, address) => Peer::Tcp(*address),
+        Accepted::Unix(_) => Peer::Unix,
+    };
+    let opening = async move {
+        match (accepted, tls) {
+            (Accepted::Tcp(stream, _), Some(tls)) => tls.accept(stream, limits).await,
+            (Accepted::Tcp(stream, _), None) => Some(Transport::Tcp(stream)),
+            (Accepted::Unix(stream), _) => Some(Transport::Unix(stream)),
+        }
+    };
+    (peer, opening)
+}
+
+/// Who sends the requests of a connection, and what answers them.
+#[derive(Clone)]
+struct Client {
+    state: Arc<State>,
+    answers: Answers,
+    peer: Peer,
+}
+
+impl Client {
+    async fn answer(self, request: http::Request<Incoming>) -> http::Response<OutBody> {
+        dispatch::handle(self.state, self.answers, self.peer, request).await
+    }
+}
+
 /// Reads until the version is certain; `None` if the client left before.
-async fn sniff(stream: &mut TcpStream) -> Option<(Version, Bytes)> {
+async fn sniff(stream: &mut Transport) -> Option<(Version, Bytes)> {
     let mut ahead = BytesMut::with_capacity(BUFFER_BYTES_MIN);
     loop {
         if stream.read_buf(&mut ahead).await.ok()? == 0 {
@@ -94,15 +149,14 @@ async fn sniff(stream: &mut TcpStream) -> Option<(Version, Bytes)> {
 }
 
 async fn serve_http1(
-    state: Arc<State>,
-    answers: &Answers,
+    client: &Client,
     socket: TokioIo<Socket>,
     limits: &Limits,
     shutdown: CancellationToken,
 ) -> hyper::Result<()> {
     let service = service_fn(move |request| {
-        let (state, answers) = (Arc::clone(&state), answers.clone());
-        async move { Ok::<_, Infallible>(dispatch::handle(state, answers, request).await) }
+        let client = client.clone();
+        async move { Ok::<_, Infallible>(client.answer(request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -123,20 +177,18 @@ async fn serve_http1(
 }
 
 async fn serve_http2(
-    state: Arc<State>,
-    answers: &Answers,
+    client: &Client,
     socket: TokioIo<Socket>,
     limits: &Limits,
     shutdown: CancellationToken,
 ) -> hyper::Result<()> {
-    let streams = Streams(state.tasks.clone());
+    let streams = Streams(client.state.tasks.clone());
     let (in_flight, watched) = watch::channel(0_usize);
     let in_flight = Arc::new(in_flight);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (state, flight) = (Arc::clone(&state), Flight::new(&in_flight));
-        let answers = answers.clone();
+        let (client, flight) = (client.clone(), Flight::new(&in_flight));
         async move {
-            let response = dispatch::handle(state, answers, request).await;
+            let response = client.answer(request).await;
             // A request is in flight until its answer's body is handed over.
             Ok::<_, Infallible>(response.map(|body| {
                 body.map_frame(move |frame| {

@@ -16,14 +16,18 @@ use crate::answers::{Answers, Room};
 use crate::body::{Body, Upload};
 use crate::error::ApiError;
 use crate::idempotency;
+use crate::listen::Peer;
 use crate::operator::OutBody;
 use crate::query::Query;
+use crate::rate::Class;
 use crate::repeat::{self, RequestKey};
 use crate::reply::{self, Response};
 use crate::request::Call;
 use crate::routes::{self, Access};
 use crate::state::{self, State};
 use crate::token::{Subject, TokenError};
+use crate::trace_context::TraceContext;
+use crate::visit::Visit;
 use crate::xml::Names;
 
 /// What an answer to a write has around what came in: ids, times, names of fields.
@@ -33,24 +37,31 @@ const ENVELOPE_BYTES: usize = 1 << 10;
 pub(crate) async fn handle(
     state: Arc<State>,
     answers: Answers,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> http::Response<OutBody> {
     let (mut head, incoming) = request.into_parts();
     let wanted = Wanted::of(&head.headers);
+    let mut visit = Visit::new(&state, peer, &head);
     let mut upload = Upload::new(incoming, &head.headers);
     let answer = if head.method == Method::OPTIONS {
         Ok((reply::preflight(&head.headers), Room::default()))
     } else {
-        answer(&state, &mut head, wanted, &mut upload).await
+        answer(&state, &mut head, wanted, &mut upload, &mut visit).await
     };
     upload.linger(&state.tasks);
-    let (mut response, room) =
-        answer.unwrap_or_else(|error| (error_response(error, wanted), Room::default()));
+    let (mut response, room) = answer.unwrap_or_else(|error| {
+        let refusal = reply::shape(visit.refuse(error), wanted, Names::PROBLEM);
+        (refusal.unwrap_or_default(), Room::default())
+    });
     reply::allow_any_origin(&mut response);
     if head.method == Method::HEAD {
         response.extensions_mut().clear();
         response = reply::without_body(response);
     }
+    let bytes = response.body().len();
+    let comes_in_pieces = !response.extensions().is_empty();
+    visit.finish(&state, &mut response, (!comes_in_pieces).then_some(bytes));
     answers.send(response, room)
 }
 
@@ -59,13 +70,23 @@ async fn answer(
     head: &mut Parts,
     wanted: Wanted,
     upload: &mut Upload,
+    visit: &mut Visit,
 ) -> Result<(Response, Room), ApiError> {
     let path = head.uri.path().trim_end_matches('/');
     let (pattern, route, parts) = routes::find(path, &head.method)?;
+    visit.route = pattern;
     let subject = match route.access {
         Access::Public => None,
         Access::Any | Access::Org | Access::Operator => Some(authenticate(state, &head.headers)?),
     };
+    visit.subject = subject;
+    if let Some(subject) = subject {
+        let class = Class::of(pattern, &head.method);
+        visit.charge = state.rates.charge(subject, class)?;
+    }
+    if let Some(wait) = visit.charge.as_ref().and_then(|charge| charge.wait) {
+        return Err(ApiError::RateLimited { wait });
+    }
     if subject.is_some_and(|subject| !route.access.admits(subject)) {
         return Err(ApiError::Forbidden);
     }
@@ -82,6 +103,7 @@ async fn answer(
         route: pattern,
         path,
         query: Query::parse(head.uri.query().unwrap_or_default())?,
+        trace: TraceContext::of(&head.headers),
         headers: std::mem::take(&mut head.headers),
         idempotency,
         body: Body::default(),
@@ -98,6 +120,7 @@ async fn answer(
     let reads_pieces = routes::reads_pieces(pattern, &head.method);
     if !reads_pieces {
         call.body = upload.read(state, limit).await?;
+        visit.bytes_in = call.bytes().len();
     }
     // Room for an answer like the body, before the write: once it is done, a 503 would be a lie.
     let mut room = state
@@ -151,10 +174,6 @@ async fn shaped(
     shape()
 }
 
-fn error_response(error: ApiError, wanted: Wanted) -> Response {
-    reply::shape(error.into_response(), wanted, Names::PROBLEM).unwrap_or_default()
-}
-
 fn authenticate(state: &State, headers: &HeaderMap) -> Result<Subject, TokenError> {
     let header = headers
         .get(header::AUTHORIZATION)
@@ -165,7 +184,7 @@ fn authenticate(state: &State, headers: &HeaderMap) -> Result<Subject, TokenErro
         return Err(TokenError::Missing);
     }
     let now = state::now();
-    state.verified.verify(&state.token_key, token.trim(), now)
+    state.verified.verify(&state.token_keys, token.trim(), now)
 }
 
 /// Undoes percent-encoding; what is not UTF-8 then matches nothing.

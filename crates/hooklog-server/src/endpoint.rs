@@ -6,8 +6,8 @@
 
 use hooklog_signature::Secret;
 use hooklog_storage::{
-    ApplicationId, Endpoint, EventTypeName, NewSubscription, Order, SecretKey, Subscription,
-    SubscriptionId,
+    ApplicationId, Endpoint, EventTypeName, NewSubscription, OPERATIONAL_EVENT_TYPES, Order,
+    SecretKey, Subscription, SubscriptionId,
 };
 use http::StatusCode;
 use url::Url;
@@ -146,7 +146,13 @@ fn check_types(call: &Call, types: Option<&[EventTypeName]>) -> Result<(), ApiEr
     let unknown: Vec<&str> = types
         .unwrap_or_default()
         .iter()
-        .filter(|name| registry.event_type(organisation, name).is_none())
+        .filter(|name| {
+            if call.is_operational() {
+                !OPERATIONAL_EVENT_TYPES.contains(&name.as_str())
+            } else {
+                registry.event_type(organisation, name).is_none()
+            }
+        })
         .map(EventTypeName::as_str)
         .collect();
     if unknown.is_empty() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hooklog_storage::{AppendError, BackupError, ChangeError, CommitError, ReadError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::rate;
 use crate::reply::{self, Response};
 use crate::token::TokenError;
 use crate::wire::{ErrorOut, Issue, IssuesOut};
@@ -62,6 +63,8 @@ pub(crate) enum ApiError {
     NotImplemented(String),
     #[error("limit reached: {0}")]
     LimitReached(String),
+    #[error("over the rate limit")]
+    RateLimited { wait: Duration },
     #[error("busy: {0}")]
     Busy(String),
     #[error("out of service: {0}")]
@@ -108,7 +111,7 @@ impl ApiError {
     }
 
     /// Status, code and detail; of a mistake in a value its kind and place.
-    pub(crate) fn told(&self) -> (StatusCode, &'static str, String) {
+    pub(crate) fn told(&self) -> Parts {
         match self {
             Self::Invalid(issue) => {
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
@@ -118,7 +121,7 @@ impl ApiError {
         }
     }
 
-    fn parts(&self) -> (StatusCode, &'static str, String) {
+    fn parts(&self) -> Parts {
         use StatusCode as S;
         if let Some(parts) = self.of_body() {
             return parts;
@@ -168,6 +171,7 @@ impl ApiError {
                 );
                 return (S::BAD_REQUEST, "limit_reached", detail);
             }
+            Self::RateLimited { wait } => return rate_limited(*wait),
             Self::Busy(detail) => return (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
             Self::OutOfService(detail) => {
                 return (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone());
@@ -198,7 +202,7 @@ impl ApiError {
     }
 
     /// What is wrong with a body before anything in it is looked at.
-    fn of_body(&self) -> Option<(StatusCode, &'static str, String)> {
+    fn of_body(&self) -> Option<Parts> {
         use StatusCode as S;
         let unread = (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type");
         let late = (S::REQUEST_TIMEOUT, "request_timeout");
@@ -237,6 +241,7 @@ impl ApiError {
                 HeaderValue::from_static("identity"),
             )),
             Self::Busy(_) => Some((header::RETRY_AFTER, RETRY_AFTER.as_secs().into())),
+            Self::RateLimited { wait } => Some((header::RETRY_AFTER, rate::seconds(*wait).into())),
             _ => None,
         }
     }
@@ -249,6 +254,14 @@ impl From<XmlError> for ApiError {
             XmlError::Io(error) => Self::Xml(error),
         }
     }
+}
+
+type Parts = (StatusCode, &'static str, String);
+
+fn rate_limited(wait: Duration) -> Parts {
+    let wait = rate::seconds(wait);
+    let detail = format!("Too many requests with this token; the next may come in {wait} s");
+    (StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
 }
 
 impl From<CommitError> for ApiError {

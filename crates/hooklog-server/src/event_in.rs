@@ -21,6 +21,7 @@ use crate::idempotency;
 use crate::publish::{self, Taken};
 use crate::reply::Answer;
 use crate::request::Call;
+use crate::trace_context::TraceContext;
 use crate::wire::{Content, Issue};
 
 mod attributes;
@@ -111,6 +112,7 @@ pub(crate) async fn create(call: Call) -> Answer {
         found.event(application, &given)?
     };
     event.idempotency = key(&call, &event, 0)?;
+    trace(&call, &mut event);
     publish::one(&call.state, event, content, taken).await
 }
 
@@ -135,6 +137,10 @@ async fn batch(call: &Call, application: ApplicationId, given: &Attributes) -> A
                     idempotency: key(call, &event, index)?,
                     ..event
                 })
+            })
+            .map(|mut event| {
+                trace(call, &mut event);
+                event
             })
             .and_then(|event| publish::within_limits(&call.state, event));
         outcomes.push(match made {
@@ -163,6 +169,13 @@ async fn batch(call: &Call, application: ApplicationId, given: &Attributes) -> A
         results.add(index, outcome)?;
     }
     results.finish(None)
+}
+
+/// The event's deliveries belong to the trace of its request. A repetition has a trace of its own, so
+/// this is no part of what its key is about.
+fn trace(call: &Call, event: &mut Event) {
+    let headers = call.trace.iter().flat_map(TraceContext::headers);
+    event.headers.extend(headers);
 }
 
 /// The idempotency key of an event: of a batch each has its own. The request is what became of it,

@@ -1,7 +1,7 @@
 //! The HTTP API of Hooklog: Svix-compatible v1 routes on hyper, thin over the event log.
 //!
 //! It is not: a place for rules about events (those are storage's), a sender of webhooks (the
-//! dispatcher's), TLS (a proxy's).
+//! dispatcher's).
 //!
 //! **Invariant:** a publisher gets its 202 only after `EventLog::append` returned, that is after
 //! the event is on disk. Every error answer is JSON. Everything a client can make grow has a bound.
@@ -39,26 +39,38 @@ mod event_type;
 mod filter;
 mod health;
 mod idempotency;
+mod listen;
 mod message;
+mod operational;
 mod operator;
 mod page;
 mod problem;
 mod publish;
 mod query;
+mod rate;
 mod repeat;
 mod reply;
 mod request;
+mod request_id;
 mod routes;
 mod secret;
 mod server;
 mod socket;
 mod state;
 mod task;
+mod tls;
 pub mod token;
+mod trace_context;
+mod transport;
 mod verified;
+mod visit;
 mod wire;
 mod xml;
 
 pub use config::{Config, Limits, UrlPolicy};
+pub use listen::{Address, AddressError};
+pub use rate::{RateLimit, RateLimitError, RateLimits};
 pub use server::{BindError, Server};
-pub use token::{DEFAULT_ORGANISATION, TokenKey};
+pub use tls::{TlsError, TlsFiles};
+pub use token::{DEFAULT_ORGANISATION, TokenAlgorithm, TokenKey, TokenKeys};
+pub use visit::{ACCESS_LOG_TARGET, AccessLog};

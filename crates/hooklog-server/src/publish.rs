@@ -18,6 +18,7 @@ use crate::idempotency;
 use crate::reply::{self, Answer};
 use crate::request::Call;
 use crate::state::State;
+use crate::trace_context::TraceContext;
 use crate::wire::{Content, Issue, MessageIn, MessageOut};
 
 /// How often a batch asks a busy log again, and for how long: the queue empties in milliseconds.
@@ -31,13 +32,17 @@ pub(crate) async fn create(call: Call) -> Answer {
     let idempotency = key(&call, application)?;
     let event = Event {
         idempotency,
-        ..event(application, new)
+        ..event(application, new, call.trace.as_ref())
     };
     one(&call.state, event, content, Taken::Refuses).await
 }
 
-/// A message as an event.
-pub(crate) fn event(application: ApplicationId, new: MessageIn) -> Event {
+/// A message as an event; its deliveries belong to the trace of its request.
+pub(crate) fn event(
+    application: ApplicationId,
+    new: MessageIn,
+    trace: Option<&TraceContext>,
+) -> Event {
     Event {
         application,
         event_type: new.event_type,
@@ -48,7 +53,7 @@ pub(crate) fn event(application: ApplicationId, new: MessageIn) -> Event {
         payload: new.payload,
         tags: Vec::new(),
         ordering_key: None,
-        headers: Vec::new(),
+        headers: trace.iter().flat_map(|trace| trace.headers()).collect(),
         deliver_at: None,
     }
 }

@@ -89,9 +89,10 @@ pub(crate) fn preflight(asked: &HeaderMap) -> Response {
 
 /// Lets a browser of any origin read the answer: tokens are in a header, never in a cookie.
 pub(crate) fn allow_any_origin(response: &mut Response) {
-    response
-        .headers_mut()
-        .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    // Else a page sees neither the request's id nor how many requests are left.
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, ANY);
 }
 
 /// The same answer without its body, for HEAD; the length stays that of the body.

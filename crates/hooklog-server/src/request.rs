@@ -16,6 +16,7 @@ use crate::error::ApiError;
 use crate::query::Query;
 use crate::state::State;
 use crate::token::{Subject, TokenError};
+use crate::trace_context::TraceContext;
 use crate::wire::Content;
 
 /// One request.
@@ -32,6 +33,8 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     /// Values of the header `Idempotency-Key`, as they came.
     pub(crate) idempotency: Vec<HeaderValue>,
+    /// The trace that the client is in, if it said so.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) body: Body,
     /// The body, on routes that read it piece by piece.
     pub(crate) upload: Option<Upload>,
@@ -59,9 +62,22 @@ impl Call {
         self.subject()?.organisation().ok_or(ApiError::Forbidden)
     }
 
-    /// The application in the path, by id or uid.
+    /// Whether it is about the tenant's operational webhooks: endpoints of an application that no
+    /// other route shows.
+    pub(crate) fn is_operational(&self) -> bool {
+        self.route.starts_with("/operational-webhook/")
+    }
+
+    /// The application in the path, by id or uid; of operational webhooks, theirs.
     pub(crate) fn application(&self) -> Result<Arc<Application>, ApiError> {
         let (subject, organisation) = (self.subject()?, self.organisation()?);
+        if self.is_operational() {
+            let registry = self.state.log.registry();
+            let id = registry
+                .operational(organisation)
+                .ok_or(ApiError::NotFound)?;
+            return registry.application(id).cloned().ok_or(ApiError::NotFound);
+        }
         let found = {
             let registry = self.state.log.registry();
             registry

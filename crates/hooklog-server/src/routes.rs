@@ -15,8 +15,8 @@ use crate::reply::Answer;
 use crate::request::Call;
 use crate::token::Subject;
 use crate::{
-    application, attempt, batch, endpoint, event_in, event_type, filter, health, message, operator,
-    publish, secret, task,
+    application, attempt, batch, endpoint, event_in, event_type, filter, health, message,
+    operational, operator, publish, secret, task,
 };
 
 /// Below it, everything but the inbound sources.
@@ -126,9 +126,14 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/stats/usage/app" { POST Org later }
     "/environment/export" { POST Org later }
     "/environment/import" { POST Org later }
-    "/operational-webhook/{*rest}" {
-        GET Org later, POST Org later, PUT Org later, PATCH Org later, DELETE Org later,
+    "/operational-webhook/endpoint" { GET Org operational::list, POST Org operational::create }
+    "/operational-webhook/endpoint/{endpoint}" {
+        GET Org endpoint::get, PUT Org endpoint::put, PATCH Org endpoint::patch,
+        DELETE Org endpoint::delete,
     }
+    "/operational-webhook/endpoint/{endpoint}/secret" { GET Org secret::get }
+    "/operational-webhook/endpoint/{endpoint}/secret/rotate" { POST Org secret::rotate }
+    "/operational-webhook/endpoint/{endpoint}/headers" { GET Org later, PUT Org later, PATCH Org later }
     "/openapi.json" { GET Public later }
     "/docs" { GET Public later }
 };

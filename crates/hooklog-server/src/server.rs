@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** no task outlives [`Server::run`] but writes that the log is still busy with. An
 //! error of one connection never stops the accept loop.
-//! **Next:** `connection.rs`.
+//! **Next:** `listen.rs`, `tls.rs`, then `connection.rs`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hooklog_storage::EventLog;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection;
+use crate::listen::{Accepted, Address, Listeners};
 use crate::state::State;
+use crate::tls::{Tls, TlsError};
 
 /// How long accepting pauses when descriptors ran out: connections end in the meantime.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -25,38 +27,59 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A listening server.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    local: SocketAddr,
+    listeners: Listeners,
+    addresses: Vec<Address>,
+    tls: Option<Arc<Tls>>,
     state: Arc<State>,
 }
 
 /// Why a server could not listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
-pub struct BindError {
-    /// The address asked for.
-    pub address: SocketAddr,
-    /// What the system said.
-    pub source: io::Error,
+pub enum BindError {
+    /// The system refused an address.
+    #[error("cannot listen on {address}")]
+    Address {
+        /// The address asked for.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is none.
+    #[error("there is no address to listen on")]
+    Nowhere,
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Server {
     /// Starts to listen; clients can connect from now on and are served by [`run`](Self::run).
-    pub async fn bind(log: EventLog, config: Config) -> Result<Self, BindError> {
-        let address = config.listen;
-        let failed = |source| BindError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let local = listener.local_addr().map_err(failed)?;
+    pub async fn bind(log: EventLog, mut config: Config) -> Result<Self, BindError> {
+        let tls = match config.tls.take() {
+            Some(files) => Some(Arc::new(Tls::load(files, &config.limits).await?)),
+            None => None,
+        };
+        let failed = |(address, source)| BindError::Address { address, source };
+        let listeners = Listeners::bind(&config.listen).await.map_err(failed)?;
+        let addresses = listeners.addresses();
+        let first = config.listen.first().ok_or(BindError::Nowhere)?;
+        let addresses = addresses.map_err(|source| failed((first.clone(), source)))?;
         Ok(Self {
-            listener,
-            local,
+            listeners,
+            addresses,
+            tls,
             state: Arc::new(State::new(log, config)),
         })
     }
 
-    /// Where it listens; says which port when port 0 was asked for.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local
+    /// Where it listens, in the order asked for; says which port when port 0 was asked for.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The first of them that is of TCP.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.iter().find_map(Address::tcp)
     }
 
     /// Serves until `shutdown`, then finishes what is in flight, for at most `drain`; what is left
@@ -66,8 +89,16 @@ impl Server {
     /// Dropping it stops accepting and cuts connections off at once.
     pub async fn run(self, shutdown: CancellationToken, drain: Duration) {
         let Self {
-            listener, state, ..
+            mut listeners,
+            tls,
+            state,
+            ..
         } = self;
+        let mut upkeep = JoinSet::new();
+        if let Some(tls) = &tls {
+            let (tls, interval) = (Arc::clone(tls), state.limits.tls_files_interval);
+            upkeep.spawn(async move { tls.follow(interval).await });
+        }
         let (connections, cut) = (TaskTracker::new(), CancellationToken::new());
         let cut_on_drop = cut.clone().drop_guard();
         let slots = state
@@ -75,17 +106,18 @@ impl Server {
             .connections_max
             .clamp(1, Semaphore::MAX_PERMITS);
         let slots = Arc::new(Semaphore::new(slots));
-        while let Some((stream, slot)) = next(&listener, &slots, &shutdown).await {
+        while let Some((stream, slot)) = next(&mut listeners, &slots, &shutdown).await {
             let (state, shutdown, cut) = (Arc::clone(&state), shutdown.clone(), cut.clone());
+            let tls = tls.clone();
             connections.spawn(async move {
                 let _slot = slot;
                 tokio::select! {
-                    () = connection::serve(state, stream, shutdown) => {}
+                    () = connection::serve(state, stream, tls, shutdown) => {}
                     () = cut.cancelled() => {}
                 }
             });
         }
-        drop(listener);
+        drop(listeners);
         connections.close();
         state.tasks.close();
         let finished = async {
@@ -105,19 +137,21 @@ impl Server {
 
 /// The next connection, once there is room for it; `None` at shutdown.
 async fn next(
-    listener: &TcpListener,
+    listeners: &mut Listeners,
     slots: &Arc<Semaphore>,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(Accepted, OwnedSemaphorePermit)> {
     let accept = async {
         let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    // Answers are written whole; waiting for more to send only delays them. If it
-                    // fails the connection is gone, and reading from it will say so.
-                    let _outcome = stream.set_nodelay(true);
-                    return Some((stream, slot));
+            match listeners.accept().await {
+                Ok(accepted) => {
+                    if let Accepted::Tcp(stream, _) = &accepted {
+                        // Answers are written whole; waiting for more to send only delays them. If
+                        // it fails the connection is gone, and reading from it will say so.
+                        let _outcome = stream.set_nodelay(true);
+                    }
+                    return Some((accepted, slot));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {

@@ -11,47 +11,53 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+
+use crate::transport::Transport;
 
 /// A connection behind its first bytes.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Transport,
     /// Read before it was known who reads on.
     ahead: Bytes,
     stall_timeout: Duration,
     /// Runs while a write waits.
-    stall: Option<Pin<Box<Sleep>>>,
+    writing: Stall,
+    /// Runs while a flush or the end waits: TLS takes some bytes before it sends them. Apart from
+    /// the other, because without TLS a flush always succeeds and says nothing about the client.
+    flushing: Stall,
 }
 
+type Stall = Option<Pin<Box<Sleep>>>;
+
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, ahead: Bytes, stall_timeout: Duration) -> Self {
+    pub(crate) fn new(stream: Transport, ahead: Bytes, stall_timeout: Duration) -> Self {
         Self {
             stream,
             ahead,
             stall_timeout,
-            stall: None,
+            writing: None,
+            flushing: None,
         }
     }
+}
 
-    /// Passes the outcome of a write on, unless it has been waiting for too long.
-    fn watch<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        outcome: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.stall = None;
-            return outcome;
-        }
-        let timeout = self.stall_timeout;
-        let stall = self
-            .stall
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
-        ready!(stall.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+/// Passes the outcome of a write on, unless it has been waiting for too long.
+fn watch<T>(
+    stall: &mut Stall,
+    timeout: Duration,
+    context: &mut Context<'_>,
+    outcome: Poll<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    if outcome.is_ready() {
+        *stall = None;
+        return outcome;
     }
+    let waiting =
+        stall.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
+    ready!(waiting.as_mut().poll(context));
+    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
 }
 
 impl AsyncRead for Socket {
@@ -72,40 +78,46 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(context, outcome)
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_write(context, bytes);
+        watch(&mut this.writing, this.stall_timeout, context, outcome)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watch(context, outcome)
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        watch(&mut this.writing, this.stall_timeout, context, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_flush(context);
+        watch(&mut this.flushing, this.stall_timeout, context, outcome)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.stream).poll_shutdown(context);
+        watch(&mut this.flushing, this.stall_timeout, context, outcome)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -116,7 +128,7 @@ mod tests {
         let (server, _) = listener.accept().await.expect("accepts");
         (
             Socket::new(
-                server,
+                Transport::Tcp(server),
                 Bytes::from_static(ahead),
                 Duration::from_millis(100),
             ),

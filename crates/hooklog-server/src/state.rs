@@ -16,9 +16,12 @@ use tokio_util::task::TaskTracker;
 use crate::answers::Pool;
 use crate::config::{Config, Limits, UrlPolicy};
 use crate::error::ApiError;
+use crate::rate::Rates;
 use crate::repeat::AtWork;
-use crate::token::TokenKey;
+use crate::request_id::RequestIds;
+use crate::token::TokenKeys;
 use crate::verified::Verified;
+use crate::visit::AccessLog;
 
 /// Answers made into XML at once: with 64 MiB each at most, as much memory as for answers in all.
 const SHAPES_MAX: usize = 4;
@@ -27,9 +30,12 @@ const SHAPES_MAX: usize = 4;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) log: EventLog,
-    pub(crate) token_key: TokenKey,
+    pub(crate) token_keys: TokenKeys,
     pub(crate) limits: Limits,
     pub(crate) url_policy: UrlPolicy,
+    pub(crate) access_log: AccessLog,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) rates: Rates,
     /// Bytes of request bodies that may still be taken in.
     pub(crate) body_bytes: Arc<Semaphore>,
     /// Bytes of answers to reads that may still be held.
@@ -55,9 +61,12 @@ impl State {
         let limits = config.limits;
         Self {
             log,
-            token_key: config.token_key,
+            token_keys: config.token_keys,
             limits,
             url_policy: config.url_policy,
+            access_log: config.access_log,
+            request_ids: RequestIds::new(),
+            rates: Rates::new(config.rate_limits),
             body_bytes: permits(limits.body_bytes_in_flight_max),
             read_answers: Pool::new(limits.answer_bytes_in_flight_max),
             write_answers: Pool::new(limits.answer_bytes_in_flight_max),
@@ -107,26 +116,20 @@ pub(crate) fn now() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
+    use crate::token::TokenKey;
 
     #[tokio::test]
     async fn a_read_waits_for_its_turn_but_not_for_ever() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut settings = hooklog_storage::Config::new(directory.path().join("data"));
         settings.journal_segment_bytes = 8 << 20;
-        let config = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            token_key: TokenKey::new("the secret of the tests").expect("long enough"),
-            limits: Limits {
-                reads_max: 1,
-                read_wait_timeout: Duration::from_millis(50),
-                ..Limits::default()
-            },
-            url_policy: UrlPolicy::allow_all(),
-        };
+        let key = TokenKey::new("the secret of the tests").expect("long enough");
+        let mut config = Config::new(key);
+        config.limits.reads_max = 1;
+        config.limits.read_wait_timeout = Duration::from_millis(50);
         let log = EventLog::open(settings).expect("opens");
         let state = State::new(log, config);
         let (begun, begins) = tokio::sync::oneshot::channel();

@@ -1,61 +1,32 @@
 //! Bearer tokens: who a request speaks for.
 //!
-//! **Invariant:** only HS256 is accepted, whatever a token's header says; a token without an expiry,
-//! with critical extensions or with claims that do not parse is refused. No clock is read here.
-//! **Next:** `token/hs256.rs`, the signature; `request.rs`, which asks.
+//! **Invariant:** a token must name the algorithm of the key that verifies it, and there is no other
+//! choice of the client's; a token without an expiry, with critical extensions or with claims that
+//! do not parse is refused. No clock is read here.
+//! **Next:** `token/key.rs`; then `request.rs`, which asks.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use hooklog_storage::DEFAULT_ORGANISATION;
 use hooklog_storage::{ApplicationId, OrganisationId, Timestamp};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq;
 
-mod hs256;
+mod backend;
+mod der;
+mod key;
 
-/// Fewest bytes of a key: half of what RFC 7518 §3.2 asks for, so that existing secrets of other
-/// servers go on working, yet none that can be guessed by trying.
-const KEY_BYTES_MIN: usize = 16;
-/// Longest token that is looked at; ours are below 400 bytes.
+pub use self::key::{
+    Symmetry, TokenAlgorithm, TokenAlgorithmError, TokenKey, TokenKeyError, TokenKeys,
+};
+
+/// Longest token that is looked at; ours are below 1 KiB with the largest RSA signature.
 const TOKEN_BYTES_MAX: usize = 8 << 10;
 /// How far the clocks of minter and server may differ (the usual leeway of JWT libraries).
 const LEEWAY_SECS: i64 = 60;
 
-/// The HS256 key: the bytes of the JWT secret string. `Debug` does not show them.
-#[derive(Clone)]
-pub struct TokenKey(Arc<[u8]>);
-
-/// Why a text is not a key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the JWT secret has {found} bytes, fewer than the minimum of {KEY_BYTES_MIN}")]
-pub struct TokenKeyError {
-    /// Bytes found.
-    pub found: usize,
-}
-
-impl TokenKey {
-    /// The key that the secret string is, byte for byte (no base64).
-    pub fn new(secret: &str) -> Result<Self, TokenKeyError> {
-        if secret.len() < KEY_BYTES_MIN {
-            return Err(TokenKeyError {
-                found: secret.len(),
-            });
-        }
-        Ok(Self(secret.as_bytes().into()))
-    }
-}
-
-impl fmt::Debug for TokenKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenKey(…)")
-    }
-}
-
 /// Who a token speaks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// A tenant: everything of its own.
     Organisation(OrganisationId),
@@ -87,8 +58,17 @@ impl Subject {
 
 /// Why a token could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the token could not be signed")]
-pub struct MintError(#[from] jsonwebtoken::errors::Error);
+pub enum MintError {
+    /// Only the public key is known.
+    #[error("no private key: tokens signed with {algorithm} are verified here, not made")]
+    Public {
+        /// What the key is for.
+        algorithm: TokenAlgorithm,
+    },
+    /// The key does not sign.
+    #[error("the token could not be signed")]
+    Sign(#[from] jsonwebtoken::errors::Error),
+}
 
 /// Why a token was refused. Clients learn only of [`TokenError::IsTheKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +79,7 @@ pub enum TokenError {
     /// The token is the secret itself: a frequent mistake, and a leak.
     #[error("the token is the JWT secret itself, not a token signed with it")]
     IsTheKey,
-    /// Not a token signed with HS256 and this key.
+    /// Not a token signed with one of the keys and its algorithm.
     #[error("the signature does not verify")]
     Signature,
     /// Its time is over.
@@ -134,7 +114,9 @@ pub fn mint(
     now: Timestamp,
     expires: Duration,
 ) -> Result<String, MintError> {
-    hs256::install();
+    backend::install();
+    let algorithm = key.algorithm();
+    let signing = key.signing().ok_or(MintError::Public { algorithm })?;
     let (sub, org) = match subject {
         Subject::Organisation(organisation) => (organisation.to_string(), None),
         Subject::Application {
@@ -151,34 +133,20 @@ pub fn mint(
         sub,
         org,
     };
-    let key = EncodingKey::from_secret(&key.0);
-    Ok(jsonwebtoken::encode(
-        &Header::new(Algorithm::HS256),
-        &claims,
-        &key,
-    )?)
+    let header = Header::new(algorithm.jwt());
+    Ok(jsonwebtoken::encode(&header, &claims, signing)?)
 }
 
-/// Who `token` speaks for at `now`.
-pub fn verify(key: &TokenKey, token: &str, now: Timestamp) -> Result<Subject, TokenError> {
-    hs256::install();
-    if bool::from(token.as_bytes().ct_eq(&key.0)) {
+/// Who `token` speaks for at `now`, by whichever of the keys signed it.
+pub fn verify(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Subject, TokenError> {
+    if keys.all().any(|key| key.is_secret(token)) {
         return Err(TokenError::IsTheKey);
     }
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::Signature);
     }
-    // Times are checked below, against the `now` that was passed in.
-    let mut validation = Validation::new(Algorithm::HS256);
-    (validation.validate_exp, validation.validate_aud) = (false, false);
-    let key = DecodingKey::from_secret(&key.0);
-    let decoded = jsonwebtoken::decode::<Claims>(token, &key, &validation)
-        .map_err(|_| TokenError::Signature)?;
-    // Its extensions must be understood (RFC 7515 §4.1.11), and we know of none.
-    if decoded.header.crit.is_some() {
-        return Err(TokenError::Signature);
-    }
-    let claims = decoded.claims;
+    let claims = keys.all().find_map(|key| signed(key, token));
+    let claims = claims.ok_or(TokenError::Signature)?;
     if claims.exp.saturating_add(LEEWAY_SECS) <= now.as_secs() {
         return Err(TokenError::Expired);
     }
@@ -189,6 +157,18 @@ pub fn verify(key: &TokenKey, token: &str, now: Timestamp) -> Result<Subject, To
         return Err(TokenError::NotYet);
     }
     subject(&claims).ok_or(TokenError::Subject)
+}
+
+/// The claims, if `key` signed them.
+fn signed(key: &TokenKey, token: &str) -> Option<Claims> {
+    backend::install();
+    // The key's own algorithm and no other: the library refuses a header that names another one.
+    let mut validation = Validation::new(key.algorithm().jwt());
+    // Times are checked by `verify`, against the `now` that was passed in.
+    (validation.validate_exp, validation.validate_aud) = (false, false);
+    let decoded = jsonwebtoken::decode::<Claims>(token, key.verifying(), &validation).ok()?;
+    // Its extensions must be understood (RFC 7515 §4.1.11), and we know of none.
+    decoded.header.crit.is_none().then_some(decoded.claims)
 }
 
 fn subject(claims: &Claims) -> Option<Subject> {

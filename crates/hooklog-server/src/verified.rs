@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use hooklog_storage::Timestamp;
 use parking_lot::Mutex;
 
-use crate::token::{self, Subject, TokenError, TokenKey};
+use crate::token::{self, Subject, TokenError, TokenKeys};
 
 /// Most tokens that are remembered: more than a server has busy clients.
 const TOKENS_MAX: usize = 1024;
@@ -35,7 +35,7 @@ impl Verified {
     /// Who `token` speaks for at `now`.
     pub(crate) fn verify(
         &self,
-        key: &TokenKey,
+        keys: &TokenKeys,
         token: &str,
         now: Timestamp,
     ) -> Result<Subject, TokenError> {
@@ -48,7 +48,7 @@ impl Verified {
                 return Ok(*subject);
             }
         }
-        let subject = token::verify(key, token, now)?;
+        let subject = token::verify(keys, token, now)?;
         let mut known = self.0.lock();
         if known.second != second {
             known.second = second;
@@ -66,11 +66,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::DEFAULT_ORGANISATION;
+    use crate::{DEFAULT_ORGANISATION, TokenKey};
 
     #[test]
     fn a_token_is_as_valid_as_without_it() {
         let key = TokenKey::new("the secret of the tests").expect("long enough");
+        let keys = TokenKeys::from(key.clone());
         let start = Timestamp::from_millis(1_700_000_000_500);
         let subject = Subject::Organisation(DEFAULT_ORGANISATION.parse().expect("an id"));
         let life = Duration::from_secs(3);
@@ -79,15 +80,15 @@ mod tests {
         for second in 0..70 {
             for half in 0..2 {
                 let now = start.plus(Duration::from_millis(second * 1000 + half * 499));
-                let expected = token::verify(&key, &token, now);
-                assert_eq!(verified.verify(&key, &token, now), expected, "{second}");
+                let expected = token::verify(&keys, &token, now);
+                assert_eq!(verified.verify(&keys, &token, now), expected, "{second}");
             }
         }
-        assert!(verified.verify(&key, "nonsense", start).is_err());
+        assert!(verified.verify(&keys, "nonsense", start).is_err());
         for number in 0..=TOKENS_MAX as u64 {
             let life = life + Duration::from_secs(number);
             let token = token::mint(&key, subject, start, life).expect("signs");
-            assert_eq!(verified.verify(&key, &token, start), Ok(subject));
+            assert_eq!(verified.verify(&keys, &token, start), Ok(subject));
         }
         assert_eq!(verified.0.lock().subjects.len(), TOKENS_MAX);
     }

@@ -3,7 +3,9 @@
 //!
 //! **Invariant:** the only writer to sled. `durable` moves only after a barrier that covers it.
 //! Memory gives an event up only after sled shows it.
-//! **Next:** `ring.rs`, which serves what is not applied yet; on open, `recovery.rs`.
+//! **Next:** `apply/forget.rs`; `ring.rs`, which serves what is not applied yet; on open, `recovery.rs`.
+
+mod forget;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,6 +107,9 @@ impl Applier {
         let mut rest = commits;
         loop {
             let (group, after) = rest.split_at(group_len(rest));
+            for commit in group {
+                self.forget_parked(commit)?;
+            }
             self.apply_group(group)?;
             rest = after;
             if rest.is_empty() {

@@ -185,7 +185,7 @@ impl Shared {
     ) -> Result<DeliveryState, ReadError> {
         let poisoned = || self.poison.reason().is_some();
         if self.ring.wait_applied(APPLIER_PATIENCE, poisoned) == Room::None {
-            self.poison.set(&stuck());
+            self.poison.set(&stuck(APPLIER_PATIENCE));
         }
         let mut result = DeliveryState::default();
         if let Some(state) = self.engine.get(Family::State, keys::STATE)? {

@@ -4,17 +4,21 @@
 //! in the journal's order, so two equal creations cannot both win.
 //! **Next:** `commit.rs`.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::change::{Change, ChangeError};
 use crate::change::{Planned, Turn};
 use crate::codec;
+use crate::delivery::Policy;
 use crate::id::{ApplicationId, EventId, OrganisationId, SubscriptionId};
 use crate::log::EventLog;
 use crate::name::{EventTypeName, Uid};
 use crate::registry::Registry;
-use crate::subscription::{Application, EventType, Organisation, Subscription, SubscriptionState};
+use crate::subscription::{
+    Application, ApplicationKind, EventType, Organisation, Subscription, SubscriptionState,
+};
 use crate::time::Timestamp;
 
 pub use new::{NewApplication, NewSubscription};
@@ -43,6 +47,7 @@ impl EventLog {
                 id: ApplicationId::new(turn.now, turn.entropy),
                 organisation: new.organisation,
                 uid: new.uid,
+                kind: ApplicationKind::Customer,
                 name: new.name,
                 policy: new.policy,
                 metadata: new.metadata,
@@ -51,6 +56,33 @@ impl EventLog {
             });
             changes.push(Change::PutApplication(Arc::clone(&value)));
             Ok((changes, value))
+        })
+        .await
+    }
+
+    /// The application of an organisation whose events are operational ones; made if there is none.
+    pub async fn operational_application(
+        &self,
+        organisation: OrganisationId,
+    ) -> Result<ApplicationId, ChangeError> {
+        self.change(move |registry, turn| {
+            if let Some(id) = registry.operational(organisation) {
+                return Ok((Vec::new(), id));
+            }
+            let mut changes = organisation_if_new(registry, organisation, turn);
+            let id = ApplicationId::new(turn.now, turn.entropy);
+            changes.push(Change::PutApplication(Arc::new(Application {
+                id,
+                organisation,
+                uid: None,
+                kind: ApplicationKind::Operational,
+                name: "operational webhooks".to_owned(),
+                policy: Policy::default(),
+                metadata: BTreeMap::new(),
+                created: turn.now,
+                updated: turn.now,
+            })));
+            Ok((changes, id))
         })
         .await
     }
@@ -66,7 +98,7 @@ impl EventLog {
             let mut value = Application::clone(old);
             edit(&mut value);
             (value.id, value.organisation, value.created) = (id, old.organisation, old.created);
-            value.updated = turn.now;
+            (value.kind, value.updated) = (old.kind, turn.now);
             free_application_uid(registry, value.organisation, value.uid.as_ref(), Some(id))?;
             let value = Arc::new(value);
             Ok((vec![Change::PutApplication(Arc::clone(&value))], value))

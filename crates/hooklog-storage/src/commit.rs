@@ -24,6 +24,7 @@ use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::request::{Queued, Request, Sync, Waiter};
 use crate::ring::Room;
 use crate::shared::Shared;
+use crate::space;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -52,6 +53,10 @@ pub(crate) struct Committer {
     pub(crate) keys: Sender<()>,
     /// When the journal is to be synced, in a mode that acks before.
     pub(crate) sync_due: Option<Instant>,
+    /// How long the applier may take to make room.
+    pub(crate) patience: Duration,
+    /// Bytes of the disk that the group may still take, before what is kept free.
+    pub(crate) disk_room: u64,
 }
 
 /// What is assigned next.
@@ -105,12 +110,7 @@ impl Committer {
     fn first(&mut self) -> Option<Queued> {
         loop {
             // Under load there is always a request, so the time is looked at before one is taken.
-            if self.sync_due.is_some_and(|due| due <= Instant::now()) {
-                self.sync_due = None;
-                if let Err(error) = self.journal.sync() {
-                    self.stop(&error.to_string());
-                }
-            }
+            self.keep_synced();
             let seal = self.journal.needs_seal() && self.shared.poison.reason().is_none();
             let seal_at = seal.then(|| Instant::now() + SEAL_DELAY);
             let Some(due) = self.sync_due.into_iter().chain(seal_at).min() else {
@@ -122,6 +122,61 @@ impl Committer {
                 received => return received.ok(),
             }
         }
+    }
+
+    /// Syncs the journal if that is due. Called wherever the committer may spend time after an ack, so
+    /// that no wait for somebody else makes the time until the sync longer.
+    fn sync_if_due(&mut self) -> Result<(), String> {
+        if self.sync_due.is_some_and(|due| due <= Instant::now()) {
+            self.sync_due = None;
+            self.journal.sync().map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The same between two pieces of work; what comes next finds the log stopped after an error.
+    fn keep_synced(&mut self) {
+        if let Err(reason) = self.sync_if_due() {
+            self.stop(&reason);
+        }
+    }
+
+    /// The next piece of a wait that ends at `end`: until then, or until a sync is due. `None` when it
+    /// is over.
+    fn wait_piece(&mut self, end: Instant) -> Result<Option<Duration>, String> {
+        self.sync_if_due()?;
+        let next = self.sync_due.map_or(end, |due| due.min(end));
+        let now = Instant::now();
+        Ok((now < end).then(|| next.saturating_duration_since(now)))
+    }
+
+    /// Waits until the applier has room for another commit.
+    fn wait_room(&mut self) -> Result<(), String> {
+        let end = Instant::now() + self.patience;
+        while let Some(piece) = self.wait_piece(end)? {
+            let stop = || self.shared.poison.reason().is_some();
+            let most = self.shared.config.unapplied_bytes_max;
+            if self.shared.ring.wait_room(most, piece, stop) == Room::Some {
+                return Ok(());
+            }
+        }
+        Err(stuck(self.patience))
+    }
+
+    /// Hands a commit to the applier.
+    fn hand_on(&mut self, mut commit: Arc<Committed>) -> Result<(), String> {
+        let end = Instant::now() + self.patience;
+        while let Some(piece) = self.wait_piece(end)? {
+            match self.applier.send_timeout(commit, piece) {
+                // It is gone only after an error of its own, which has poisoned the log; what is
+                // durable in the journal is acked all the same.
+                Ok(()) | Err(SendTimeoutError::Disconnected(_)) => return Ok(()),
+                Err(SendTimeoutError::Timeout(back)) => commit = back,
+            }
+        }
+        // As durable as what was handed on.
+        self.stop(&stuck(self.patience));
+        Ok(())
     }
 
     /// Makes a group durable, as soon as the log's mode of durability wants it.
@@ -139,6 +194,7 @@ impl Committer {
     /// Takes what is waiting, up to a group.
     fn gather(&mut self, first: Queued, group: &mut Group) -> Result<(), KeyIndexError> {
         let now = self.now();
+        self.disk_room = self.disk_room();
         // A group and the request that ends it (at most half a segment) fit a segment together.
         let quarter = self.shared.config.journal_segment_bytes / 4;
         let group_bytes = usize::try_from(quarter)
@@ -154,10 +210,12 @@ impl Committer {
             self.shared.release(held);
             bytes += held;
             requests += 1;
+            // Looking up keys may have read the disk for a while.
+            self.keep_synced();
             // A change ends its group: the next one is planned against a registry that has it. So does
             // a kept answer, which is planned against the table of those that are.
             let ends = matches!(request, Request::Change { .. } | Request::Answer { .. });
-            self.add(request, now, group)?;
+            self.add(request, held, now, group)?;
             queued = if ends || bytes >= group_bytes || requests >= GROUP_REQUESTS {
                 None
             } else {
@@ -165,6 +223,32 @@ impl Committer {
             };
         }
         Ok(())
+    }
+
+    /// What the disk has left for events that are not acked yet. What is acked will take space when it
+    /// is applied, at most as much as in the journal; that itself takes none until it needs another
+    /// segment.
+    fn disk_room(&self) -> u64 {
+        let Some(free) = space::free_bytes(&self.shared.config.directory) else {
+            return u64::MAX;
+        };
+        let unapplied = u64::try_from(self.shared.ring.unapplied_bytes()).unwrap_or(u64::MAX);
+        let segment = self.journal.next_segment_bytes(self.shared.durable.get());
+        free.saturating_sub(unapplied.saturating_add(segment))
+    }
+
+    /// Takes room on the disk for a request, or refuses it; `reserve` is left to others.
+    fn take_room(&mut self, bytes: u64, reserve: u64) -> Result<(), CommitError> {
+        match self.disk_room.checked_sub(bytes) {
+            Some(left) if left >= reserve => {
+                // It is known only at the start of a group, and is unknown for some disks.
+                if self.disk_room < u64::MAX {
+                    self.disk_room = left;
+                }
+                Ok(())
+            }
+            _ => Err(CommitError::Busy { what: "the disk" }),
+        }
     }
 
     /// Writes, syncs, shows, acks; in this order.
@@ -197,15 +281,7 @@ impl Committer {
             .poison
             .check()
             .map_err(|error| error.to_string())?;
-        let unapplied_bytes_max = self.shared.config.unapplied_bytes_max;
-        let stop = || self.shared.poison.reason().is_some();
-        let room = self
-            .shared
-            .ring
-            .wait_room(unapplied_bytes_max, APPLIER_PATIENCE, stop);
-        if room == Room::None {
-            return Err(stuck());
-        }
+        self.wait_room()?;
         let sequence = self.next.sequence;
         let count = records.len() as u64;
         let base = records
@@ -249,13 +325,7 @@ impl Committer {
         if self.shared.keys.committed(bytes, self.next.timestamp) {
             self.wake_sealing();
         }
-        match self.applier.send_timeout(commit, APPLIER_PATIENCE) {
-            // It is gone only after an error of its own, which has poisoned the log; what is durable
-            // in the journal is acked all the same.
-            Ok(()) | Err(SendTimeoutError::Disconnected(_)) => {}
-            Err(SendTimeoutError::Timeout(_)) => self.stop(&stuck()),
-        }
-        Ok(())
+        self.hand_on(commit)
     }
 
     /// Writes an empty frame: its header says that the frame before it was
@@ -296,12 +366,13 @@ impl Committer {
 }
 
 /// Why the log stops when the applier does not answer.
-pub(crate) fn stuck() -> String {
-    format!(
-        "the database took no data for {} s",
-        APPLIER_PATIENCE.as_secs()
-    )
+pub(crate) fn stuck(patience: Duration) -> String {
+    format!("the database took no data for {} s", patience.as_secs_f32())
 }
+
+#[cfg(test)]
+mod tests;
 
 mod assign;
 mod keyed;
+pub(crate) mod operational;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 /// Why the log could not take a write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// A bound is reached; nothing was written. Try again a little later.
+    /// A bound is reached; nothing was written. Try again a little later. Of the disk it is reached a
+    /// little before that is full, so that retention can make room.
     #[error("the log is busy: {what} is full")]
     Busy {
         /// The bound that is reached.

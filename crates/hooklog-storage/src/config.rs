@@ -23,7 +23,8 @@ pub enum Durability {
     /// The event survives power loss: an `fdatasync` of the journal returned before the ack.
     PowerSafe,
     /// The event survives the death of the process (kill -9, a panic), and power loss or a crash of
-    /// the system from the next sync on. At most this much time lies between an ack and its sync.
+    /// the system from the next sync on. At most this much time, and the time of one read of the
+    /// disk, lies between an ack and the start of its sync, whatever else the log waits for.
     /// What is lost then is the end of the log, never something in its middle.
     ProcessSafe(Duration),
     /// As `ProcessSafe`, but no sync is ever made for an ack: what power loss takes is all since the
@@ -35,7 +36,9 @@ pub enum Durability {
 /// How long events or attempts are kept: what is over any of the limits expires, oldest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// Not longer than this.
+    /// Not longer than this. A clock that jumps ahead by more than an hour, or is that far ahead of
+    /// the newest event when the log is opened, is believed only after another hour: what would
+    /// expire by that is kept so much longer, and a warning is logged.
     pub age: Option<Duration>,
     /// Not more bytes than this, as stored (compressed); the files take about twice as much.
     pub bytes: Option<u64>,
@@ -84,7 +87,8 @@ pub struct Config {
     /// Bytes of recent events kept in memory for readers at the tail.
     pub tail_bytes_max: usize,
     /// Bytes of a file of record batches; with retention by bytes files are kept smaller than a
-    /// sixteenth of that, because only whole files give their space back.
+    /// sixteenth of that, because only whole files give their space back. So do compaction, restore
+    /// and repair with what they write; give them the retention that the log will have.
     pub extent_bytes: u64,
     /// Record batches of at most this many bytes stay in the database itself.
     pub inline_bytes_max: usize,

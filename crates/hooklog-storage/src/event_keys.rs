@@ -6,8 +6,9 @@
 //! keys/uids/         application, uid ─► event
 //! ```
 //! All of it is derived from the log: records carry the hash of their idempotency key and their uid.
-//! It may be removed while the log is closed, copies of a log do not have it, and the next open reads
-//! the log from where the indexes end.
+//! It may be removed while the log is closed, and the next open reads the log from where the indexes
+//! end. A backup does not hold it, a restore and a repair make it from the log that they wrote, and a
+//! compaction leaves it as it is: events keep their offsets.
 //!
 //! **Invariant:** a key is found if and only if the log has a kept event that carries it: the committer
 //! inserts in the order of the log, and what is found counts only when the log's record confirms it.
@@ -25,7 +26,9 @@ use crate::event::Record;
 use crate::event_keys::secret::Secret;
 use crate::id::ApplicationId;
 use crate::idempotency::IdempotencyKey;
-use crate::key_index::{Floor, KeyEntry, KeyHash, KeyIndex, KeyIndexError, Limits};
+use crate::key_index::{
+    self, Floor, Inspected, KeyEntry, KeyHash, KeyIndex, KeyIndexError, Limits,
+};
 use crate::name::Uid;
 use crate::offset::Offset;
 use crate::time::Timestamp;
@@ -212,6 +215,20 @@ impl EventKeys {
         let removed = std::fs::remove_file(&path).map_err(io_error("remove", &path));
         if let Err(error) = removed.and_then(|()| sync_directory(&self.directory)) {
             tracing::error!(%error, "the indexes of keys may be used again");
+        }
+    }
+
+    /// Looks through the files of both indexes, and writes nothing. None are there before the first
+    /// seal, and after damage was found out: then they are made from the log.
+    pub(crate) fn inspect(directory: &Path, told: &mut dyn FnMut(KeyIndexError)) -> Inspected {
+        if let Err(error) = Secret::inspect(directory) {
+            told(error);
+        }
+        let [requests, uids] =
+            ["requests", "uids"].map(|name| key_index::inspect(&directory.join(name), told));
+        Inspected {
+            runs: requests.runs + uids.runs,
+            keys: requests.keys + uids.keys,
         }
     }
 

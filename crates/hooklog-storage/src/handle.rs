@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::answers::Answers;
 use crate::apply::{Applier, ApplyLoop, Durable};
-use crate::commit::{Committer, Next};
+use crate::commit::{APPLIER_PATIENCE, Committer, Next};
 use crate::commit_error::CommitError;
 use crate::config::Config;
 use crate::consumer::Consumers;
@@ -94,8 +94,10 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
         rng: fastrand::Rng::new(),
         keys,
         sync_due: None,
+        patience: APPLIER_PATIENCE,
+        disk_room: 0,
     };
-    let (end_retention, retention) = RetentionLoop::new(&shared, &queue);
+    let (end_retention, retention) = RetentionLoop::new(&shared, &queue, next.timestamp);
     let mut threads = vec![
         spawn(&shared, move || committer.run()),
         spawn(&shared, move || apply.run()),
@@ -114,7 +116,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
 }
 
 /// What the threads of a recovered log share. Its keys may lag behind it.
-fn share(
+pub(crate) fn share(
     config: Config,
     directory: Directory,
     applier: &Applier,

@@ -12,8 +12,9 @@
 //! **Invariant:** a segment's header is durable before its first frame is written, the segment
 //! before it is durable before that, and a segment is recycled only when sled holds all of its
 //! frames behind a barrier and a younger retired segment is kept.
-//! **Next:** `journal/layout.rs` (bytes), `journal/scan.rs` (reading back), then `apply.rs`.
+//! **Next:** `journal/layout.rs` (bytes), `journal/image.rs` and `journal/scan.rs` (reading back), then `apply.rs`.
 
+mod image;
 pub(crate) mod layout;
 pub(crate) mod salvage;
 pub(crate) mod scan;
@@ -222,6 +223,12 @@ impl Journal {
         Ok(())
     }
 
+    /// All frames up to this one are durable here.
+    #[cfg(test)]
+    pub(crate) fn synced(&self) -> Option<Sequence> {
+        self.synced
+    }
+
     /// Whether the last frame is durable, but no later frame says so yet.
     pub(crate) fn needs_seal(&self) -> bool {
         self.unsynced.is_none() && self.synced.is_some()
@@ -287,6 +294,14 @@ impl Journal {
         self.segments
             .get(self.active)
             .map_or(0, |segment| segment.epoch)
+    }
+
+    /// Bytes of the disk that the next rotation takes.
+    pub(crate) fn next_segment_bytes(&self, durable: Option<Sequence>) -> u64 {
+        match self.recyclable(durable) {
+            Some(_) => 0,
+            None => self.segment_bytes,
+        }
     }
 
     /// The oldest segment that may be overwritten. The youngest retired one is kept: sled may let

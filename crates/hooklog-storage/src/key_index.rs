@@ -18,11 +18,13 @@
 //! file is deleted only when it is durably not listed. Locks are held to swap, never to read or write
 //! a file, but for the one that keeps changes of the list apart.
 //! **Next:** `key_index/limits.rs`, `entry.rs` (what is stored), `layout.rs` (bytes), `run_writer.rs`,
-//! `run.rs`, `run_reader.rs`, `merge.rs`, `manifest.rs` (the list of runs), `memtable.rs`.
+//! `run.rs`, `run_reader.rs`, `merge.rs`, `manifest.rs` (the list of runs), `inspect.rs` (for
+//! `hooklog check`), `memtable.rs`.
 
 mod entry;
 mod error;
 mod files;
+mod inspect;
 mod layout;
 mod limits;
 mod manifest;
@@ -41,8 +43,9 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::directory::{IoError, io_error, sync_directory};
 pub(crate) use crate::key_index::entry::{Floor, KeyEntry, KeyHash};
-pub(crate) use crate::key_index::error::KeyIndexError;
+pub(crate) use crate::key_index::error::{KeyIndexError, damaged};
 use crate::key_index::files::{create, remove, remove_files};
+pub(crate) use crate::key_index::inspect::{Inspected, inspect};
 use crate::key_index::limits::RUNS_MAX;
 pub(crate) use crate::key_index::limits::{KeyIndexStats, Limits};
 use crate::key_index::manifest::{ListedRun, Manifest};

@@ -53,11 +53,28 @@
 //! cut, which looks the same as a torn write. Of the batches it reads those that a crash can have
 //! touched; what the medium damaged long ago is told by whoever reads it, and by [`check`].
 //!
+//! # Time
+//! What expires by age does so by the wall clock, unless that jumped: up to an hour ahead of what the
+//! monotonic clock says since the open, and of the newest event then, it is believed at once, further
+//! ahead only after an hour. So a right clock can be doubted for an hour, after a long pause or a sleep
+//! of the machine. What is not guarded: a process that is started again while the clock is wrong, after
+//! events were committed by it, believes it. Limits of bytes and numbers need no clock.
+//!
+//! # A full disk
+//! Events are refused as [busy](CommitError::Busy) while the disk has less left than what was acked may
+//! still take, a segment of the journal if none is free, and 16 MiB; the dispatcher's progress at half
+//! of the 16. Everything else goes on, so retention can give space back, and appends go on with it.
+//! Where others fill the disk to its last byte the log stops as after any I/O error, and an open is
+//! refused with [`OpenErrorKind::NoSpace`], which says how many bytes it needs.
+//!
 //! # Copies
 //! [`compact`] makes a closed log small again, [`EventLog::backup`] streams an open one while
 //! publishing goes on, [`restore`] makes a log of backups, [`check`] looks at a closed one without
 //! writing to it, and [`repair`] saves what can be read of a damaged one into a new directory.
-//! `keys/` is in no copy and is not checked: the first open of the copy makes it from the log.
+//! All of them write files of the size that the retention of their [`Config`] asks for.
+//! `keys/` is in no backup: [`restore`] and [`repair`] make it from the log that they wrote, keeping
+//! idempotency keys for [`Config::idempotency_age`]. [`compact`] leaves it as it is, and [`check`]
+//! reads all of it.
 //!
 //! # What is not here
 //! Replication. A directory is opened once at a time, by whichever
@@ -101,6 +118,7 @@ mod log;
 mod poison;
 mod request;
 mod shared;
+mod space;
 mod wait;
 
 // Behind the acks.
@@ -150,6 +168,7 @@ pub use attempt::{
 };
 pub use change::{Change, ChangeError};
 pub use commands::{NewApplication, NewSubscription, TaskStep};
+pub use commit::operational::OPERATIONAL_EVENT_TYPES;
 pub use commit_error::CommitError;
 pub use config::{Compression, Config, Durability, Keep, Retention};
 pub use consumer::{
@@ -177,8 +196,8 @@ pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;
 pub use standing::{Delivered, DeliveryStatus, Standing};
 pub use subscription::{
-    Application, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret, Organisation,
-    SecretKey, Subscription, SubscriptionState,
+    Application, ApplicationKind, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret,
+    Organisation, SecretKey, Subscription, SubscriptionState,
 };
 pub use tail::{Tail, TailItem};
 pub use task::{Replay, ReplayFilter, TASKS_KEPT_MAX, TASKS_RUNNING_MAX, Task, TaskState};

@@ -23,7 +23,7 @@ use crate::offset::{AttemptSeq, Offset, OffsetRange};
 use crate::page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 use crate::read::ReadError;
 use crate::record;
-use crate::recovery::{OpenError, recover};
+use crate::recovery::{OpenError, full, recover};
 use crate::registry::Registry;
 use crate::request::{Finish, Request};
 use crate::standing::{DeliveryStatus, Standing};
@@ -88,7 +88,8 @@ impl EventLog {
     /// Opens the log in a directory, creating or recovering it. Blocks.
     pub fn open(mut config: Config) -> Result<Self, OpenError> {
         let directory = config.directory.clone();
-        let handle = recover(&mut config).and_then(|recovered| start(config, recovered));
+        let opened = recover(&mut config).and_then(|recovered| start(config.clone(), recovered));
+        let handle = opened.map_err(|error| full::explain(&config, error));
         let handle = Arc::new(handle.map_err(|kind| OpenError { directory, kind })?);
         Ok(Self { handle })
     }
@@ -362,6 +363,8 @@ fn weight(progress: &Progress) -> usize {
 
 #[cfg(test)]
 mod damage_tests;
+#[cfg(test)]
+mod operational_tests;
 #[cfg(test)]
 mod page_tests;
 #[cfg(test)]

@@ -10,10 +10,12 @@
 //! says what is not. Doing it twice is doing it once.
 //! **Next:** `log.rs`, which starts the threads.
 
+pub(crate) mod full;
+mod load;
 mod rest;
 
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,6 +76,21 @@ pub enum OpenErrorKind {
     #[error("the journal cannot be started: {reason}")]
     JournalStart {
         /// What was tried and what the system said.
+        reason: String,
+    },
+    /// The disk is full. The log is as it was.
+    #[error(
+        "the disk is full: an open takes up to {needed} bytes beside what is there, and {directory} \
+         has {free} left; make room, or move it to a larger disk ({reason})"
+    )]
+    NoSpace {
+        /// The data directory.
+        directory: PathBuf,
+        /// Bytes that an open may take, a little more than it does.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+        /// What could not be written.
         reason: String,
     },
     /// The index of keys does not fit.
@@ -215,8 +232,8 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
     if directory.fresh {
         directory.finish()?;
     }
-    let registry = load_registry(&applier.engine)?;
-    let consumers = load_consumers(&applier.engine)?;
+    let registry = load::registry(&applier.engine)?;
+    let consumers = load::consumers(&applier.engine)?;
     let answers = rest::load_answers(&applier.engine)?;
     Ok(Recovered {
         directory,
@@ -354,40 +371,4 @@ fn check_sum(engine: &Engine, state: &State) -> Result<(), OpenErrorKind> {
     Err(OpenErrorKind::Damaged {
         reason: reason.to_owned(),
     })
-}
-
-fn load_registry(engine: &Engine) -> Result<Registry, OpenErrorKind> {
-    let mut registry = Registry::default();
-    let all = (Bound::Unbounded, Bound::Unbounded);
-    engine.scan::<OpenErrorKind>(Family::Registry, all, |key, value| {
-        use crate::change::Change;
-        let change = match keys::registry_kind(key) {
-            Some(keys::Kind::Organisation) => Change::PutOrganisation(codec::decode(value)?),
-            Some(keys::Kind::Application) => Change::PutApplication(codec::decode(value)?),
-            Some(keys::Kind::EventType) => Change::PutEventType(codec::decode(value)?),
-            Some(keys::Kind::Subscription) => Change::PutSubscription(codec::decode(value)?),
-            Some(keys::Kind::Task) => Change::PutTask(codec::decode(value)?),
-            None => {
-                let reason = "a registry row has an unknown kind".to_owned();
-                return Err(OpenErrorKind::Damaged { reason });
-            }
-        };
-        registry.apply(&change);
-        Ok(())
-    })?;
-    Ok(registry)
-}
-
-fn load_consumers(engine: &Engine) -> Result<Consumers, OpenErrorKind> {
-    let mut consumers = Consumers::default();
-    let all = (Bound::Unbounded, Bound::Unbounded);
-    engine.scan::<OpenErrorKind>(Family::Consumer, all, |key, value| {
-        let Some(key) = keys::consumer_key(key) else {
-            let reason = "the key of a consumer's row cannot be read".to_owned();
-            return Err(OpenErrorKind::Damaged { reason });
-        };
-        consumers.put(key, codec::decode(value)?);
-        Ok(())
-    })?;
-    Ok(consumers)
 }

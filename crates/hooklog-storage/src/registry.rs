@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::change::Change;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::{EventTypeName, Uid};
-use crate::subscription::{Application, EventType, Organisation, Subscription};
+use crate::subscription::{Application, ApplicationKind, EventType, Organisation, Subscription};
 use crate::task::Task;
 
 use tasks::Tasks;
@@ -28,6 +28,9 @@ pub struct Registry {
     application_owners: HashMap<ApplicationId, OrganisationId>,
     application_uids: HashMap<(OrganisationId, Uid), ApplicationId>,
     application_counts: HashMap<OrganisationId, usize>,
+    /// The applications of operational events; they are in none of the maps by organisation.
+    operational: HashMap<OrganisationId, Arc<Application>>,
+    operational_owners: HashMap<ApplicationId, OrganisationId>,
     event_types: BTreeMap<OrganisationId, BTreeMap<EventTypeName, Arc<EventType>>>,
     subscriptions: BTreeMap<(ApplicationId, SubscriptionId), Arc<Subscription>>,
     subscription_owners: HashMap<SubscriptionId, ApplicationId>,
@@ -44,8 +47,20 @@ impl Registry {
 
     /// The application with this id, in whichever organisation.
     pub fn application(&self, id: ApplicationId) -> Option<&Arc<Application>> {
-        let owner = self.application_owners.get(&id)?;
-        self.applications.get(&(*owner, id))
+        match self.application_owners.get(&id) {
+            Some(owner) => self.applications.get(&(*owner, id)),
+            None => self.operational.get(self.operational_owners.get(&id)?),
+        }
+    }
+
+    /// The application of an organisation's operational events, if there is one.
+    pub fn operational(&self, organisation: OrganisationId) -> Option<ApplicationId> {
+        self.operational.get(&organisation).map(|value| value.id)
+    }
+
+    /// Whether any organisation has one.
+    pub(crate) fn has_operational(&self) -> bool {
+        !self.operational.is_empty()
     }
 
     /// The application of an organisation by its id or uid.
@@ -207,6 +222,11 @@ impl Registry {
 
     fn put_application(&mut self, value: &Arc<Application>) {
         let owner = value.organisation;
+        if value.kind == ApplicationKind::Operational {
+            self.operational_owners.insert(value.id, owner);
+            self.operational.insert(owner, Arc::clone(value));
+            return;
+        }
         let old = self
             .applications
             .insert((owner, value.id), Arc::clone(value));

@@ -2,14 +2,18 @@
 //! every other change. Readers see the new low end at once; the applier removes the batches behind
 //! the acks, a bounded number at a time, so appends never wait for it.
 //!
+//! Ages are measured against a clock that is not believed at once when it jumps ahead.
+//!
 //! **Invariant:** the low end only rises. It passes an event only when a limit says so, and, where
 //! undelivered events are kept, only when every subscription and every consumer has settled it or the cap is reached.
-//! **Next:** `commit.rs`, which journals it; `plan/expire.rs`, which removes.
+//! **Next:** `retention/clock.rs`; `commit.rs`, which journals it; `plan/expire.rs`, which removes.
+
+mod clock;
 
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
@@ -24,6 +28,7 @@ use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::read::{ReadError, corrupt};
 use crate::request::{Queued, Request};
+use crate::retention::clock::AgeClock;
 use crate::shared::Shared;
 use crate::state::{Chain, State};
 use crate::time::Timestamp;
@@ -40,23 +45,32 @@ pub(crate) struct RetentionLoop {
     queue: Sender<Queued>,
     /// Disconnected when the log closes.
     stop: Receiver<()>,
+    clock: AgeClock,
+    /// It was said that the clock is not believed.
+    told: bool,
 }
 
 impl RetentionLoop {
-    /// The loop, and what ends it when it is dropped.
-    pub(crate) fn new(shared: &Arc<Shared>, queue: &Sender<Queued>) -> (Sender<()>, Self) {
+    /// The loop, and what ends it when it is dropped. `newest` is the time of the last event.
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        queue: &Sender<Queued>,
+        newest: Timestamp,
+    ) -> (Sender<()>, Self) {
         let (end, stop) = crossbeam_channel::bounded(0);
         let (shared, queue) = (Arc::clone(shared), queue.clone());
         let retention = Self {
             shared,
             queue,
             stop,
+            clock: AgeClock::new(newest, now(), Instant::now()),
+            told: false,
         };
         (end, retention)
     }
 
     /// Runs until the log closes or is stopped.
-    pub(crate) fn run(self) {
+    pub(crate) fn run(mut self) {
         let interval = self.shared.config.barrier_interval;
         let mut failed = false;
         loop {
@@ -66,7 +80,7 @@ impl RetentionLoop {
             {
                 return;
             }
-            failed = match self.shared.expiring(now()) {
+            failed = match self.look(now(), Instant::now()) {
                 Ok(Some(low)) => {
                     self.submit(low);
                     false
@@ -78,6 +92,27 @@ impl RetentionLoop {
                 }
             };
         }
+    }
+
+    /// The low end that the limits ask for, if it is above the one there is.
+    pub(crate) fn look(
+        &mut self,
+        wall: Timestamp,
+        monotonic: Instant,
+    ) -> Result<Option<Low>, ReadError> {
+        let believed = self.clock.believed(wall, monotonic);
+        let low = self.shared.expiring(believed)?;
+        // What nothing depends on is no news: every open after a long pause doubts its clock.
+        if believed < wall && !self.told && self.shared.expiring(wall)? != low {
+            self.told = true;
+            tracing::warn!(
+                ahead_seconds = wall.since(believed).as_secs(),
+                "the clock is far ahead of the newest event, or jumped: what expires by age because of \
+                 that is kept for an hour longer; correct the clock if it is wrong"
+            );
+        }
+        self.told &= believed < wall;
+        Ok(low)
     }
 
     fn submit(&self, low: Low) {

@@ -143,7 +143,7 @@ impl Ring {
             .map_or(inner.end, |commit| commit.base)
     }
 
-    /// Waits until less than `bytes` are unapplied; false if that took longer than `patience`.
+    /// Waits until at most `bytes` are unapplied; `None` if nothing was heard for `patience`.
     pub(crate) fn wait_room(
         &self,
         bytes: usize,
@@ -157,8 +157,11 @@ impl Ring {
             if waited >= patience {
                 return Room::None;
             }
-            self.moved.wait_for(&mut inner, WAIT_STEP);
-            waited += WAIT_STEP;
+            let step = WAIT_STEP.min(patience.saturating_sub(waited));
+            // A wake is a sign of life: what is applied in small pieces is not stuck.
+            if self.moved.wait_for(&mut inner, step).timed_out() {
+                waited += step;
+            }
         }
         Room::Some
     }
@@ -186,6 +189,11 @@ impl Ring {
     /// Whether someone waits for the applier.
     pub(crate) fn apply_asked(&self) -> bool {
         self.inner.lock().apply_asked
+    }
+
+    /// Bytes of the journal that are not in the database yet.
+    pub(crate) fn unapplied_bytes(&self) -> usize {
+        self.inner.lock().unapplied_bytes
     }
 
     /// One past the last committed offset.

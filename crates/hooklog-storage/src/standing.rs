@@ -68,7 +68,7 @@ impl Shared {
     ) -> Result<Standing, ReadError> {
         let poisoned = || self.poison.reason().is_some();
         if self.ring.wait_applied(APPLIER_PATIENCE, poisoned) == Room::None {
-            self.poison.set(&stuck());
+            self.poison.set(&stuck(APPLIER_PATIENCE));
         }
         let cursor = self.engine.get(Family::Cursor, &keys::cursor(id))?;
         let cursor: Option<Cursor> = cursor.map(|row| decode(&row)).transpose()?;

@@ -36,6 +36,8 @@ pub struct Application {
     pub organisation: OrganisationId,
     /// The user's own id, unique within the organisation.
     pub uid: Option<Uid>,
+    /// What it is for.
+    pub kind: ApplicationKind,
     /// Name for people.
     pub name: String,
     /// How events of all its subscriptions are pushed, where these do not say otherwise.
@@ -46,6 +48,17 @@ pub struct Application {
     pub created: Timestamp,
     /// When it was last changed.
     pub updated: Timestamp,
+}
+
+/// What an application is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApplicationKind {
+    /// A customer of the tenant.
+    #[default]
+    Customer,
+    /// The tenant's own: its events tell what happens to endpoints and deliveries of the others. It
+    /// is in no list, and there is at most one.
+    Operational,
 }
 
 /// A named kind of event of an organisation.

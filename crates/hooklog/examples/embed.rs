@@ -19,15 +19,15 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let key = TokenKey::new("a secret of at least sixteen bytes")?;
     let mut config = Config::new(directory.path(), key);
-    config.listen = "127.0.0.1:0".parse()?;
+    config.listen = vec!["127.0.0.1:0".parse()?];
     let service = Service::start(config).await?;
 
     let organisation = DEFAULT_ORGANISATION.parse()?;
     let token = service.token(Subject::Organisation(organisation), Duration::from_hours(1))?;
     writeln!(
         stdout(),
-        "http://{} takes the token {token}",
-        service.local_addr()
+        "{:?} takes the token {token}",
+        service.addresses()
     )?;
 
     let log = service.log();

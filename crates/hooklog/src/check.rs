@@ -11,7 +11,7 @@ use hooklog::storage::{self, ChainReport, CheckReport, Repaired};
 use serde::Serialize;
 
 use crate::bar::Bar;
-use crate::compact::log_config;
+use crate::compact::copy_config;
 use crate::config::Settings;
 use crate::output;
 
@@ -42,7 +42,8 @@ pub(crate) struct Flags {
 }
 
 const HELP: &str = "\
-Looks at every batch of events and attempts, every index row, the registry, cursors and the journal.
+Looks at every batch of events and attempts, every index row, the registry, cursors, the journal, and
+the index of idempotency keys and uids (`keys`), which can be made from the rest again.
 Needs free space for a copy of the database file. The exit code is 1 if anything is wrong.
 
 After a repair, events keep their ids. What is lost is marked as lost, and readers pass over it.
@@ -53,10 +54,11 @@ Examples:
 
 /// What is wrong was printed; this only sets the exit code.
 #[derive(Debug, thiserror::Error)]
-#[error("{directory} is damaged: {count} problems; save what is readable with --repair NEW_DIR")]
+#[error("{directory} is damaged: {count} problems; {remedy}")]
 struct Damaged {
     directory: String,
     count: u64,
+    remedy: &'static str,
 }
 
 /// Checks, or repairs.
@@ -64,7 +66,7 @@ pub(crate) fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<()> {
     let directory = settings.data_dir.as_path();
     let mut bar = Bar::new("saving");
     if let Some(new) = &flags.repair {
-        let mut config = log_config(settings);
+        let mut config = copy_config(settings);
         config.directory.clone_from(new);
         let done = storage::repair(directory, &config, |step| bar.update(step));
         bar.finish();
@@ -88,6 +90,11 @@ pub(crate) fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<()> {
     Err(Damaged {
         directory: directory.display().to_string(),
         count: report.problems_total,
+        remedy: if report.only_keys_are_bad() {
+            "no event is lost: remove its directory `keys`, and the next start makes it anew"
+        } else {
+            "save what is readable with --repair NEW_DIR"
+        },
     }
     .into())
 }
@@ -108,6 +115,10 @@ fn print(report: &CheckReport) -> anyhow::Result<()> {
     output::line(format_args!(
         "rows      {} of the registry, cursors and parked deliveries",
         report.rows
+    ))?;
+    output::line(format_args!(
+        "keys      {} idempotency keys and uids in {} files",
+        report.keys, report.key_runs
     ))?;
     for problem in report.problems.iter().take(SHOWN) {
         let at = problem

@@ -4,15 +4,13 @@
 //! nothing else; only what is no setting (`--config`, file names) goes around it.
 //! **Next:** `config.rs`.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{Settings, given};
-use crate::{backup, check, compact, publish, receive, restore, serve, token};
+use crate::{backup, check, compact, logging, publish, receive, restore, serve, token};
 
 /// Wrong usage that only shows once all settings are layered.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +63,7 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(serve::Flags),
+    Serve(Box<serve::Flags>),
     Token(token::Flags),
     Publish(publish::Flags),
     Receive(receive::Flags),
@@ -93,7 +91,7 @@ impl Cli {
         let environment = std::env::vars_os()
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
         let settings = Settings::load(self.common.config.as_deref(), environment, [common, own])?;
-        start_logging(settings.log.as_deref())?;
+        logging::start(&settings)?;
         match self.command {
             Command::Serve(_) => serve::run(&settings),
             Command::Token(flags) => token::run(&settings, flags.audience()),
@@ -105,22 +103,6 @@ impl Cli {
             Command::Compact(_) => compact::run(&settings),
         }
     }
-}
-
-fn start_logging(filter: Option<&str>) -> anyhow::Result<()> {
-    let filter = match filter {
-        Some(filter) => EnvFilter::try_new(filter)?,
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // A line that cannot be written (a closed pipe) is else reported by `eprintln!`, which
-        // panics.
-        .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::bar::{Bar, human};
 use crate::config::Settings;
 use crate::output;
+use crate::storage_options::retention;
 
 /// Give the disk space of expired events back, while the server is stopped.
 #[derive(Args, Serialize)]
@@ -35,7 +36,7 @@ Example:
 /// Compacts the directory and says what it was worth.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut bar = Bar::new("copying");
-    let done = storage::compact(log_config(settings), |step| bar.update(step));
+    let done = storage::compact(copy_config(settings), |step| bar.update(step));
     bar.finish();
     let done = done?;
     output::line(format_args!(
@@ -47,7 +48,16 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     ))
 }
 
-/// How a command opens a log that it publishes nothing into.
+/// How a command writes a log that a server will open: into files of the size that its retention asks
+/// for. Nothing expires meanwhile.
+pub(crate) fn copy_config(settings: &Settings) -> storage::Config {
+    storage::Config {
+        retention: retention(settings),
+        ..log_config(settings)
+    }
+}
+
+/// How a command opens a log that it publishes nothing into, and that keeps what it has.
 pub(crate) fn log_config(settings: &Settings) -> storage::Config {
     let mut config = storage::Config::new(&settings.data_dir);
     if let Ok(bytes) = u64::try_from(settings.journal_segment.0) {
@@ -55,5 +65,7 @@ pub(crate) fn log_config(settings: &Settings) -> storage::Config {
     }
     // A directory with small segments would be refused for payloads that nobody publishes.
     config.payload_bytes_max = 1;
+    // What is older is left out of the index of keys, and a server would not find it any more.
+    config.idempotency_age = settings.idempotency_age.0;
     config
 }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,18 +19,26 @@ use figment::error::{Actual, Kind};
 use figment::providers::{Format as _, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use hooklog::server::{Address, RateLimits, TokenAlgorithm};
 use ipnet::IpNet;
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{IntoDeserializer as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
+use crate::door_options::Rate;
+use crate::logging::AccessLogForm;
 use crate::storage_options::{Count, Mode, Span};
 use crate::units::{ByteSize, HumanDuration};
 
 /// What environment variables start with.
 const PREFIX: &str = "HOOKLOG_";
 /// Keys whose values are not for terminals and logs.
-const SECRETS: [&str; 3] = ["jwt_secret", "token", "receive_secret"];
+const SECRETS: [&str; 4] = [
+    "jwt_secret",
+    "jwt_secret_previous",
+    "token",
+    "receive_secret",
+];
 
 /// All settings of all commands. No `Debug`: some are secrets.
 #[derive(Clone, Serialize, Deserialize)]
@@ -40,9 +49,24 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// Signs bearer tokens. No flag: command lines are readable by every user of the machine.
     pub(crate) jwt_secret: Option<String>,
+    /// Older secrets, whose tokens are still taken. No flag either.
+    #[serde(deserialize_with = "one_or_more")]
+    pub(crate) jwt_secret_previous: Vec<String>,
+    pub(crate) jwt_algorithm: TokenAlgorithm,
+    pub(crate) jwt_private_key: Option<PathBuf>,
+    pub(crate) jwt_public_key: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(crate) jwt_public_key_previous: Vec<PathBuf>,
 
     // serve
-    pub(crate) listen: SocketAddr,
+    #[serde(deserialize_with = "one_or_more")]
+    pub(crate) listen: Vec<Address>,
+    /// PEM files; TLS needs both.
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) access_log: AccessLogForm,
+    pub(crate) rate_limit: Rate,
+    pub(crate) app_rate_limit: Rate,
     pub(crate) allow_network: Vec<IpNet>,
     pub(crate) retry_schedule: Vec<HumanDuration>,
     pub(crate) retry_jitter: f64,
@@ -82,13 +106,23 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         Self {
             log: None,
             data_dir: "hooklog-data".into(),
             jwt_secret: None,
+            jwt_secret_previous: Vec::new(),
+            jwt_algorithm: TokenAlgorithm::Hs256,
+            jwt_private_key: None,
+            jwt_public_key: None,
+            jwt_public_key_previous: Vec::new(),
             // The port that clients of Svix-compatible servers try first.
-            listen: loopback(8071),
+            listen: vec![(Ipv4Addr::LOCALHOST, 8071).into()],
+            tls_cert: None,
+            tls_key: None,
+            access_log: AccessLogForm::Off,
+            // What the crates take by themselves; a test compares them.
+            rate_limit: Rate(RateLimits::default().organisation),
+            app_rate_limit: Rate(RateLimits::default().application),
             allow_network: Vec::new(),
             // Standard Webhooks 1.0.0, "retry schedule".
             retry_schedule: [
@@ -129,7 +163,7 @@ impl Default for Settings {
             event_type: None,
             // Enough to share group commits; a server takes many publishers at once.
             concurrency: 16,
-            receive_listen: loopback(9000),
+            receive_listen: (Ipv4Addr::LOCALHOST, 9000).into(),
             receive_secret: Vec::new(),
             receive_status: 204,
             receive_output: None,
@@ -183,19 +217,23 @@ fn hide_secret(mut error: figment::Error) -> figment::Error {
     error
 }
 
-/// A list of texts, or one text alone.
-fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    struct Texts;
+/// A list, or one text alone for a list of one.
+fn one_or_more<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Texts<T>(PhantomData<T>);
 
-    impl<'de> Visitor<'de> for Texts {
-        type Value = Vec<String>;
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Texts<T> {
+        type Value = Vec<T>;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str("a string or a list of strings")
         }
 
-        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(vec![text.to_owned()])
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            T::deserialize(text.into_deserializer()).map(|one| vec![one])
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Self::Value, A::Error> {
@@ -207,7 +245,7 @@ fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
         }
     }
 
-    deserializer.deserialize_any(Texts)
+    deserializer.deserialize_any(Texts(PhantomData))
 }
 
 /// The flags that were given, as a layer over the others.

@@ -12,14 +12,14 @@ use std::path::Path;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hooklog::server::TokenKey;
+use hooklog::server::{TokenAlgorithm, TokenKey};
 
 use crate::config::Settings;
 
 /// Its file in the data directory.
 const FILE: &str = "jwt-secret";
-/// Random bytes of a generated one: the length of an HMAC-SHA256 (RFC 7518 §3.2).
-const BYTES: usize = 32;
+/// Random bytes of a generated one: the length of an HMAC-SHA512, the longest (RFC 7518 §3.2).
+const BYTES: usize = 64;
 /// A file with more than this is something else.
 const FILE_BYTES_MAX: u64 = 4096;
 
@@ -46,8 +46,8 @@ impl JwtSecret {
     }
 
     /// What signs and verifies tokens.
-    pub(crate) fn key(&self) -> anyhow::Result<TokenKey> {
-        Ok(TokenKey::new(&self.0)?)
+    pub(crate) fn key(&self, algorithm: TokenAlgorithm) -> anyhow::Result<TokenKey> {
+        Ok(TokenKey::shared(algorithm, &self.0)?)
     }
 
     fn read(directory: &Path) -> anyhow::Result<Option<Self>> {
@@ -142,7 +142,9 @@ mod tests {
             let error = JwtSecret::read(directory.path()).map(|_| ()).unwrap_err();
             assert!(format!("{error:#}").contains(reason), "{error:#}");
         }
-        let error = JwtSecret("topsecret".into()).key().unwrap_err();
+        let error = JwtSecret("topsecret".into())
+            .key(TokenAlgorithm::Hs256)
+            .unwrap_err();
         assert!(!format!("{error:#}").contains("topsecret"));
     }
 }

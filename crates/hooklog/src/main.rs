@@ -11,7 +11,9 @@ mod cli;
 mod client;
 mod compact;
 mod config;
+mod door_options;
 mod jwt_secret;
+mod logging;
 mod open_files;
 mod output;
 mod publish;
@@ -21,6 +23,7 @@ mod serve;
 mod signals;
 mod storage_options;
 mod token;
+mod token_keys;
 mod units;
 
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use hooklog::storage;
 use serde::Serialize;
 
 use crate::bar::Bar;
-use crate::compact::log_config;
+use crate::compact::copy_config;
 use crate::config::Settings;
 use crate::output;
 
@@ -39,7 +39,7 @@ Example:
 /// Restores and says what the new log holds.
 pub(crate) fn run(settings: &Settings, files: &[PathBuf]) -> anyhow::Result<()> {
     let mut bar = Bar::new("writing");
-    let done = storage::restore(&log_config(settings), files, |step| bar.update(step));
+    let done = storage::restore(&copy_config(settings), files, |step| bar.update(step));
     bar.finish();
     let done = done?;
     output::line(format_args!(

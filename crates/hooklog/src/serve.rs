@@ -12,15 +12,15 @@ use anyhow::Context as _;
 use clap::Args;
 use hooklog::Service;
 use hooklog::dispatcher::Schedule;
-use hooklog::server::token::Subject;
+use hooklog::server::token::{MintError, Subject};
+use hooklog::server::{Address, RateLimits, TokenKeys};
 use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::jwt_secret::JwtSecret;
 use crate::signals::Signals;
 use crate::units::{ByteSize, HumanDuration};
-use crate::{open_files, output, storage_options, token};
+use crate::{door_options, open_files, output, storage_options, token, token_keys};
 
 /// Run the server: take events over HTTP, keep them on disk, deliver them.
 #[derive(Args, Serialize)]
@@ -30,10 +30,12 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
-    /// Address and port of the HTTP API; port 0 picks a free one [default: 127.0.0.1:8071].
-    #[arg(long, value_name = "ADDRESS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    door: door_options::DoorFlags,
+    #[command(flatten)]
+    #[serde(flatten)]
+    token_keys: token_keys::TokenKeyFlags,
     /// Network that webhooks may be sent to although it is not public, as 127.0.0.0/8 or 10.0.0.0/8;
     /// may be given several times [default: none].
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
@@ -87,6 +89,7 @@ nothing that was acknowledged is lost.
 Examples:
   hooklog serve
   hooklog serve --data-dir /var/lib/hooklog --listen 0.0.0.0:8071
+  hooklog serve --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem
   hooklog serve --allow-network 127.0.0.0/8      # deliver to this machine, for trying out
   HOOKLOG_RETRY_SCHEDULE=0s,1s,10s hooklog serve";
 
@@ -100,13 +103,12 @@ fn fraction(text: &str) -> Result<f64, String> {
 /// Serves until a signal.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     open_files::raise();
-    let found = JwtSecret::find(settings)?;
-    let first = found.is_none() || is_absent_or_empty(&settings.data_dir);
-    let secret = match &found {
-        Some(secret) => secret.clone(),
-        None => JwtSecret::generate()?,
+    let (keys, generated) = match token_keys::find(settings)? {
+        Some(keys) => (keys, None),
+        None => token_keys::generate(settings).map(|(keys, secret)| (keys, Some(secret)))?,
     };
-    let config = service_config(settings, &secret)?;
+    let first = generated.is_some() || is_absent_or_empty(&settings.data_dir);
+    let config = service_config(settings, keys)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let result = runtime.block_on(async {
         let mut signals = Signals::listen()?;
@@ -114,7 +116,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             started = Service::start(config) => started?,
             name = signals.next() => anyhow::bail!("stopped by {name} while starting"),
         };
-        if found.is_none() {
+        if let Some(secret) = &generated {
             // Kept only now: a start that failed showed no token, so the next one is the first.
             secret.write(&settings.data_dir)?;
         }
@@ -142,19 +144,43 @@ async fn wait_and_stop(mut service: Service, signals: &mut Signals) -> anyhow::R
 
 /// What a person or a script wants to know.
 fn greet(settings: &Settings, service: &Service, first: bool) -> anyhow::Result<()> {
-    let address = service.local_addr();
-    output::line(format_args!("listening on http://{address}"))?;
+    let scheme = if settings.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    for address in service.addresses() {
+        match address {
+            Address::Tcp(address) => {
+                output::line(format_args!("listening on {scheme}://{address}"))?;
+            }
+            Address::Unix(_) => output::line(format_args!("listening on {address}"))?,
+        }
+    }
     let directory = std::path::absolute(&settings.data_dir)?;
     output::line(format_args!("data in {}", directory.display()))?;
     if !first {
         return Ok(());
     }
     let subject = Subject::Organisation(token::organisation(settings)?);
-    let bearer = service.token(subject, settings.expires.0)?;
-    let url = format!("http://{}/api/v1/app", reachable(address));
+    let bearer = match service.token(subject, settings.expires.0) {
+        Err(MintError::Public { algorithm }) => {
+            return output::line(format_args!(
+                "tokens signed with {algorithm} are taken here and made where the private key is"
+            ));
+        }
+        made => made?,
+    };
+    let target = match service.addresses().first() {
+        Some(Address::Tcp(address)) => format!("{scheme}://{}", reachable(*address)),
+        Some(Address::Unix(path)) => {
+            format!("--unix-socket '{}' http://localhost", path.display())
+        }
+        None => String::new(),
+    };
     output::line(format_args!(
         "admin token, shown once, valid for {}: {bearer}\n\
-         try: curl -X POST {url} -H 'authorization: Bearer {bearer}' \
+         try: curl -X POST {target}/api/v1/app -H 'authorization: Bearer {bearer}' \
          -H 'content-type: application/json' -d '{{\"name\":\"Demo\",\"uid\":\"demo\"}}'",
         settings.expires
     ))
@@ -177,7 +203,7 @@ fn is_absent_or_empty(directory: &Path) -> bool {
         .map_or(true, |mut entries| entries.next().is_none())
 }
 
-fn service_config(settings: &Settings, secret: &JwtSecret) -> anyhow::Result<hooklog::Config> {
+fn service_config(settings: &Settings, keys: TokenKeys) -> anyhow::Result<hooklog::Config> {
     let counts = [
         ("body_limit", settings.body_limit.0),
         ("connection_limit", settings.connection_limit),
@@ -186,8 +212,14 @@ fn service_config(settings: &Settings, secret: &JwtSecret) -> anyhow::Result<hoo
     for (name, count) in counts {
         anyhow::ensure!(count > 0, "{name} must be above zero");
     }
-    let mut config = hooklog::Config::new(&settings.data_dir, secret.key()?);
-    config.listen = settings.listen;
+    let mut config = hooklog::Config::new(&settings.data_dir, keys);
+    config.listen.clone_from(&settings.listen);
+    config.tls = door_options::tls(settings)?;
+    config.access_log = settings.access_log.into();
+    config.rate_limits = RateLimits {
+        organisation: settings.rate_limit.0,
+        application: settings.app_rate_limit.0,
+    };
     config.drain_timeout = settings.drain_timeout.0;
     config.limits.body_bytes_max = settings.body_limit.0;
     config.limits.connections_max = settings.connection_limit;
@@ -237,8 +269,8 @@ mod tests {
         ];
         let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let settings = Settings::load(None, pairs, Default::default()).unwrap();
-        let secret = JwtSecret::find(&settings).unwrap().unwrap();
-        let config = service_config(&settings, &secret).unwrap();
+        let keys = token_keys::find(&settings).unwrap().unwrap();
+        let config = service_config(&settings, keys).unwrap();
         let delays: Vec<_> = config
             .dispatcher
             .schedule
@@ -252,15 +284,15 @@ mod tests {
         let age = config.log.idempotency_age;
         assert_eq!(age, std::time::Duration::from_mins(30));
         assert_eq!(config.dispatcher.allow_networks.len(), 2);
-        assert_eq!(config.listen.to_string(), "[::1]:0");
+        assert_eq!(config.listen, ["[::1]:0".parse().unwrap()]);
     }
 
     #[test]
     fn the_defaults_are_those_of_the_crates() {
         let settings = Settings::default();
-        let secret = JwtSecret::generate().unwrap();
-        let config = service_config(&settings, &secret).unwrap();
-        let plain = hooklog::Config::new(&settings.data_dir, secret.key().unwrap());
+        let (keys, _secret) = token_keys::generate(&settings).unwrap();
+        let config = service_config(&settings, keys.clone()).unwrap();
+        let plain = hooklog::Config::new(&settings.data_dir, keys);
         assert_eq!(format!("{config:?}"), format!("{plain:?}"));
     }
 

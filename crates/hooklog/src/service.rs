@@ -4,13 +4,15 @@
 //! deliveries end, the log closes), each within a bounded time, so nothing writes to a closed log.
 //! **Next:** `hooklog-server`'s `server.rs`, where requests come in.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use hooklog_dispatcher::{Dispatcher, Guard};
 use hooklog_server::token::{MintError, Subject, mint};
-use hooklog_server::{BindError, Limits, Server, TokenKey, UrlPolicy};
+use hooklog_server::{
+    AccessLog, Address, BindError, Limits, RateLimits, Server, TlsFiles, TokenKeys, UrlPolicy,
+};
 use hooklog_storage::{CommitError, EventLog, OpenError};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -32,27 +34,37 @@ pub struct Config {
     /// The dispatcher. Its allowed networks also decide which endpoint URLs the server takes.
     pub dispatcher: hooklog_dispatcher::Config,
     /// Where the server listens; port 0 picks a free one.
-    pub listen: SocketAddr,
+    pub listen: Vec<Address>,
+    /// With files, the TCP addresses speak TLS alone.
+    pub tls: Option<TlsFiles>,
     /// What signs and verifies bearer tokens.
-    pub token_key: TokenKey,
+    pub token_keys: TokenKeys,
     /// Bounds and deadlines of the server.
     pub limits: Limits,
+    /// Whether each request is logged.
+    pub access_log: AccessLog,
+    /// How many requests a token's subject may make.
+    pub rate_limits: RateLimits,
     /// Longest time that requests, and then deliveries, get to finish when the service stops.
     pub drain_timeout: Duration,
 }
 
 impl Config {
     /// The defaults for a data directory and a key.
-    pub fn new(directory: impl Into<PathBuf>, token_key: TokenKey) -> Self {
+    pub fn new(directory: impl Into<PathBuf>, token_keys: impl Into<TokenKeys>) -> Self {
         let mut log = hooklog_storage::Config::new(directory);
         log.retention.events.age = Some(RETENTION);
         log.retention.attempts.age = Some(RETENTION);
+        let server = hooklog_server::Config::new(token_keys);
         Self {
             log,
             dispatcher: hooklog_dispatcher::Config::default(),
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8071)),
-            token_key,
-            limits: Limits::default(),
+            listen: server.listen,
+            tls: server.tls,
+            token_keys: server.token_keys,
+            limits: server.limits,
+            access_log: server.access_log,
+            rate_limits: server.rate_limits,
             // Both drains and the log's close stay below the 90 s after which systemd kills.
             drain_timeout: Duration::from_secs(10),
         }
@@ -111,9 +123,9 @@ pub struct Service {
     dispatcher: Dispatcher,
     /// Holds one task, so that dropping the service ends it.
     server: JoinSet<()>,
-    local_addr: SocketAddr,
+    addresses: Vec<Address>,
     shutdown: CancellationToken,
-    token_key: TokenKey,
+    token_keys: TokenKeys,
     drain_timeout: Duration,
 }
 
@@ -134,8 +146,11 @@ impl Service {
             .map_err(StartError::Dispatcher)?;
         let server_config = hooklog_server::Config {
             listen: config.listen,
-            token_key: config.token_key.clone(),
+            tls: config.tls,
+            token_keys: config.token_keys.clone(),
             limits: config.limits,
+            access_log: config.access_log,
+            rate_limits: config.rate_limits,
             url_policy: UrlPolicy::new(move |url| {
                 guard.check_url(url).map_err(|blocked| blocked.to_string())
             }),
@@ -147,23 +162,28 @@ impl Service {
                 return Err(StartError::Bind(error));
             }
         };
-        let (local_addr, shutdown) = (server.local_addr(), CancellationToken::new());
+        let (addresses, shutdown) = (server.addresses().to_vec(), CancellationToken::new());
         let mut task = JoinSet::new();
         task.spawn(server.run(shutdown.clone(), config.drain_timeout));
         Ok(Self {
             log,
             dispatcher,
             server: task,
-            local_addr,
+            addresses,
             shutdown,
-            token_key: config.token_key,
+            token_keys: config.token_keys,
             drain_timeout: config.drain_timeout,
         })
     }
 
-    /// Where the server listens.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    /// Where the server listens, in the order asked for, with the ports that the system chose.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The first of them that is of TCP.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.iter().find_map(Address::tcp)
     }
 
     /// The log, for publishing and reading without HTTP.
@@ -177,7 +197,12 @@ impl Service {
         reason = "the composition root: tokens start now"
     )]
     pub fn token(&self, subject: Subject, expires: Duration) -> Result<String, MintError> {
-        mint(&self.token_key, subject, SystemTime::now().into(), expires)
+        mint(
+            self.token_keys.current(),
+            subject,
+            SystemTime::now().into(),
+            expires,
+        )
     }
 
     /// Resolves if the server or the dispatcher ends although nobody stopped it: a service that

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use hooklog::server::DEFAULT_ORGANISATION;
 use hooklog::server::token::{Subject, mint};
+use hooklog::server::{DEFAULT_ORGANISATION, TokenKey};
 use hooklog::storage::{self, ApplicationId, EventLog, OrganisationId, Timestamp, Uid};
 use hyper::Method;
 use serde::{Deserialize, Serialize};
@@ -19,8 +19,8 @@ use url::Url;
 
 use crate::client::{CallError, Client};
 use crate::config::Settings;
-use crate::jwt_secret::JwtSecret;
 use crate::output;
+use crate::token_keys::{self, TokenKeyFlags};
 use crate::units::HumanDuration;
 
 /// How long a token lives that a command makes for itself: longer than any of them runs.
@@ -55,6 +55,9 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<Url>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    keys: TokenKeyFlags,
 }
 
 const HELP: &str = "\
@@ -64,7 +67,7 @@ Examples:
   hooklog token --operator --expires 1h          # backups from elsewhere
 
 The server accepts a token that was signed with its own secret: run this with the data directory (or
-HOOKLOG_JWT_SECRET) of the server.";
+HOOKLOG_JWT_SECRET) of the server; or with the private key, where it takes tokens of a pair.";
 
 /// Whom a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +93,7 @@ impl Flags {
 pub(crate) fn run(settings: &Settings, audience: Audience) -> anyhow::Result<()> {
     let organisation = organisation(settings)?;
     // Before anything is asked or opened: without a secret nothing helps.
-    let secret = secret(settings)?;
+    let key = token_keys::signing(settings)?;
     // An application that the environment names is not asked for here.
     let app = settings.app.as_deref();
     let subject = match app.filter(|_| audience == Audience::Tenant) {
@@ -99,7 +102,7 @@ pub(crate) fn run(settings: &Settings, audience: Audience) -> anyhow::Result<()>
         Some(app) => {
             let application = match app.parse::<ApplicationId>() {
                 Ok(id) => id,
-                Err(_) => resolve(settings, &secret, organisation, app)
+                Err(_) => resolve(settings, &key, organisation, app)
                     .with_context(|| format!("application {app:?}"))?,
             };
             Subject::Application {
@@ -112,7 +115,7 @@ pub(crate) fn run(settings: &Settings, audience: Audience) -> anyhow::Result<()>
         !settings.expires.0.is_zero(),
         "--expires must be above zero"
     );
-    output::line(mint(&secret.key()?, subject, now(), settings.expires.0)?)
+    output::line(mint(&key, subject, now(), settings.expires.0)?)
 }
 
 /// The token that a command uses for itself: the user's, or one made on the spot.
@@ -121,7 +124,12 @@ pub(crate) fn for_client(settings: &Settings) -> anyhow::Result<String> {
         return Ok(token.trim().to_owned());
     }
     let subject = Subject::Organisation(organisation(settings)?);
-    Ok(mint(&secret(settings)?.key()?, subject, now(), OWN_TOKEN)?)
+    Ok(mint(
+        &token_keys::signing(settings)?,
+        subject,
+        now(),
+        OWN_TOKEN,
+    )?)
 }
 
 /// The token for a backup: the user's, or one made on the spot.
@@ -129,22 +137,8 @@ pub(crate) fn for_operator(settings: &Settings) -> anyhow::Result<String> {
     if let Some(token) = &settings.token {
         return Ok(token.trim().to_owned());
     }
-    Ok(mint(
-        &secret(settings)?.key()?,
-        Subject::Operator,
-        now(),
-        OWN_TOKEN,
-    )?)
-}
-
-fn secret(settings: &Settings) -> anyhow::Result<JwtSecret> {
-    JwtSecret::find(settings)?.with_context(|| {
-        format!(
-            "no JWT secret in {}: start `hooklog serve` there once, name another --data-dir, or set \
-             HOOKLOG_JWT_SECRET",
-            settings.data_dir.display()
-        )
-    })
+    let key = token_keys::signing(settings)?;
+    Ok(mint(&key, Subject::Operator, now(), OWN_TOKEN)?)
 }
 
 /// The organisation that was set, or the one of all tokens.
@@ -157,17 +151,13 @@ pub(crate) fn organisation(settings: &Settings) -> anyhow::Result<OrganisationId
 /// or else from the directory itself.
 fn resolve(
     settings: &Settings,
-    secret: &JwtSecret,
+    key: &TokenKey,
     organisation: OrganisationId,
     uid: &str,
 ) -> anyhow::Result<ApplicationId> {
     let uid: Uid = uid.parse()?;
-    let token = mint(
-        &secret.key()?,
-        Subject::Organisation(organisation),
-        now(),
-        OWN_TOKEN,
-    )?;
+    let subject = Subject::Organisation(organisation);
+    let token = mint(key, subject, now(), OWN_TOKEN)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let answer = runtime.block_on(async {
         let client = Client::new(&settings.server, &token)?;

@@ -23,6 +23,7 @@ use crate::publish;
 use crate::reply::Answer;
 use crate::request::Call;
 use crate::state::State;
+use crate::trace_context::TraceContext;
 use crate::wire::{Issue, MessageIn};
 
 /// A chunk is published at this many bytes: what the log puts into one group commit.
@@ -39,6 +40,7 @@ pub(super) struct Intake {
     state: Arc<State>,
     application: ApplicationId,
     organisation: OrganisationId,
+    trace: Option<TraceContext>,
     /// The text of the idempotency key.
     key: Option<String>,
     events: Vec<Event>,
@@ -62,6 +64,7 @@ impl Intake {
             state: Arc::clone(&call.state),
             application,
             organisation: call.organisation()?,
+            trace: call.trace.clone(),
             key: idempotency::parse(&call.idempotency)?,
             events: Vec::new(),
             entries: Vec::new(),
@@ -161,7 +164,7 @@ impl Intake {
             let message = "cannot be created by a batch; create it before";
             return Err(Issue::body("application", message).into());
         }
-        let mut event = publish::event(self.application, new);
+        let mut event = publish::event(self.application, new, self.trace.as_ref());
         if let Some(key) = &self.key {
             let index = index.to_be_bytes();
             let scope: [&[u8]; 4] = [

@@ -45,6 +45,8 @@ const OWN_HEADERS: &[&str] = &[
     "proxy-authorization",
     "proxy-connection",
     "te",
+    "traceparent",
+    "tracestate",
     "trailer",
     "transfer-encoding",
     "upgrade",

@@ -10,15 +10,19 @@ mod attempts;
 mod batches;
 mod cloudevents;
 mod content;
+mod doors;
 mod end_to_end;
 mod filter;
 mod harness;
 mod idempotency;
+mod operational;
+mod rates;
 mod since;
 mod slow_clients;
 mod slow_readers;
 mod stopping;
 mod tasks;
+mod visits;
 
 #[test]
 fn patterns_do_not_contradict_each_other() {

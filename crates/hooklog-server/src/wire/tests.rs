@@ -52,6 +52,7 @@ fn applications() {
         id: ApplicationId::new(now(), [1; 15]),
         organisation: OrganisationId::new(now(), [2; 15]),
         uid: None,
+        kind: hooklog_storage::ApplicationKind::Customer,
         name: "Ünï \"quoted\"".to_owned(),
         metadata: BTreeMap::from([("tier".to_owned(), "gold".to_owned())]),
         created: Timestamp::from_millis(1_790_000_000_000),

@@ -5,7 +5,7 @@
 //! **Next:** `commit/keyed.rs`, then `journal.rs`, which writes the group.
 
 use super::keyed::Verdict;
-use super::{Committer, Group};
+use super::{Committer, Group, operational};
 use crate::answers::NewAnswer;
 use crate::attempt::{Low, Progress};
 use crate::change::{ChangeError, Turn};
@@ -16,7 +16,9 @@ use crate::entry::{Entry, StoredAttempt};
 use crate::event::{Appended, Event, Record};
 use crate::id::{AttemptId, EventId};
 use crate::key_index::KeyIndexError;
+use crate::log::AppendError;
 use crate::request::{ConsumerWrite, Request, Sync, Waiter};
+use crate::space::{PROGRESS_RESERVE_BYTES, RESERVE_BYTES};
 use crate::time::Timestamp;
 
 /// Who hears whether an answer is kept.
@@ -27,11 +29,13 @@ impl Committer {
     pub(super) fn add(
         &mut self,
         request: Request,
+        held: usize,
         now: Timestamp,
         group: &mut Group,
     ) -> Result<(), KeyIndexError> {
+        let held = u64::try_from(held).unwrap_or(u64::MAX);
         match request {
-            Request::Append { events, ack } => match self.judge(&events, now, &group.records) {
+            Request::Append { events, ack } => match self.admit(&events, held, now, group) {
                 Ok(verdicts) => {
                     let appended = self.append(events, verdicts, now, &mut group.records)?;
                     group.waiters.push(Waiter::Append(ack, appended));
@@ -48,6 +52,14 @@ impl Committer {
                 group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Record { progress, ack } => {
+                if let Err(error) = self.take_room(held, PROGRESS_RESERVE_BYTES) {
+                    drop(ack.send(Err(error)));
+                    return Ok(());
+                }
+                let told = self.tell(&progress);
+                for event in told {
+                    self.place(event, now, &mut group.records)?;
+                }
                 group
                     .entries
                     .extend(progress.into_iter().map(|progress| self.entry(progress)));
@@ -68,6 +80,10 @@ impl Committer {
                 };
                 let planned = plan(&self.shared.registry.read(), &turn);
                 if let Some((changes, finish)) = planned {
+                    let told = operational::of_changes(&self.shared.registry.read(), &changes);
+                    for event in told {
+                        self.place(event, now, &mut group.records)?;
+                    }
                     group.entries.extend(changes.into_iter().map(Entry::Change));
                     group.waiters.push(Waiter::Change(finish));
                     group.sync = Some(Sync::Now);
@@ -111,6 +127,29 @@ impl Committer {
         group.waiters.push(Waiter::Change(Box::new(finish)));
     }
 
+    /// What of the dispatcher's progress is told to the tenants.
+    fn tell(&self, progress: &[Progress]) -> Vec<Event> {
+        let registry = self.shared.registry.read();
+        let told = progress.iter().filter_map(|progress| match progress {
+            Progress::Attempt(attempt) => operational::of_attempt(&registry, attempt),
+            Progress::Cursor(..) | Progress::Mark(_) | Progress::Expired(..) => None,
+        });
+        told.collect()
+    }
+
+    /// What becomes of the events of an append; refuses all of them if one cannot be told, or if there
+    /// is no room for them.
+    fn admit(
+        &mut self,
+        events: &[Event],
+        held: u64,
+        now: Timestamp,
+        group: &Group,
+    ) -> Result<Vec<Verdict>, AppendError> {
+        self.take_room(held, RESERVE_BYTES)?;
+        self.judge(events, now, &group.records)
+    }
+
     /// The entry for a write to a consumer's row. A change ends its group, so the registry is that of
     /// this place in the journal: no cursor outlives its application.
     fn consumer(&self, write: ConsumerWrite) -> Result<(Option<Entry>, Sync), ChangeError> {
@@ -128,7 +167,7 @@ impl Committer {
     }
 
     /// Gives the events their places, but for those whose keys say that they have one.
-    fn append(
+    pub(super) fn append(
         &mut self,
         events: Vec<Event>,
         verdicts: Vec<Verdict>,

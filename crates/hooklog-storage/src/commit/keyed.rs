@@ -62,7 +62,7 @@ impl Committer {
     /// A verdict for each event; none at all when no event carries a key. `group` has the records
     /// before this append that are not written yet.
     pub(super) fn judge(
-        &self,
+        &mut self,
         events: &[Event],
         now: Timestamp,
         group: &[Record],
@@ -81,6 +81,8 @@ impl Committer {
         let mut seen = Seen::default();
         let mut verdicts = Vec::with_capacity(events.len());
         for (place, event) in events.iter().enumerate() {
+            // Each may read the disk.
+            self.keep_synced();
             let verdict = self.verdict(event, now, group, &seen)?;
             if matches!(verdict, Verdict::New) {
                 if let Some(key) = &event.idempotency {

@@ -97,6 +97,7 @@ fn changes() -> Vec<Change> {
             id: APPLICATION,
             organisation: ORGANISATION,
             uid: Some("shop".parse().unwrap()),
+            kind: crate::ApplicationKind::Customer,
             name: "Shop".to_owned(),
             metadata: metadata.clone(),
             created: TIME,

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::directory::{IoError, io_error, sync_directory};
 use crate::idempotency::head;
-use crate::key_index::KeyHash;
+use crate::key_index::{KeyHash, KeyIndexError, damaged};
 
 /// The first two lines; what begins otherwise is not used.
 const HEAD: &str = "hooklog keys secret\nformat 1\n";
@@ -51,6 +51,20 @@ impl Secret {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error("read", &path)(error)),
+        }
+    }
+
+    /// Says if there is one that cannot be used.
+    pub(super) fn inspect(directory: &Path) -> Result<(), KeyIndexError> {
+        let path = Self::path(directory);
+        match fs::read(&path) {
+            Ok(bytes) if Self::decode(&bytes).is_none() => {
+                Err(damaged(&path, 0, "it does not match its checksum"))
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("read", &path)(error).into())
+            }
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 

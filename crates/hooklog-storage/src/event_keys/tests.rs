@@ -11,7 +11,7 @@ use crate::id::EventId;
 use crate::log::tests::{config, event};
 use crate::log::{AppendError, EventLog};
 use crate::read::ReadError;
-use crate::testing::copy_directory;
+use crate::testing::{copy_directory, files};
 use crate::{repair, restore};
 
 fn key(text: &str, request: &str) -> IdempotencyKey {
@@ -361,16 +361,34 @@ fn copies_of_a_log_know_its_keys() {
         .flat_map(|piece| piece.unwrap().to_vec())
         .collect();
     fs::write(&backup, pieces).unwrap();
+    log.close().unwrap();
     drop(log);
+    let keys_of = |config: &Config| {
+        let keys = files(&config.directory.join("keys"));
+        keys.into_iter()
+            .map(|path| (fs::read(&path).unwrap(), path))
+            .collect::<Vec<_>>()
+    };
+    let kept = keys_of(&config);
+    let scratch = directory.path().join("scratch");
+    let found = crate::check(&config.directory, &scratch, |_| {}).unwrap();
+    assert!(found.keys >= u64::try_from(told.len()).unwrap() && found.key_runs > 0);
     let (restored, repaired) = (at(&directory, "restored"), at(&directory, "repaired"));
     restore(&restored, &[backup], |_| {}).unwrap();
     repair(&config.directory, &repaired, |_| {}).unwrap();
     crate::compact(config.clone(), |_| {}).unwrap();
-    for copy in [restored, repaired] {
-        assert!(!copy.directory.join("keys").exists(), "it is derived");
+    for copy in [&restored, &repaired, &config] {
+        let scratch = directory.path().join("scratch");
+        let report = crate::check(&copy.directory, &scratch, |_| {}).unwrap();
+        assert!(report.is_good(), "{report:?}");
+        assert_eq!(report.keys, found.keys, "{}", copy.directory.display());
+    }
+    assert_eq!(keys_of(&config), kept, "a compaction leaves it as it is");
+    // A backup has none, so without the one that was made, it is made at open.
+    fs::remove_dir_all(restored.directory.join("keys")).unwrap();
+    for copy in [restored, repaired, config] {
         assert_known(&open(&copy), &told);
     }
-    assert_known(&open(&config), &told);
 }
 
 /// A full index refuses before anything is written, and has room again after a seal.

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::key_index::{KeyIndex, KeyIndexError, MergeStep};
 use crate::shared::Shared;
+use crate::space;
 
 /// How often expired keys are looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -141,6 +142,10 @@ impl Shared {
         match result {
             // Merging makes room, and both are tried again.
             Ok(()) | Err(KeyIndexError::Behind { .. } | KeyIndexError::Full { .. }) => {}
+            // The draft of a run is removed again, and what was to be in it stays where it is.
+            Err(KeyIndexError::Io(error)) if space::is_full(&error.source) => {
+                tracing::warn!(%error, "keys wait for space on the disk");
+            }
             Err(error @ KeyIndexError::Damaged { .. }) => self.keys.condemn(&error.to_string()),
             Err(error @ (KeyIndexError::Io(_) | KeyIndexError::Limits { .. })) => {
                 self.poison.set(&error.to_string());

@@ -21,7 +21,7 @@
 //! **Invariant:** a frame tells which frames before it were durable when it was written. A broken
 //! frame that a later one calls durable is damage; any other broken frame at the end is a torn
 //! write that was never acked.
-//! **Next:** `scan.rs`.
+//! **Next:** `image.rs`, then `scan.rs`.
 
 use crate::bytes::Reader;
 use crate::offset::{Offset, Sequence};

@@ -7,12 +7,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[cfg(any(test, feature = "fuzzing"))]
 use bytes::Bytes;
 
 use crate::directory::{IoError, io_error};
 use crate::entry::{self, Committed};
+use crate::journal::image::{Image, PIECE_BYTES};
 use crate::journal::layout::{
-    self, ALIGNMENT, FRAMES_START, FrameHeader, SUCCESSOR_START, SegmentHeader, Successor,
+    self, ALIGNMENT, FRAME_HEADER_BYTES, FRAMES_START, FrameHeader, SUCCESSOR_BYTES,
+    SUCCESSOR_START, SegmentHeader, Successor,
 };
 use crate::offset::Sequence;
 
@@ -115,7 +118,8 @@ pub(crate) fn scan<E: From<ScanError>>(
             }
             .into());
         }
-        let mut segment = SegmentScan::read(path, header)?;
+        let image = Image::open(path).map_err(ScanError::Io)?;
+        let mut segment = SegmentScan::of(image, header)?;
         while let Some(frame) = segment.next()? {
             if frame.sequence >= next {
                 next = frame.sequence.next();
@@ -123,7 +127,7 @@ pub(crate) fn scan<E: From<ScanError>>(
             }
         }
         segment.check_end(next, following)?;
-        if let Some(epoch) = segment.successor().filter(|epoch| *epoch > last_epoch) {
+        if let Some(epoch) = segment.successor()?.filter(|epoch| *epoch > last_epoch) {
             return Err(ScanError::Epoch { epoch }.into());
         }
     }
@@ -136,14 +140,14 @@ pub(crate) fn scan_image(image: Bytes) -> Result<Vec<Committed>, ScanError> {
     let Some(header) = SegmentHeader::decode(&image) else {
         return Ok(Vec::new());
     };
-    let mut segment = SegmentScan::of(Path::new("image"), &header, image)?;
+    let mut segment = SegmentScan::of(Image::of(Path::new("image"), image), &header)?;
     let mut frames = Vec::new();
     while let Some(frame) = segment.next()? {
         frames.push(frame);
     }
     let next = frames.last().map_or(header.first, |f| f.sequence.next());
     segment.check_end(next, None)?;
-    match segment.successor().filter(|epoch| *epoch > header.epoch) {
+    match segment.successor()?.filter(|epoch| *epoch > header.epoch) {
         Some(epoch) => Err(ScanError::Epoch { epoch }),
         None => Ok(frames),
     }
@@ -198,74 +202,68 @@ fn head(path: &Path) -> Result<Vec<u8>, IoError> {
 
 /// Walks through the frames of one segment.
 struct SegmentScan<'a> {
-    path: &'a Path,
+    image: Image<'a>,
     epoch: u64,
     salt: u64,
-    bytes: Bytes,
-    position: usize,
+    position: u64,
     expected: Sequence,
     /// CRC of the frame before, once there is one.
     chain: Option<u32>,
 }
 
 impl<'a> SegmentScan<'a> {
-    fn read(path: &'a Path, header: &SegmentHeader) -> Result<Self, ScanError> {
-        let bytes = fs::read(path).map_err(io_error("read", path))?;
-        Self::of(path, header, bytes.into())
-    }
-
-    /// A scan of the bytes of a segment.
-    fn of(path: &'a Path, header: &SegmentHeader, bytes: Bytes) -> Result<Self, ScanError> {
-        let (found, expected) = (bytes.len() as u64, header.segment_bytes);
+    /// A scan of a segment with this header.
+    fn of(image: Image<'a>, header: &SegmentHeader) -> Result<Self, ScanError> {
+        let (found, expected) = (image.length(), header.segment_bytes);
         if found < expected {
             return Err(ScanError::Cut {
-                path: path.to_path_buf(),
+                path: image.path().to_path_buf(),
                 found,
                 expected,
             });
         }
-
-        let position = usize::try_from(FRAMES_START).unwrap_or(usize::MAX);
-        let (epoch, expected) = (header.epoch, header.first);
         Ok(Self {
-            path,
-            epoch,
+            image,
+            epoch: header.epoch,
             salt: header.salt,
-            bytes,
-            position,
-            expected,
+            position: FRAMES_START,
+            expected: header.first,
             chain: None,
         })
     }
 
     /// The next intact frame.
     fn next(&mut self) -> Result<Option<Committed>, ScanError> {
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let intact = FrameHeader::decode(rest)
+        let head = self.image.at(self.position, FRAME_HEADER_BYTES)?;
+        let header = FrameHeader::decode(&head)
             .filter(|header| self.is_own(header) && header.sequence == self.expected)
-            .filter(|header| self.chain.is_none_or(|chain| chain == header.previous_crc))
-            .and_then(|header| header.body(rest).map(|(body, crc)| (header, body, crc)));
-        let Some((header, body, crc)) = intact else {
+            .filter(|header| self.chain.is_none_or(|chain| chain == header.previous_crc));
+        let Some(header) = header else {
             return Ok(None);
         };
-        let body = self.bytes.slice_ref(body);
-        let decoded = entry::decode(&body, header.base, header.count);
+        let body_bytes = usize::try_from(header.body_bytes).unwrap_or(usize::MAX);
+        let frame_bytes = layout::frame_bytes(body_bytes);
+        let wanted = usize::try_from(frame_bytes).unwrap_or(usize::MAX);
+        let frame = self.image.at(self.position, wanted)?;
+        let Some((body, crc)) = header.body(&frame) else {
+            return Ok(None);
+        };
+        let decoded = entry::decode(&frame.slice_ref(body), header.base, header.count);
         let (records, entries) = decoded.map_err(|_| ScanError::Damaged {
-            path: self.path.to_path_buf(),
-            position: self.position as u64,
+            path: self.image.path().to_path_buf(),
+            position: self.position,
             sequence: header.sequence,
             reason: "its checksum holds but its body cannot be decoded",
         })?;
-        self.position += usize::try_from(layout::frame_bytes(body.len())).unwrap_or(usize::MAX);
+        self.position += frame_bytes;
         self.expected = header.sequence.next();
         self.chain = Some(crc);
-        let (sequence, base, bytes) = (header.sequence, header.base, body.len());
         Ok(Some(Committed {
-            sequence,
-            base,
+            sequence: header.sequence,
+            base: header.base,
             records,
             entries,
-            bytes,
+            bytes: body_bytes,
             crc,
             epoch: self.epoch,
         }))
@@ -278,33 +276,49 @@ impl<'a> SegmentScan<'a> {
     }
 
     /// The epoch that was begun after this segment.
-    fn successor(&self) -> Option<u64> {
-        let start = usize::try_from(SUCCESSOR_START).unwrap_or(usize::MAX);
-        let note = self.bytes.get(start..).and_then(Successor::decode)?;
-        (note.epoch == self.epoch).then_some(note.next)
+    fn successor(&mut self) -> Result<Option<u64>, ScanError> {
+        let bytes = self.image.at(SUCCESSOR_START, SUCCESSOR_BYTES)?;
+        let note = Successor::decode(&bytes).filter(|note| note.epoch == self.epoch);
+        Ok(note.map(|note| note.next))
     }
 
     /// Decides whether the place where the frames ended is the end or damage. Frames below `next`
     /// are in sled, so damage among them does not matter.
-    fn check_end(&self, next: Sequence, following: Option<Sequence>) -> Result<(), ScanError> {
-        let damaged = |reason| ScanError::Damaged {
-            path: self.path.to_path_buf(),
-            position: self.position as u64,
+    fn check_end(&mut self, next: Sequence, following: Option<Sequence>) -> Result<(), ScanError> {
+        let reason = if following.is_some_and(|following| next < following) {
+            "the next segment proves that it was durable"
+        } else if self.is_proven(next)? {
+            "a later frame proves that it was durable"
+        } else {
+            return Ok(());
+        };
+        Err(ScanError::Damaged {
+            path: self.image.path().to_path_buf(),
+            position: self.position,
             sequence: self.expected,
             reason,
-        };
-        if following.is_some_and(|following| next < following) {
-            return Err(damaged("the next segment proves that it was durable"));
-        }
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let proof = (ALIGNMENT..rest.len())
-            .step_by(ALIGNMENT)
-            .filter_map(|at| rest.get(at..).and_then(FrameHeader::decode))
-            .any(|later| self.is_own(&later) && later.synced.is_some_and(|synced| synced >= next));
-        if proof {
-            Err(damaged("a later frame proves that it was durable"))
-        } else {
-            Ok(())
+        })
+    }
+
+    /// Whether a frame behind this place says that `next` was durable.
+    fn is_proven(&mut self, next: Sequence) -> Result<bool, ScanError> {
+        let mut from = self.position + ALIGNMENT as u64;
+        loop {
+            let piece = self.image.at(from, PIECE_BYTES)?;
+            let is_last = from + piece.len() as u64 >= self.image.length();
+            // A header that begins here may end in the next piece, which then begins with it.
+            let whole = piece.len().saturating_sub(FRAME_HEADER_BYTES - 1);
+            let end = if is_last { piece.len() } else { whole };
+            let proof = (0..end)
+                .step_by(ALIGNMENT)
+                .filter_map(|at| piece.get(at..).and_then(FrameHeader::decode))
+                .any(|later| {
+                    self.is_own(&later) && later.synced.is_some_and(|synced| synced >= next)
+                });
+            if proof || is_last {
+                return Ok(proof);
+            }
+            from += end.next_multiple_of(ALIGNMENT) as u64;
         }
     }
 }

@@ -6,9 +6,7 @@
 
 use crate::key_index::entry::{KeyEntry, KeyHash};
 use crate::key_index::error::{KeyIndexError, damaged};
-use crate::key_index::layout::BLOCK_BYTES;
-#[cfg(test)]
-use crate::key_index::layout::LINE_BYTES;
+use crate::key_index::layout::{BLOCK_BYTES, Geometry, LINE_BYTES};
 use crate::key_index::run::Run;
 
 /// Blocks that are read at once.
@@ -87,18 +85,22 @@ impl<'a> RunReader<'a> {
 }
 
 /// Compares every checksum of a run and the order of its entries, and looks every entry up in the
-/// filter; says how many entries there are.
-#[cfg(test)]
+/// filter; says how many entries there are, or the first place of the file that is damaged.
 pub(crate) fn verify(run: &Run) -> Result<u64, KeyIndexError> {
     let lines = run.header().geometry.lines;
     let mut bytes = [0; LINE_BYTES];
+    // All of the filter before the blocks, which lie behind it.
+    for number in 0..lines {
+        run.line(number, &mut bytes)?;
+    }
     let mut reader = RunReader::new(run);
     let mut next = reader.next()?;
     for number in 0..lines {
         let line = run.line(number, &mut bytes)?;
         while let Some(entry) = next.filter(|entry| entry.hash.slot(lines) == number) {
             if !line.may_hold(&entry.hash) {
-                return Err(damaged(run.path(), 0, "its filter misses an entry"));
+                let position = Geometry::line_position(number);
+                return Err(damaged(run.path(), position, "its filter misses an entry"));
             }
             next = reader.next()?;
         }

@@ -16,6 +16,7 @@ use crate::consumer::{ConsumeError, ConsumerOptions};
 use crate::engine::Edge;
 use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
+use crate::retention::RetentionLoop;
 use crate::state::State;
 use crate::tail::TailItem;
 use crate::testing::copy_directory;
@@ -406,4 +407,44 @@ fn what_a_subscription_lost_is_told_and_goes_with_it() {
     runtime.block_on(log.delete_subscription(id)).unwrap();
     log.delivery_state().unwrap();
     assert_eq!(rows(&log, Family::Expired), 0);
+}
+
+/// The clock of a machine jumps ahead by a year, is corrected, jumps again and stays.
+#[test]
+fn a_clock_that_jumps_ahead_expires_nothing_by_age_for_an_hour() {
+    let directory = TempDir::new().unwrap();
+    let day = Duration::from_hours(24);
+    let mut limits = events(None, None, Some(day));
+    let log = EventLog::open(keeping(&directory, limits)).unwrap();
+    fill(&log, 0..100);
+    log.delivery_state().unwrap();
+    let (queue, _requests) = crossbeam_channel::bounded(1);
+    let shared = &log.handle.shared;
+    let (_end, mut retention) = RetentionLoop::new(shared, &queue, now());
+    let (wall, start) = (now(), Instant::now());
+    let (year, minute) = (365 * day, Duration::from_mins(1));
+    let everything = Some(log.end());
+    for (what, jump, passed, expected) in [
+        ("a year ahead", year, minute, None),
+        ("corrected", Duration::ZERO, 30 * minute, None),
+        ("ahead again", year, 40 * minute, None),
+        ("not for an hour yet", year, 99 * minute, None),
+        ("it stays", year, 100 * minute, everything),
+    ] {
+        let low = retention.look(wall.plus(jump + passed), start + passed);
+        let events = low.unwrap().map(|low| low.events);
+        assert_eq!(events, expected, "{what}");
+    }
+    // The same when it is opened with such a clock; what is over other limits expires at once.
+    (_, retention) = RetentionLoop::new(shared, &queue, now());
+    let low = retention.look(wall.plus(year), Instant::now()).unwrap();
+    assert_eq!(low, None);
+    log.close().unwrap();
+    drop((retention, log));
+    limits.events.count = Some(10);
+    let log = EventLog::open(keeping(&directory, limits)).unwrap();
+    let shared = &log.handle.shared;
+    let (_end, mut retention) = RetentionLoop::new(shared, &queue, now());
+    let low = retention.look(wall.plus(year), Instant::now()).unwrap();
+    assert_eq!(low.map(|low| low.events), Some(Offset::new(90)));
 }

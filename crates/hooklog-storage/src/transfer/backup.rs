@@ -120,7 +120,9 @@ impl Backup {
             return Err(BackupError::Stopped { reason });
         }
         if room == Room::None {
-            return Err(BackupError::Stopped { reason: stuck() });
+            return Err(BackupError::Stopped {
+                reason: stuck(APPLIER_PATIENCE),
+            });
         }
         let pin = shared.pins.pin();
         let engine = &shared.engine;

@@ -5,9 +5,10 @@
 //!
 //! **Invariant:** the directory that is checked is never written to. A directory without problems
 //! opens; one with problems is described by ranges of readable positions.
-//! **Next:** `check/chain.rs` (batches and their indexes), `repair.rs`.
+//! **Next:** `check/chain.rs` (batches and their indexes), `check/keys.rs`, `repair.rs`.
 
 mod chain;
+mod keys;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ pub enum CheckError {
 pub struct Problem {
     /// Where: a file, or a family of rows.
     pub place: String,
-    /// At which offset, attempt number or journal frame, if it is one.
+    /// At which offset, attempt number or journal frame, or byte of a file of `keys/`, if it is one.
     pub position: Option<u64>,
     /// What is wrong there.
     pub what: String,
@@ -91,6 +92,10 @@ pub struct CheckReport {
     pub journal_frames: u64,
     /// Rows of the registry, of cursors and of parked deliveries.
     pub rows: u64,
+    /// Sound files of idempotency keys and uids.
+    pub key_runs: u64,
+    /// Keys in these files, those that have expired included.
+    pub keys: u64,
     /// The first problems.
     pub problems: Vec<Problem>,
     /// How many there are.
@@ -101,6 +106,14 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    /// Whether something is wrong, but only with what can be made from the log again: without the
+    /// directory `keys` nothing would be wrong.
+    pub fn only_keys_are_bad(&self) -> bool {
+        let is_derived = |problem: &Problem| Path::new(&problem.place).starts_with("keys");
+        let listed = u64::try_from(self.problems.len()).unwrap_or(u64::MAX);
+        !self.is_good() && listed == self.problems_total && self.problems.iter().all(is_derived)
+    }
+
     /// Whether nothing is wrong.
     pub fn is_good(&self) -> bool {
         self.problems_total == 0
@@ -153,6 +166,7 @@ pub fn check(
         None
     };
     check_journal(directory, state.as_ref(), &mut report);
+    keys::check(directory, &mut report);
     Ok(report)
 }
 

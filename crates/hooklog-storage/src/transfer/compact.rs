@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::directory::{IoError, io_error};
-use crate::engine::{Engine, EngineError, Sizes};
+use crate::engine::{Engine, EngineError};
 use crate::recovery::{OpenError, OpenErrorKind, Recovered, open_patiently, recover, verify_whole};
 use crate::state::State;
 use crate::transfer::rows::{Rows, Window, families};
@@ -87,13 +87,17 @@ pub fn compact(
     let draft = swap::draft(directory.path());
     let mut copied = 0;
     let total = total_bytes(&applier.state);
-    let copy = copy(&applier.engine, &applier.state, &draft, &mut |bytes| {
-        copied += bytes;
-        tell(&mut progress, Stage::Copy, copied, total);
+    let sizes = config.sizes();
+    let writer = Writer::create(&draft, sizes).map_err(OpenErrorKind::from);
+    let copy = writer.and_then(|writer| {
+        copy(&applier.engine, &applier.state, writer, &mut |bytes| {
+            copied += bytes;
+            tell(&mut progress, Stage::Copy, copied, total);
+        })
     });
     let rows = copy.and_then(|rows| {
         tell(&mut progress, Stage::Verify, 0, copied);
-        let found = verify_whole(&open_patiently(&draft, Sizes::STANDARD)?)?;
+        let found = verify_whole(&open_patiently(&draft, sizes)?)?;
         if found == applier.state {
             Ok(rows)
         } else {
@@ -120,10 +124,9 @@ pub fn compact(
 fn copy(
     engine: &Engine,
     state: &State,
-    to: &Path,
+    mut writer: Writer,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, OpenErrorKind> {
-    let mut writer = Writer::create(to)?;
     let all = families(true).chain(families(false));
     let mut pages = Rows::new(all, Window::of(state));
     let mut rows = 0;

@@ -5,7 +5,7 @@
 //! read. Sources, in the order in which they are believed: batches that sled shows, frames of the
 //! journal (those that sled has not applied, and what is left of older ones), batches found in
 //! sled's file by their magic. Everything goes the way of an ordinary write, through the applier, so
-//! indexes are made anew.
+//! indexes are made anew, those of keys as well: what they say rests on the log alone.
 //!
 //! **Invariant:** the damaged directory is never written to; the new one appears under its name only
 //! when an open has verified it.
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::directory::{io_error, lock_read_only, parent_of, read_manifest, sync_directory};
-use crate::engine::{Engine, Sizes};
+use crate::engine::Engine;
 use crate::entry::{Committed, Entry};
 use crate::journal::salvage;
 
@@ -33,7 +33,7 @@ use crate::transfer::format::BackupPoint;
 use crate::transfer::raw::Raw;
 pub(crate) use crate::transfer::repair::pieces::end_seen_by;
 use crate::transfer::repair::pieces::{Pieces, Rebuild};
-use crate::transfer::restore::{RestoreError, draft_of};
+use crate::transfer::restore::{RestoreError, draft_of, make_keys};
 use crate::transfer::rows::{Rows, Window, families};
 use crate::transfer::survey::{Scratch, is_sound};
 use crate::transfer::{Stage, Transferred};
@@ -107,7 +107,7 @@ fn salvage_into(
 ) -> Result<Repaired, RestoreError> {
     let scratch = config.directory.join("damaged");
     let source = Source::open(damaged, &scratch, notes, progress);
-    let new = open_patiently(&config.directory.join("sled"), Sizes::STANDARD)
+    let new = open_patiently(&config.directory.join("sled"), config.sizes())
         .map_err(OpenErrorKind::from)?;
     let mut rebuild = Rebuild::new(new, &source, config.compression);
     let mut repaired = fill(&source, &mut rebuild, progress)?;
@@ -122,6 +122,7 @@ fn salvage_into(
     let state = &recovered.applier.state;
     repaired.events = state.events.first.position.get()..state.events.end.get();
     repaired.attempts = state.attempts.first.position.get()..state.attempts.end.get();
+    make_keys(config, recovered)?;
     Ok(repaired)
 }
 

@@ -8,13 +8,15 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::commit_error::CommitError;
+use crate::config::{Config, Retention};
 use crate::directory::{IoError, io_error, parent_of, sync_directory};
-use crate::engine::{EngineError, Sizes};
+use crate::engine::EngineError;
+use crate::handle;
 use crate::keys::{self, Family, Kind};
 use crate::offset::{AttemptSeq, Offset};
 use crate::plan::PlanError;
-use crate::recovery::{OpenErrorKind, open_patiently, recover, verify_whole};
+use crate::recovery::{OpenErrorKind, Recovered, open_patiently, recover, verify_whole};
 use crate::state::State;
 use crate::transfer::format::BackupPoint;
 use crate::transfer::parse::{BackupFileError, Parser};
@@ -60,6 +62,9 @@ pub enum RestoreError {
     /// The directory could not be written.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// The index of keys could not be written.
+    #[error("the keys of the restored log could not be written: {0}")]
+    Keys(CommitError),
     /// What was written does not hold together.
     #[error("the restored log does not verify: {0}")]
     Log(#[from] OpenErrorKind),
@@ -178,7 +183,7 @@ fn fill(
     let window = Window::of(state);
     let engine = |error: EngineError| RestoreError::Log(error.into());
     let sled = draft.join("sled");
-    let mut writer = Writer::create(&sled).map_err(engine)?;
+    let mut writer = Writer::create(&sled, config.sizes()).map_err(engine)?;
     let mut before = 0;
     for (index, path) in files.iter().enumerate() {
         let is_last = index + 1 == files.len();
@@ -215,7 +220,7 @@ fn fill(
         bytes: 0,
         total,
     });
-    verify_whole(&open_patiently(&sled, Sizes::STANDARD).map_err(engine)?)?;
+    verify_whole(&open_patiently(&sled, config.sizes()).map_err(engine)?)?;
     let mut config = config.clone();
     config.directory = draft.to_path_buf();
     let recovered = recover(&mut config)?;
@@ -223,7 +228,20 @@ fn fill(
     restored.low = state.events.low;
     restored.end = state.events.end;
     restored.attempts_end = state.attempts.end;
+    make_keys(&config, recovered)?;
     Ok(restored)
+}
+
+/// Reads the idempotency keys and uids of a new log into their indexes, durably, so that the first
+/// start needs not. Idempotency keys are kept for as long as `config` says.
+pub(crate) fn make_keys(config: &Config, recovered: Recovered) -> Result<(), RestoreError> {
+    let config = Config {
+        // A copy has what there was, until somebody opens it to use it.
+        retention: Retention::default(),
+        ..config.clone()
+    };
+    let handle = handle::start(config, recovered)?;
+    handle.close().map_err(RestoreError::Keys)
 }
 
 fn count(restored: &mut Restored, row: &Row) {

@@ -24,10 +24,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Creates a database in a directory that does not exist or is empty.
-    pub(crate) fn create(sled: &Path) -> Result<Self, EngineError> {
+    /// Creates a database in a directory that does not exist or is empty, with batches where the log
+    /// will put them: retention gives space back by whole files.
+    pub(crate) fn create(sled: &Path, sizes: Sizes) -> Result<Self, EngineError> {
         Ok(Self {
-            engine: open_patiently(sled, Sizes::STANDARD)?,
+            engine: open_patiently(sled, sizes)?,
             ops: Vec::new(),
             bytes: 0,
         })

@@ -36,7 +36,7 @@ fn later_layers_win() {
         ("HOOKLOG_DATA_DIR", "variable"),
     ];
     let settings = load(toml, &environment, &json!({ "listen": "127.0.0.1:3" })).unwrap();
-    assert_eq!(settings.listen.port(), 3);
+    assert_eq!(settings.listen, ["127.0.0.1:3".parse().unwrap()]);
     assert_eq!(settings.data_dir, Path::new("variable"));
     assert_eq!(settings.attempt_timeout.to_string(), "1s");
     // Untouched by any layer.
@@ -98,7 +98,11 @@ fn mistakes_are_errors_that_name_the_key_and_where_it_is() {
     assert!(syntax.starts_with("invalid configuration: "), "{syntax}");
 
     let cases = [
-        ("HOOKLOG_LISTEN", "nowhere", "invalid socket address syntax"),
+        (
+            "HOOKLOG_LISTEN",
+            "nowhere",
+            "\"nowhere\" is neither an address with a port",
+        ),
         (
             "HOOKLOG_ALLOW_NETWORK",
             "10.0.0.0/33",
@@ -131,6 +135,10 @@ fn no_error_shows_a_secret() {
     const DIGITS: &str = "1234567890123456789";
     let cases = [
         (format!("jwt_secret = {DIGITS}"), "for key \"jwt_secret\""),
+        (
+            format!("jwt_secret_previous = ['a', {DIGITS}]"),
+            "expected a string for key \"jwt_secret_previous.1\"",
+        ),
         (format!("token = {DIGITS}"), "for key \"token\""),
         (format!("token = ['{DIGITS}']"), "for key \"token\""),
         (
@@ -171,4 +179,38 @@ fn one_secret_needs_no_list() {
     assert_eq!(settings.receive_secret, ["whsec_1"]);
     let settings = load(file, &[], &json!({ "receive_secret": ["a", "b"] })).unwrap();
     assert_eq!(settings.receive_secret, ["a", "b"]);
+}
+
+#[test]
+fn several_addresses_can_be_listened_on() {
+    let both = ["127.0.0.1:1", "unix:/run/hooklog.sock"].map(|text| text.parse().unwrap());
+    let from_file = load(
+        "listen = ['127.0.0.1:1', 'unix:/run/hooklog.sock']",
+        &[],
+        &json!({}),
+    );
+    assert_eq!(from_file.unwrap().listen, both);
+    let variable = ("HOOKLOG_LISTEN", "127.0.0.1:1,unix:/run/hooklog.sock");
+    assert_eq!(load("", &[variable], &json!({})).unwrap().listen, both);
+    let one = load("listen = 'unix:/run/hooklog.sock'", &[], &json!({})).unwrap();
+    assert_eq!(one.listen, both[1..]);
+    let wrong = error("listen = ['127.0.0.1:1', 'unix:']", &[]);
+    assert!(wrong.contains("\"unix:\" is neither "), "{wrong}");
+    assert!(wrong.contains("for key \"listen.1\""), "{wrong}");
+}
+
+#[test]
+fn rate_limits_are_one_text() {
+    let defaults = load("", &[], &json!({})).unwrap();
+    let texts =
+        |settings: &Settings| [settings.rate_limit, settings.app_rate_limit].map(String::from);
+    assert_eq!(texts(&defaults), ["none", "100/s,200"]);
+    let variable = ("HOOKLOG_RATE_LIMIT", "5000/s,10000");
+    let set = load("app_rate_limit = 'none'", &[variable], &json!({})).unwrap();
+    assert_eq!(texts(&set), ["5000/s,10000", "none"]);
+    let wrong = error("", &[("HOOKLOG_RATE_LIMIT", "fast")]);
+    assert!(
+        wrong.contains("\"fast\" is no rate limit as 100/s"),
+        "{wrong}"
+    );
 }

@@ -1,4 +1,6 @@
-use hooklog_server::DEFAULT_ORGANISATION;
+use std::net::Ipv4Addr;
+
+use hooklog_server::{DEFAULT_ORGANISATION, TokenKey};
 use hooklog_storage::NewApplication;
 
 use super::*;
@@ -6,7 +8,7 @@ use super::*;
 fn config(directory: &std::path::Path) -> Config {
     let key = TokenKey::new("a secret of enough bytes").unwrap();
     let mut config = Config::new(directory, key);
-    config.listen.set_port(0);
+    config.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
     config
 }
 
@@ -42,7 +44,7 @@ async fn create_application(service: &Service) {
 async fn a_service_that_stopped_starts_again_with_what_it_had() {
     let directory = tempfile::tempdir().unwrap();
     let service = Service::start(config(directory.path())).await.unwrap();
-    assert_ne!(service.local_addr().port(), 0);
+    assert_ne!(service.local_addr().unwrap().port(), 0);
     create_application(&service).await;
 
     // The log is taken as long as the service runs.
@@ -66,7 +68,7 @@ async fn a_start_that_fails_lets_go_of_what_it_had_taken() {
     let directory = tempfile::tempdir().unwrap();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut occupied = config(directory.path());
-    occupied.listen = taken.local_addr().unwrap();
+    occupied.listen = vec![taken.local_addr().unwrap().into()];
     let error = Service::start(occupied).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, StartError::Bind(_)), "{error}");
 
@@ -84,7 +86,7 @@ async fn a_stop_is_not_held_up_by_a_client_that_sends_nothing() {
     let mut config = config(directory.path());
     config.drain_timeout = Duration::from_millis(100);
     let service = Service::start(config).await.unwrap();
-    let _silent = tokio::net::TcpStream::connect(service.local_addr())
+    let _silent = tokio::net::TcpStream::connect(service.local_addr().unwrap())
         .await
         .unwrap();
     let stopped = tokio::time::timeout(Duration::from_secs(20), service.stop()).await;

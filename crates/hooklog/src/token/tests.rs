@@ -33,8 +33,8 @@ fn a_client_uses_the_users_token_or_makes_one() {
     );
 }
 
-fn secret_key(settings: &Settings) -> hooklog::server::TokenKey {
-    secret(settings).unwrap().key().unwrap()
+fn secret_key(settings: &Settings) -> hooklog::server::TokenKeys {
+    token_keys::signing(settings).unwrap().into()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use hooklog_storage::EventLog;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +61,11 @@ impl Harness {
     }
 
     pub(super) async fn start_with(limits: Limits) -> Self {
+        Self::start_as(|config| config.limits = limits).await
+    }
+
+    /// With a configuration that `change` has changed.
+    pub(super) async fn start_as(change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut settings = hooklog_storage::Config::new(directory.path().join("data"));
         // Small segments are zero-filled sooner.
@@ -71,14 +76,12 @@ impl Harness {
             Some("forbidden.example") => Err("is forbidden by policy".to_owned()),
             _ => Ok(()),
         });
-        let config = Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            token_key: TokenKey::new(SECRET).expect("long enough"),
-            limits,
-            url_policy,
-        };
+        let mut config = Config::new(TokenKey::new(SECRET).expect("long enough"));
+        config.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()];
+        config.url_policy = url_policy;
+        change(&mut config);
         let server = Server::bind(log.clone(), config).await.expect("binds");
-        let address = server.local_addr();
+        let address = server.local_addr().expect("listens on TCP");
         let (shutdown, mut running) = (CancellationToken::new(), JoinSet::new());
         running.spawn(server.run(shutdown.clone(), PATIENCE));
         let token = mint(organisation());
@@ -166,7 +169,7 @@ pub(super) fn mint(subject: Subject) -> String {
 }
 
 /// Reads an answer to the end of the connection.
-pub(super) async fn read_reply(stream: &mut TcpStream) -> Reply {
+pub(super) async fn read_reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let mut bytes = Vec::new();
     // A connection that is cut after its answer is fine: what came, came.
     let _outcome = stream.read_to_end(&mut bytes).await;

@@ -161,6 +161,60 @@ async fn rows_that_are_missing_changed_or_too_many_are_named() {
     );
 }
 
+/// Every byte of the indexes of keys that an answer rests on, and each of their files.
+#[tokio::test]
+async fn damage_to_keys_names_the_file_and_the_first_bad_byte() {
+    let fixture = fixture().await;
+    let sound = fixture.check(&fixture.log);
+    assert!(sound.key_runs > 0 && sound.keys > 100, "{sound:?}");
+    let run = "keys/uids/run-0.keys";
+    let length = fs::metadata(fixture.log.join(run)).unwrap().len();
+    // The header, the first line of the filter, the first and the last block.
+    let (filter, first, last) = (4096, 8192, length - 4096);
+    let mut damages = vec![
+        ("keys/SECRET", 40, 0),
+        ("keys/uids/RUNS", 20, 0),
+        ("keys/requests/RUNS", 20, 0),
+        (run, 10, 0),
+        (run, filter + 5, filter),
+        (run, first + 100, first),
+        (run, last + 100, last),
+    ];
+    damages.dedup();
+    for (at, (file, byte, bad)) in damages.into_iter().enumerate() {
+        let copy = copy_directory(&fixture.log, &fixture.directory.path().join(at.to_string()));
+        let mut bytes = fs::read(copy.join(file)).unwrap();
+        bytes[usize::try_from(byte).unwrap()] ^= 1;
+        fs::write(copy.join(file), bytes).unwrap();
+        let report = fixture.check(&copy);
+        let found: Vec<_> = report
+            .problems
+            .iter()
+            .map(|problem| (problem.place.as_str(), problem.position))
+            .collect();
+        assert_eq!(found, [(file, Some(bad))], "byte {byte}: {report:?}");
+        assert!(report.only_keys_are_bad() && report.problems[0].what.contains("remove"));
+        // A repair makes them from the log.
+        let mended = fixture.directory.path().join(format!("{at}-mended"));
+        let config = Config {
+            directory: mended.clone(),
+            ..config(&fixture.directory)
+        };
+        crate::repair(&copy, &config, |_| {}).unwrap();
+        let report = fixture.check(&mended);
+        assert!(report.is_good(), "{report:?}");
+        assert_eq!(report.keys, sound.keys);
+    }
+    let copy = copy_directory(&fixture.log, &fixture.directory.path().join("gone"));
+    fs::remove_file(copy.join(run)).unwrap();
+    let report = fixture.check(&copy);
+    assert_eq!(report.problems[0].place, run, "{report:?}");
+    // Without any, they are made at open.
+    fs::remove_dir_all(copy.join("keys")).unwrap();
+    let report = fixture.check(&copy);
+    assert!(report.is_good() && report.keys == 0, "{report:?}");
+}
+
 #[tokio::test]
 async fn the_first_bad_offset_and_what_is_readable_are_named() {
     let fixture = fixture().await;

@@ -64,7 +64,7 @@ fn rows_that_were_replaced_take_no_space_afterwards() {
     copy(
         &engine,
         &State::default(),
-        &directory.path().join("new"),
+        Writer::create(&directory.path().join("new"), Sizes::STANDARD).unwrap(),
         &mut |_| {},
     )
     .unwrap();
@@ -83,7 +83,7 @@ async fn a_crash_at_any_step_leaves_a_log_that_opens() {
     copy(
         &recovered.applier.engine,
         &recovered.applier.state,
-        &draft,
+        Writer::create(&draft, Sizes::STANDARD).unwrap(),
         &mut |_| {},
     )
     .unwrap();

@@ -1,6 +1,12 @@
+use std::time::{Duration, Instant};
+
 use super::*;
-use crate::log::tests::{config, open};
+use crate::config::{Compression, Keep};
+use crate::engine::extents;
+use crate::log::EventLog;
+use crate::log::tests::{config, event, open};
 use crate::transfer::testing::{contents, contents_of, fill};
+use crate::{compact, repair};
 use tempfile::TempDir;
 
 struct Fixture {
@@ -121,4 +127,64 @@ async fn a_damaged_backup_is_refused_with_the_place() {
     let error = fixture.restore(&[&path]).unwrap_err();
     assert!(matches!(error, RestoreError::File(_)), "{error}");
     fixture.nothing_is_left();
+}
+
+/// Only whole files give their space back: in copies of a log that was one file they are as small as
+/// the retention of the copy asks for, and go when what is in them expires.
+#[test]
+fn copies_lie_in_files_that_retention_can_remove() {
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str, bytes: Option<u64>| Config {
+        directory: directory.path().join(name),
+        compression: Compression::None,
+        barrier_interval: Duration::from_millis(5),
+        retention: Retention {
+            events: Keep {
+                bytes,
+                ..Keep::default()
+            },
+            ..Retention::default()
+        },
+        ..config(&directory)
+    };
+    let old = at("log", None);
+    let log = EventLog::open(old.clone()).unwrap();
+    for _ in 0..100 {
+        log.append_blocking(vec![event(1, vec![7; 60_000])])
+            .unwrap();
+    }
+    let full = directory.path().join("full");
+    let pieces: Result<Vec<_>, _> = log.backup(None).unwrap().collect();
+    fs::write(&full, pieces.unwrap().concat()).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let files = |config: &Config| extents::files(&config.directory.join("sled")).unwrap();
+    let bytes = |config: &Config| {
+        let files = files(config).into_iter();
+        files
+            .map(|file| file.metadata().map_or(0, |file| file.len()))
+            .sum::<u64>()
+    };
+    assert_eq!(files(&old).len(), 1);
+
+    let most = 2 << 20;
+    let (restored, repaired) = (at("restored", Some(most)), at("repaired", Some(most)));
+    restore(&restored, &[full], |_| {}).unwrap();
+    repair(&old.directory, &repaired, |_| {}).unwrap();
+    let compacted = at("log", Some(most));
+    compact(compacted.clone(), |_| {}).unwrap();
+    for copy in [restored, repaired, compacted] {
+        let name = copy.directory.display().to_string();
+        // The smallest that files get, however little is kept, is 1 MiB; batches have one event or two.
+        let count = files(&copy).len();
+        assert!((6..=7).contains(&count), "{name}: {count} files");
+        assert!(bytes(&copy) > 6_000_000, "{name}: nothing has expired yet");
+        let log = EventLog::open(copy.clone()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while bytes(&copy) > most + (1 << 20) {
+            assert!(Instant::now() < deadline, "{name}: {} B", bytes(&copy));
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        assert_eq!(log.end(), Offset::new(100));
+    }
 }

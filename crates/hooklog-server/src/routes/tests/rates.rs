@@ -1,0 +1,76 @@
+//! Rate limits over a socket: what is refused, and what every answer says.
+//!
+//! **Invariant:** limits are so low that time does not matter.
+//! **Next:** `slow_clients.rs`.
+
+use super::harness::{Harness, Reply, mint, organisation};
+use crate::RateLimits;
+use crate::token::Subject;
+
+#[track_caller]
+fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
+    let mut lines = reply.head.lines();
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_gets_its_burst_in_each_class() {
+    let server = Harness::start_as(|config| {
+        config.rate_limits = RateLimits {
+            organisation: None,
+            application: Some("2/h,3".parse().expect("is one")),
+        };
+    })
+    .await;
+    let own = server
+        .call("POST", "/api/v1/app", r#"{"name":"a","uid":"a"}"#)
+        .await
+        .is(201);
+    assert_eq!(header(&own, "ratelimit"), None, "no limit, no headers");
+    let token = mint(Subject::Application {
+        application: own.id().parse().expect("an id"),
+        organisation: organisation().organisation().expect("a tenant"),
+    });
+    // What is refused or not found costs as well.
+    let cases = [
+        ("/api/v1/app/a", 200),
+        ("/api/v1/app/b", 404),
+        ("/api/v1/app", 403),
+    ];
+    for (left, (path, status)) in [2, 1, 0].into_iter().zip(cases) {
+        let reply = server.call_as(&token, "GET", path, "").await.is(status);
+        assert_eq!(
+            header(&reply, "ratelimit-policy"),
+            Some("\"read\";q=3;w=5400")
+        );
+        let told = header(&reply, "ratelimit").expect("is told");
+        assert!(told.starts_with(&format!("\"read\";r={left};t=")), "{told}");
+    }
+    let refused = server
+        .call_as(&token, "GET", "/api/v1/app/a", "")
+        .await
+        .is(429);
+    assert_eq!(refused.body["code"], "rate_limited");
+    let wait: u64 = header(&refused, "retry-after")
+        .and_then(|text| text.parse().ok())
+        .expect("seconds");
+    assert!((1_700..=1_800).contains(&wait), "{wait}");
+    assert_eq!(
+        header(&refused, "ratelimit"),
+        Some(&*format!("\"read\";r=0;t={wait}"))
+    );
+    // Another class, another token, no token.
+    let endpoint = r#"{"url":"http://127.0.0.1:9/"}"#;
+    server
+        .call_as(&token, "POST", "/api/v1/app/a/endpoint", endpoint)
+        .await
+        .is(201);
+    server.get("/api/v1/app/a").await.is(200);
+    for _ in 0..5 {
+        server
+            .call_as("", "GET", "/api/v1/health", "")
+            .await
+            .is(200);
+    }
+    server.stop().await;
+}

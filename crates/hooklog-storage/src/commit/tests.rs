@@ -1,0 +1,124 @@
+//! The committer without its thread: what it does while it waits for others.
+//!
+//! **Invariant:** the applier that it waits for does not exist, so only its own clock ends a wait.
+//! **Next:** `assign.rs`.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::Config;
+use crate::handle::share;
+use crate::log::tests::{config, event};
+use crate::recovery::recover;
+
+/// Shorter than the wait, and far longer than it.
+const SOON: Durability = Durability::ProcessSafe(Duration::from_millis(10));
+const LATE: Durability = Durability::ProcessSafe(Duration::from_hours(1));
+
+/// A committer whose commits nobody takes, and what has to live as long.
+struct Alone {
+    committer: Committer,
+    _applier: Receiver<Arc<Committed>>,
+    _queue: Sender<Queued>,
+    _directory: TempDir,
+}
+
+fn alone(durability: Durability, applier_queue: usize, unapplied_bytes_max: usize) -> Alone {
+    let directory = TempDir::new().unwrap();
+    let mut config = Config {
+        unapplied_bytes_max,
+        durability,
+        ..config(&directory)
+    };
+    let recovered = recover(&mut config).unwrap();
+    let next = Next::after(&recovered.applier.state);
+    let journal = recovered.journal;
+    let shared = share(
+        config,
+        recovered.directory,
+        &recovered.applier,
+        recovered.registry,
+        recovered.consumers,
+    )
+    .unwrap();
+    let (to_applier, applier) = crossbeam_channel::bounded(applier_queue);
+    let (queue, input) = crossbeam_channel::bounded(1);
+    let committer = Committer {
+        shared,
+        journal,
+        input,
+        applier: to_applier,
+        next,
+        rng: fastrand::Rng::with_seed(1),
+        keys: crossbeam_channel::bounded(1).0,
+        sync_due: None,
+        patience: Duration::from_millis(200),
+        disk_room: u64::MAX,
+    };
+    Alone {
+        committer,
+        _applier: applier,
+        _queue: queue,
+        _directory: directory,
+    }
+}
+
+impl Alone {
+    /// Publishes one event; the log stops when the wait for the applier is over.
+    fn publish(&mut self) -> Result<(), String> {
+        let (mut records, now) = (Vec::new(), Timestamp::from_millis(1));
+        let events = vec![event(1, "x".repeat(100))];
+        self.committer
+            .append(events, Vec::new(), now, &mut records)
+            .unwrap();
+        self.committer.write(records, Vec::new(), Sync::Now)
+    }
+
+    fn synced(&self) -> Option<u64> {
+        self.committer.journal.synced().map(Sequence::get)
+    }
+}
+
+#[test]
+fn a_wait_for_the_applier_does_not_put_off_a_sync() {
+    for (durability, expected) in [(SOON, Some(0)), (LATE, None)] {
+        // The second event waits for room, the first one's sync does not.
+        let mut alone = alone(durability, 8, 10);
+        assert_eq!(alone.publish(), Ok(()), "{durability:?}");
+        assert_eq!(alone.synced(), None, "{durability:?}: it was acked first");
+        let waited = alone.publish().unwrap_err();
+        assert!(waited.contains("took no data"), "{waited}");
+        assert_eq!(alone.synced(), expected, "{durability:?}");
+    }
+}
+
+#[test]
+fn a_full_queue_of_the_applier_does_not_put_off_a_sync() {
+    for (durability, expected) in [(SOON, Some(0)), (LATE, None)] {
+        let mut alone = alone(durability, 0, 1 << 20);
+        assert_eq!(alone.publish(), Ok(()), "{durability:?}");
+        assert_eq!(alone.synced(), expected, "{durability:?}");
+        let stopped = alone.committer.shared.poison.reason().unwrap();
+        assert!(stopped.contains("took no data"), "{stopped}");
+    }
+}
+
+#[test]
+fn many_keys_to_look_up_do_not_put_off_a_sync() {
+    let mut alone = alone(SOON, 8, 1 << 20);
+    assert_eq!(alone.publish(), Ok(()));
+    let mut keyed = event(1, "keyed");
+    keyed.uid = Some("one".parse().unwrap());
+    for (due, expected) in [
+        (Instant::now() + Duration::from_hours(1), None),
+        (Instant::now(), Some(0)),
+    ] {
+        alone.committer.sync_due = Some(due);
+        let events = std::slice::from_ref(&keyed);
+        alone
+            .committer
+            .judge(events, Timestamp::from_millis(1), &[])
+            .unwrap();
+        assert_eq!(alone.synced(), expected);
+    }
+}
