@@ -112,7 +112,8 @@ fn run(side: Side, args: &Args, clients: &Runtime, round: usize) -> f64 {
         Side::Log => {
             let key = TokenKey::new("the secret of the benchmark").unwrap();
             let mut config = Config::new(directory.path().join("data"), key);
-            config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            config.listen = vec![hooklog::server::Address::Tcp(any_port)];
             let service = servers.block_on(Service::start(config)).expect("starts");
             let subject = Subject::Organisation(DEFAULT_ORGANISATION.parse().unwrap());
             let token = service.token(subject, Duration::from_hours(1)).unwrap();
@@ -128,7 +129,13 @@ fn run(side: Side, args: &Args, clients: &Runtime, round: usize) -> f64 {
                 .create_application_blocking(application)
                 .unwrap();
             let path = "/api/v1/app/bench/msg?with_content=false";
-            let target = Target::new(service.local_addr(), path, &token, args.payload, args.keys);
+            let target = Target::new(
+                service.local_addr().expect("TCP"),
+                path,
+                &token,
+                args.payload,
+                args.keys,
+            );
             let rate = clients.block_on(load::run(&load, &target));
             servers.block_on(service.stop()).expect("stops");
             (rate, "log")
