@@ -82,7 +82,7 @@ async fn receive(
         .into_body()
         .collect()
         .await
-        .map(|body| body.to_bytes());
+        .map(http_body_util::Collected::to_bytes);
     assert!(body.is_ok_and(|body| !body.is_empty()));
     let received = counts.received.fetch_add(1, Ordering::AcqRel) + 1;
     if received == counts.wanted.load(Ordering::Acquire) {

@@ -36,7 +36,8 @@ pub(crate) struct Body {
 /// A body that is still with the client.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    incoming: Incoming,
+    /// `None` once it was handed on.
+    incoming: Option<Incoming>,
     /// Whether the client sends only once we begin to read.
     waits: bool,
 }
@@ -44,7 +45,7 @@ pub(crate) struct Upload {
 impl Upload {
     pub(crate) fn new(incoming: Incoming, headers: &HeaderMap) -> Self {
         Self {
-            incoming,
+            incoming: Some(incoming),
             waits: headers.contains_key(header::EXPECT),
         }
     }
@@ -54,7 +55,10 @@ impl Upload {
     /// The bytes are copied once, out of the connection's read buffer: slices of that buffer would
     /// keep all of it in memory for as long as the log keeps a payload for its readers.
     pub(crate) async fn read(&mut self, state: &State, limit: usize) -> Result<Body, ApiError> {
-        let announced = self.incoming.size_hint().exact().map(usize::try_from);
+        let Some(incoming) = &mut self.incoming else {
+            return Ok(Body::default());
+        };
+        let announced = incoming.size_hint().exact().map(usize::try_from);
         let announced = match announced {
             Some(Ok(length)) if length <= limit => Some(length),
             Some(_) => return Err(ApiError::BodyTooLarge { limit }),
@@ -72,7 +76,6 @@ impl Upload {
             state.limits.body_start_timeout,
             state.limits.body_read_timeout,
         );
-        let incoming = &mut self.incoming;
         let read = async {
             let first = tokio::time::timeout(start, incoming.frame())
                 .await
@@ -94,13 +97,50 @@ impl Upload {
         })
     }
 
+    /// How many bytes the client said it would send.
+    pub(crate) fn announced(&self) -> Option<u64> {
+        self.incoming.as_ref()?.size_hint().exact()
+    }
+
+    /// The next bytes of a body that is read piece by piece; `None` at its end.
+    pub(crate) async fn piece(&mut self, silence: Duration) -> Result<Option<Bytes>, ApiError> {
+        self.waits = false;
+        let Some(incoming) = &mut self.incoming else {
+            return Ok(None);
+        };
+        loop {
+            let frame = tokio::time::timeout(silence, incoming.frame())
+                .await
+                .map_err(|_| ApiError::BodySilent { limit: silence })?;
+            match frame.transpose().map_err(ApiError::BodyBroken)? {
+                None => return Ok(None),
+                // Trailers are of no use to us.
+                Some(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands the body to someone else.
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            incoming: self.incoming.take(),
+            waits: self.waits,
+        }
+    }
+
     /// Reads on for a while and throws away what was not read, if anything.
     pub(crate) fn linger(self, tasks: &TaskTracker) {
         // To one that waits for leave to send, the answer says that it need not.
-        if self.waits || self.incoming.is_end_stream() {
+        let Some(mut incoming) = self.incoming else {
+            return;
+        };
+        if self.waits || incoming.is_end_stream() {
             return;
         }
-        let mut incoming = self.incoming;
         tasks.spawn(async move {
             let drain = async {
                 let mut left = LINGER_BYTES_MAX;

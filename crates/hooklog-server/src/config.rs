@@ -62,6 +62,10 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// The same for every other route (where `body_bytes_max` is not smaller still).
     pub small_body_bytes_max: usize,
+    /// Most bytes of a batch, which is never held as a whole; above it the rest is refused with 413.
+    pub batch_bytes_max: usize,
+    /// Most messages of a batch, whose results are held until its end.
+    pub batch_items_max: u64,
     /// Most bytes of all request bodies held at once; above it the answer is 503.
     pub body_bytes_in_flight_max: usize,
     /// Longest time for the first bytes of a body; after it the answer is 408.
@@ -120,6 +124,10 @@ impl Default for Limits {
             // The largest of them are an event type's schemas (64 KiB) and an endpoint's 256 event
             // types of 256 bytes, with their descriptions and metadata.
             small_body_bytes_max: 256 << 10,
+            // 128 of the largest messages, or half a million of 512 B: minutes of a poor line.
+            batch_bytes_max: 256 << 20,
+            // Their results take about 6 MiB.
+            batch_items_max: 100_000,
             // 128 bodies of the largest size; bounds memory against many slow uploads.
             body_bytes_in_flight_max: 256 << 20,
             // A client that announces a body has it; far above any round trip.

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, header};
 use hyper::body::Incoming;
 
+use crate::accept::{Form, Wanted};
 use crate::answers::{Answers, Room};
 use crate::asked::Asked;
 use crate::body::{Body, Upload};
@@ -19,15 +20,17 @@ use crate::idempotency;
 use crate::listen::Peer;
 use crate::query::Query;
 use crate::rate::Class;
+use crate::repeat::{self, RequestKey};
 use crate::reply::{self, Response};
 use crate::request::{Bearer, Call};
 use crate::revocation;
-use crate::routes::{self, Access};
+use crate::routes::{self, Access, Route};
 use crate::state::{self, State};
 use crate::streamed::OutBody;
-use crate::token::{self, TokenError};
+use crate::token::TokenError;
 use crate::trace_context::TraceContext;
 use crate::visit::Visit;
+use crate::xml::Names;
 
 /// What an answer to a write has around what came in: ids, times, names of fields.
 const ENVELOPE_BYTES: usize = 1 << 10;
@@ -39,17 +42,20 @@ pub(crate) async fn handle(
     peer: Peer,
     request: Request<Incoming>,
 ) -> http::Response<OutBody> {
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
+    let wanted = Wanted::of(&head.headers);
     let mut visit = Visit::new(&state, peer, &head);
     let mut upload = Upload::new(incoming, &head.headers);
     let answer = if head.method == Method::OPTIONS {
         Ok((reply::preflight(&head.headers), Room::default()))
     } else {
-        answer(&state, &head, &mut upload, &mut visit).await
+        answer(&state, &mut head, wanted, &mut upload, &mut visit).await
     };
     upload.linger(&state.tasks);
-    let (mut response, room) =
-        answer.unwrap_or_else(|error| (visit.refuse(error), Room::default()));
+    let (mut response, room) = answer.unwrap_or_else(|error| {
+        let refusal = reply::shape(visit.refuse(error), wanted, Names::PROBLEM);
+        (refusal.unwrap_or_default(), Room::default())
+    });
     reply::allow_any_origin(&mut response);
     if head.method == Method::HEAD {
         response.extensions_mut().clear();
@@ -63,7 +69,8 @@ pub(crate) async fn handle(
 
 async fn answer(
     state: &Arc<State>,
-    head: &Parts,
+    head: &mut Parts,
+    wanted: Wanted,
     upload: &mut Upload,
     visit: &mut Visit,
 ) -> Result<(Response, Room), ApiError> {
@@ -90,6 +97,9 @@ async fn answer(
         .into_iter()
         .map(|(name, part)| (name, decode(part)))
         .collect();
+    let idempotency = head.headers.get_all(idempotency::NAME).iter().cloned();
+    let idempotency = idempotency.collect();
+    head.headers.remove(header::AUTHORIZATION);
     let mut call = Call {
         state: Arc::clone(state),
         subject,
@@ -98,36 +108,92 @@ async fn answer(
         route: pattern,
         path,
         query: Query::parse(head.uri.query().unwrap_or_default())?,
-        idempotency: head
-            .headers
-            .get_all(idempotency::NAME)
-            .iter()
-            .cloned()
-            .collect(),
         asked: Asked::default(),
         trace: TraceContext::of(&head.headers),
+        headers: std::mem::take(&mut head.headers),
+        idempotency,
         body: Body::default(),
+        upload: None,
     };
-    let handler = route.handler;
     if matches!(head.method, Method::GET | Method::HEAD) {
-        call.asked = Asked::of(&head.headers);
+        call.asked = Asked::of(&call.headers);
         if head.method == Method::HEAD {
             call.asked.wait = None;
         }
-        let response = handler(call).await?;
+        let response = shaped(state, (route.handler)(call).await?, wanted, pattern).await?;
         let room = state.read_answers.take(response.body().len())?;
         return Ok((response, room));
     }
+    write(route, call, head, wanted, upload, visit).await
+}
+
+/// Answers a request that may change something.
+async fn write(
+    route: &Route,
+    mut call: Call,
+    head: &Parts,
+    wanted: Wanted,
+    upload: &mut Upload,
+    visit: &mut Visit,
+) -> Result<(Response, Room), ApiError> {
+    let (state, pattern, handler) = (&Arc::clone(&call.state), call.route, route.handler);
     let limit = routes::body_bytes_max(pattern, &state.limits);
-    call.body = upload.read(state, limit).await?;
-    visit.bytes_in = call.bytes().len();
+    refuse_encoded(&call.headers)?;
+    let reads_pieces = routes::reads_pieces(pattern, &head.method);
+    if !reads_pieces {
+        call.body = upload.read(state, limit).await?;
+        visit.bytes_in = call.bytes().len();
+    }
     // Room for an answer like the body, before the write: once it is done, a 503 would be a lie.
     let mut room = state
         .write_answers
         .take(call.bytes().len() + ENVELOPE_BYTES)?;
-    let response = state.tasks.spawn(handler(call)).await??;
+    if reads_pieces {
+        call.upload = Some(upload.take());
+    }
+    let work = match RequestKey::of(&call, &head.method, &head.uri)? {
+        Some(key) => state
+            .tasks
+            .spawn(repeat::once(Arc::clone(state), key, handler(call))),
+        None => state.tasks.spawn(handler(call)),
+    };
+    let response = shaped(state, work.await??, wanted, pattern).await?;
     state.write_answers.widen(&mut room, response.body().len());
     Ok((response, room))
+}
+
+/// What is sent compressed would be stored and delivered as if it were not.
+fn refuse_encoded(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match encodings.find(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        None => Ok(()),
+        Some(value) => {
+            let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            Err(ApiError::Encoding(text))
+        }
+    }
+}
+
+/// An answer in the form that is wanted; a large one is made where it holds nobody up.
+async fn shaped(
+    state: &State,
+    response: Response,
+    wanted: Wanted,
+    pattern: &'static str,
+) -> Result<Response, ApiError> {
+    let shape = move || reply::shape(response, wanted, Names::of_route(pattern));
+    if wanted.answer == Form::Xml {
+        let slot = Arc::clone(&state.shapes).acquire_owned();
+        let slot = tokio::time::timeout(state.limits.read_wait_timeout, slot).await;
+        let slot =
+            slot.map_err(|_| ApiError::Busy("too many answers in XML at once".to_owned()))?;
+        let work = state.tasks.spawn_blocking(move || {
+            let _slot = slot;
+            shape()
+        });
+        return work.await?;
+    }
+    shape()
 }
 
 fn authenticate(state: &State, headers: &HeaderMap) -> Result<Bearer, TokenError> {
@@ -140,7 +206,7 @@ fn authenticate(state: &State, headers: &HeaderMap) -> Result<Bearer, TokenError
         return Err(TokenError::Missing);
     }
     let (token, now) = (token.trim(), state::now());
-    let grant = token::grant(&state.token_keys, token, now)?;
+    let grant = state.verified.grant(&state.token_keys, token, now)?;
     if revocation::is_revoked(&state.log, &grant, token, now) {
         return Err(TokenError::Revoked);
     }

@@ -14,10 +14,15 @@ use crate::rate;
 use crate::reply::{self, Response};
 use crate::token::{MintError, TokenError};
 use crate::wire::{ErrorOut, Issue, IssuesOut};
+use crate::xml::XmlError;
 
 /// When a client may try again after a 503. The log's queue empties in milliseconds; a whole second
 /// is the smallest number that the header can say.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Which bodies a POST takes (W3C Linked Data Platform, 7.1), where one was not understood.
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+const POSTED: &str = "*/*, application/cloudevents+json, application/cloudevents-batch+json";
 
 /// Why a request was not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,12 @@ pub(crate) enum ApiError {
     NoRoute,
     #[error("method not allowed")]
     Method { allow: String },
+    #[error("cannot be read: {0}")]
+    UnsupportedMediaType(&'static str),
+    #[error("a body encoded as {0:?}")]
+    Encoding(String),
+    #[error("not a batch: {0}")]
+    BadBatch(&'static str),
     #[error("conflict: {0}")]
     Conflict(String),
     #[error("body over {limit} bytes")]
@@ -69,6 +80,10 @@ pub(crate) enum ApiError {
     Json(#[from] serde_json::Error),
     #[error(transparent)]
     Mint(#[from] MintError),
+    #[error("cannot write XML")]
+    Xml(#[source] std::io::Error),
+    #[error("over {limit} bytes as XML")]
+    XmlTooLarge { limit: usize },
     #[error("no random bytes")]
     Random(#[from] hooklog_signature::GenerateError),
     #[error("a stored secret is not one")]
@@ -100,8 +115,22 @@ impl ApiError {
         response
     }
 
+    /// Status, code and detail; of a mistake in a value its kind and place.
+    pub(crate) fn told(&self) -> Parts {
+        match self {
+            Self::Invalid(issue) => {
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                (status, issue.kind(), issue.to_string())
+            }
+            error => error.parts(),
+        }
+    }
+
     fn parts(&self) -> Parts {
         use StatusCode as S;
+        if let Some(parts) = self.of_body().or_else(|| self.of_bounds()) {
+            return parts;
+        }
         let (status, code, detail) = match self {
             Self::Unauthenticated(TokenError::IsTheKey) => (
                 S::UNAUTHORIZED,
@@ -132,17 +161,6 @@ impl ApiError {
                 let detail = format!("A conflict has occurred: {what}");
                 return (S::CONFLICT, "conflict", detail);
             }
-            Self::BodyTooLarge { limit } => {
-                let detail = format!("The body is over the limit of {limit} bytes");
-                return (S::PAYLOAD_TOO_LARGE, "payload_too_large", detail);
-            }
-            Self::BodySilent { limit } => {
-                return late(format!("No byte of the body came in {limit:?}"));
-            }
-            Self::BodyTimeout { limit } => {
-                return late(format!("The body was not complete after {limit:?}"));
-            }
-            Self::BodyBroken(_) => (S::BAD_REQUEST, "generic_error", "The body broke off"),
             Self::Query(detail) | Self::Header(detail) => {
                 (S::BAD_REQUEST, "generic_error", *detail)
             }
@@ -150,19 +168,27 @@ impl ApiError {
                 let detail = format!("{what} is not implemented by this server");
                 return (S::NOT_IMPLEMENTED, "not_implemented", detail);
             }
-            Self::Refused { code, detail } => return (S::BAD_REQUEST, code, detail.clone()),
-            Self::RateLimited { wait } => return rate_limited(*wait),
-            Self::Busy(detail) => return (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
-            Self::TooMany(detail) => return (S::TOO_MANY_REQUESTS, "too_many", detail.clone()),
-            Self::OutOfService(detail) => {
-                return (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone());
-            }
+            // Answered before.
+            Self::Refused { .. }
+            | Self::XmlTooLarge { .. }
+            | Self::RateLimited { .. }
+            | Self::Busy(_)
+            | Self::TooMany(_)
+            | Self::OutOfService(_)
+            | Self::BodyTooLarge { .. }
+            | Self::BodySilent { .. }
+            | Self::BodyTimeout { .. }
+            | Self::BodyBroken(_)
+            | Self::UnsupportedMediaType(_)
+            | Self::Encoding(_)
+            | Self::BadBatch(_) => (S::BAD_REQUEST, "generic_error", "The body cannot be read"),
             // Answered before, with a list instead of a detail.
             Self::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "validation", "Invalid"),
             Self::Read(_)
             | Self::Backup(_)
             | Self::Json(_)
             | Self::Mint(_)
+            | Self::Xml(_)
             | Self::Random(_)
             | Self::StoredSecret(_)
             | Self::Task(_) => (
@@ -174,12 +200,66 @@ impl ApiError {
         (status, code, detail.to_owned())
     }
 
+    /// A bound that was reached, in its own words.
+    fn of_bounds(&self) -> Option<Parts> {
+        use StatusCode as S;
+        Some(match self {
+            Self::Refused { code, detail } => (S::BAD_REQUEST, code, detail.clone()),
+            Self::XmlTooLarge { limit } => {
+                let detail = format!(
+                    "As XML the answer is over {limit} bytes: ask for a smaller page, or for JSON"
+                );
+                (S::BAD_REQUEST, "limit_reached", detail)
+            }
+            Self::RateLimited { wait } => rate_limited(*wait),
+            Self::Busy(detail) => (S::SERVICE_UNAVAILABLE, "busy", detail.clone()),
+            Self::TooMany(detail) => (S::TOO_MANY_REQUESTS, "too_many", detail.clone()),
+            Self::OutOfService(detail) => {
+                (S::SERVICE_UNAVAILABLE, "out_of_service", detail.clone())
+            }
+            _ => return None,
+        })
+    }
+
+    /// What is wrong with a body before anything in it is looked at.
+    fn of_body(&self) -> Option<Parts> {
+        use StatusCode as S;
+        let unread = (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type");
+        let late = (S::REQUEST_TIMEOUT, "request_timeout");
+        let bad = (S::BAD_REQUEST, "generic_error");
+        let ((status, code), detail) = match self {
+            Self::BodyTooLarge { limit } => (
+                (S::PAYLOAD_TOO_LARGE, "payload_too_large"),
+                format!("The body is over the limit of {limit} bytes"),
+            ),
+            Self::BodySilent { limit } => (late, format!("No byte of the body came in {limit:?}")),
+            Self::BodyTimeout { limit } => {
+                (late, format!("The body was not complete after {limit:?}"))
+            }
+            Self::BodyBroken(_) => (bad, "The body broke off".to_owned()),
+            Self::UnsupportedMediaType(detail) => (unread, (*detail).to_owned()),
+            Self::Encoding(encoding) => {
+                let detail = "is not read: send it as it is, without content-encoding";
+                (unread, format!("A body encoded as {encoding:?} {detail}"))
+            }
+            Self::BadBatch(what) => (bad, format!("The batch cannot be read on: {what}")),
+            _ => return None,
+        };
+        Some((status, code, detail))
+    }
+
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Unauthenticated(_) => {
                 Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             Self::Method { allow } => Some((header::ALLOW, allow.parse().ok()?)),
+            Self::UnsupportedMediaType(_) => Some((ACCEPT_POST, HeaderValue::from_static(POSTED))),
+            // RFC 9110, 15.5.16.
+            Self::Encoding(_) => Some((
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            )),
             Self::Busy(_) | Self::TooMany(_) => {
                 Some((header::RETRY_AFTER, RETRY_AFTER.as_secs().into()))
             }
@@ -189,11 +269,16 @@ impl ApiError {
     }
 }
 
-type Parts = (StatusCode, &'static str, String);
-
-fn late(detail: String) -> Parts {
-    (StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+impl From<XmlError> for ApiError {
+    fn from(error: XmlError) -> Self {
+        match error {
+            XmlError::TooLarge { limit } => Self::XmlTooLarge { limit },
+            XmlError::Io(error) => Self::Xml(error),
+        }
+    }
 }
+
+type Parts = (StatusCode, &'static str, String);
 
 fn rate_limited(wait: Duration) -> Parts {
     let wait = rate::seconds(wait);

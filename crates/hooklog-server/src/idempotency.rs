@@ -3,16 +3,29 @@
 //!
 //! **Invariant:** a key is 1 to 256 characters of printable ASCII; anything else is refused, so no key
 //! is cut or changed without its sender knowing.
-//! **Next:** `publish.rs`, the one route that acts on it.
+//! **Next:** `publish.rs`, whose events carry it; `repeat.rs` for every other POST.
 
 use http::HeaderValue;
 
 use crate::error::ApiError;
+use crate::wire::Issue;
 
 /// The header's name.
 pub(crate) const NAME: &str = "idempotency-key";
 /// As Stripe allows, 255 and one to spare; UUIDs have 36.
 const CHARACTERS_MAX: usize = 256;
+
+/// The refusal of a key that another request has; `what` names what that one made.
+pub(crate) fn mismatch(what: &str) -> ApiError {
+    let made = if what.is_empty() {
+        String::new()
+    } else {
+        format!(", which published {what}")
+    };
+    let message = format!("belongs to another request{made}");
+    let issue = Issue::header(NAME, message);
+    issue.of_kind("idempotency_key_reused").into()
+}
 
 /// The key in the values of the header, if it was sent.
 pub(crate) fn parse(values: &[HeaderValue]) -> Result<Option<String>, ApiError> {

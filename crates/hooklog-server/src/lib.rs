@@ -24,10 +24,12 @@
 
 #![deny(missing_docs)]
 
+mod accept;
 mod answers;
 mod application;
 mod asked;
 mod attempt;
+mod batch;
 mod body;
 mod config;
 mod connection;
@@ -36,6 +38,7 @@ mod dispatch;
 mod endpoint;
 mod error;
 mod etag;
+mod event_in;
 mod event_type;
 mod example;
 mod explain;
@@ -54,9 +57,11 @@ mod place;
 mod poll;
 mod portal;
 mod precheck;
+mod problem;
 mod publish;
 mod query;
 mod rate;
+mod repeat;
 mod reply;
 mod request;
 mod request_id;
@@ -76,9 +81,11 @@ mod tls;
 pub mod token;
 mod trace_context;
 mod transport;
+mod verified;
 mod visit;
 mod waiters;
 mod wire;
+mod xml;
 
 pub use config::{Config, Limits, UrlPolicy};
 pub use listen::{Address, AddressError};

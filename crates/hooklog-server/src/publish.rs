@@ -1,11 +1,16 @@
 //! ① Publish: a message comes in, valid and within limits, and goes to the log.
 //!
 //! **Invariant:** the 202 is made after `append` returned, so the event is on disk by then. The
-//! payload's bytes reach the log as they came.
+//! payload's bytes reach the log as they came; they are parsed once, and not copied here.
 //! **Next:** `commit.rs` of storage, where the event gets its offset.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use hooklog_storage::{Appended, ApplicationId, Event, Header, IdempotencyKey, Record};
+use hooklog_storage::{
+    AppendError, Appended, ApplicationId, CommitError, Event, EventId, Header, IdempotencyKey,
+    Record,
+};
 use http::StatusCode;
 
 use crate::application;
@@ -13,8 +18,13 @@ use crate::error::ApiError;
 use crate::idempotency;
 use crate::reply::{self, Answer};
 use crate::request::Call;
+use crate::state::State;
 use crate::trace_context::TraceContext;
 use crate::wire::{Content, Issue, MessageIn, MessageOut};
+
+/// How often a batch asks a busy log again, and for how long: the queue empties in milliseconds.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+const BUSY_TRIES: u32 = 500;
 
 pub(crate) async fn create(call: Call) -> Answer {
     let content = call.content()?;
@@ -22,25 +32,51 @@ pub(crate) async fn create(call: Call) -> Answer {
     let application = scope(&call, &mut new).await?;
     let idempotency = key(&call, application)?;
     let event = Event {
+        idempotency,
+        ..event(application, new, call.trace.as_ref())
+    };
+    one(&call.state, event, content, Taken::Refuses).await
+}
+
+/// A message as an event; its deliveries belong to the trace of its request.
+pub(crate) fn event(
+    application: ApplicationId,
+    new: MessageIn,
+    trace: Option<&TraceContext>,
+) -> Event {
+    Event {
         application,
         event_type: new.event_type,
         channels: new.channels,
         uid: new.uid,
-        idempotency,
+        idempotency: None,
         content_type: new.content_type,
         payload: new.payload,
         tags: new.tags,
         ordering_key: new.ordering_key,
-        headers: headers(new.headers, call.trace.as_ref()),
+        headers: headers(new.headers, trace),
         only: None,
         deliver_at: None,
-    };
+    }
+}
+
+/// What an event whose uid is taken gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// A 409.
+    Refuses,
+    /// The answer of the event that is there: its publisher sent it again.
+    Repeats,
+}
+
+/// Publishes one event.
+pub(crate) async fn one(state: &State, event: Event, content: Content, taken: Taken) -> Answer {
     // What the answer needs; the payload is shared, and not kept when it is not wanted.
     let mut shown = event.clone();
     if content == Content::Omitted {
         shown.payload = Bytes::new();
     }
-    let appended = call.state.log.append(vec![event]).await?;
+    let appended = state.log.append(vec![event]).await?;
     match appended.into_iter().next() {
         // The same body made the same event, so this is the first answer again.
         Some(Appended::Committed { id, timestamp } | Appended::Replayed { id, timestamp }) => {
@@ -50,25 +86,18 @@ pub(crate) async fn create(call: Call) -> Answer {
                 timestamp,
                 event: shown,
             };
-            reply::json(StatusCode::ACCEPTED, &MessageOut::new(&record, content))
+            accepted(&record, content)
         }
-        Some(Appended::UidTaken { existing }) => {
-            let uid = shown
-                .uid
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            Err(ApiError::Conflict(format!(
-                "eventId {uid:?} is that of {existing}"
-            )))
+        Some(Appended::UidTaken { existing }) if taken == Taken::Repeats => {
+            let record = state.read(move |log| log.get(existing)).await?;
+            accepted(&record.ok_or(ApiError::NotFound)?, content)
         }
+        Some(Appended::UidTaken { existing }) => Err(taken_by(&shown, existing)),
         Some(Appended::KeyMismatch { existing }) => {
-            let message = format!("belongs to another request, which published {existing}");
-            let issue = Issue::header(idempotency::NAME, message);
-            Err(issue.of_kind("idempotency_key_reused").into())
+            Err(idempotency::mismatch(&existing.to_string()))
         }
         // One event gives one outcome.
-        None => Err(ApiError::OutOfService("The log gave no answer".to_owned())),
+        None => Err(no_answer()),
     }
 }
 
@@ -84,6 +113,49 @@ fn headers(mut own: Vec<Header>, trace: Option<&TraceContext>) -> Vec<Header> {
         }
     }
     own
+}
+
+fn accepted(record: &Record, content: Content) -> Answer {
+    let body = MessageOut::fresh(record, content)?.into();
+    Ok(reply::json_bytes(StatusCode::ACCEPTED, body))
+}
+
+fn taken_by(event: &Event, existing: EventId) -> ApiError {
+    let uid = event.uid.as_ref().map(ToString::to_string);
+    let uid = uid.unwrap_or_default();
+    ApiError::Conflict(format!("eventId {uid:?} is that of {existing}"))
+}
+
+pub(crate) fn no_answer() -> ApiError {
+    ApiError::OutOfService("The log gave no answer".to_owned())
+}
+
+/// An event of a batch, unless it is too large by itself: the others must not fail with it.
+pub(crate) fn within_limits(state: &State, event: Event) -> Result<Event, ApiError> {
+    let limit = state.log.config().payload_bytes_max;
+    if event.payload.len() > limit {
+        return Err(ApiError::BodyTooLarge { limit });
+    }
+    Ok(event)
+}
+
+/// Appends events in one commit; waits a while for a busy log.
+pub(crate) async fn append_patiently(
+    state: &State,
+    events: Vec<Event>,
+) -> Result<Vec<Appended>, ApiError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    for _ in 1..BUSY_TRIES {
+        match state.log.append(events.clone()).await {
+            Err(AppendError::Commit(CommitError::Busy { .. })) => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            done => return Ok(done?),
+        }
+    }
+    Ok(state.log.append(events).await?)
 }
 
 /// The request's idempotency key, which means nothing in another tenant, application or route.

@@ -43,6 +43,12 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Every value of `name`, be it empty.
+    pub(crate) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        let found = self.0.iter().filter(move |(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// `true` or `false`.
     pub(crate) fn flag(&self, name: &'static str) -> Result<Option<bool>, ApiError> {
         self.parsed(name, "must be `true` or `false`")

@@ -1,13 +1,16 @@
 //! Answers: the few forms that all resources share.
 //!
 //! **Invariant:** a body is whole in memory and bounded by what made it, so its length is known.
-//! **Next:** `wire.rs`.
+//! **Next:** `accept.rs`, `wire.rs`.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use serde::Serialize;
 
+use crate::accept::{Form, Wanted};
 use crate::error::ApiError;
+use crate::problem;
+use crate::xml::{self, Names};
 
 /// An answer.
 pub(crate) type Response = http::Response<Bytes>;
@@ -16,13 +19,42 @@ pub(crate) type Response = http::Response<Bytes>;
 pub(crate) type Answer = Result<Response, ApiError>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const XML: HeaderValue = HeaderValue::from_static("application/xml");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
 /// `value` as JSON.
 pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Answer {
-    let mut response = http::Response::new(Bytes::from(serde_json::to_vec(value)?));
+    Ok(json_bytes(status, serde_json::to_vec(value)?.into()))
+}
+
+/// Bytes that are JSON already.
+pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response {
+    let mut response = http::Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+/// An answer in the form that its client wants: its JSON, or what is made of it.
+pub(crate) fn shape(response: Response, wanted: Wanted, names: Names) -> Answer {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    if response.headers().get(header::CONTENT_TYPE) != Some(&JSON) {
+        return Ok(response);
+    }
+    let mut response = match (is_error, wanted.answer) {
+        (true, _) => problem::shape(response, wanted.error),
+        (false, Form::Json) => response,
+        (false, Form::Xml) => {
+            let json = std::str::from_utf8(response.body()).unwrap_or_default();
+            let body = xml::of_json(json, names)?;
+            let mut response = response.map(|_| Bytes::from(body));
+            response.headers_mut().insert(header::CONTENT_TYPE, XML);
+            response
+        }
+    };
+    // The same URL gives each of them.
+    let vary = HeaderValue::from_static("accept");
+    response.headers_mut().append(header::VARY, vary);
     Ok(response)
 }
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hooklog_storage::{Application, EventId, OrganisationId, Record, Subscription, Uid};
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
 use crate::asked::Asked;
-use crate::body::Body;
+use crate::body::{Body, Upload};
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::state::State;
@@ -49,6 +49,8 @@ pub(crate) struct Call {
     pub(crate) route: &'static str,
     pub(crate) path: Vec<(&'static str, String)>,
     pub(crate) query: Query,
+    /// All headers but that of the token.
+    pub(crate) headers: HeaderMap,
     /// Values of the header `Idempotency-Key`, as they came.
     pub(crate) idempotency: Vec<HeaderValue>,
     /// What its headers ask for, if it is a read.
@@ -56,6 +58,8 @@ pub(crate) struct Call {
     /// The trace that the client is in, if it said so.
     pub(crate) trace: Option<TraceContext>,
     pub(crate) body: Body,
+    /// The body, on routes that read it piece by piece.
+    pub(crate) upload: Option<Upload>,
 }
 
 impl Call {

@@ -15,9 +15,9 @@ use crate::reply::Answer;
 use crate::request::Call;
 use crate::token::Subject;
 use crate::{
-    application, attempt, consumers, endpoint, event_type, example, explain, expunge, filter,
-    headers, health, message, operational, operator, poll, portal, precheck, publish, secret,
-    standing, stats, stream, task,
+    application, attempt, batch, consumers, endpoint, event_in, event_type, example, explain,
+    expunge, filter, headers, health, message, operational, operator, poll, portal, precheck,
+    publish, secret, standing, stats, stream, task,
 };
 
 /// Below it, everything but the inbound sources.
@@ -102,6 +102,8 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/endpoint/{endpoint}/dead-letter" { GET Any explain::dead_letters }
     "/app/{app}/msg/{msg}/trace" { GET Any explain::trace }
     "/app/{app}/msg" { GET Any message::list, POST Org publish::create }
+    "/app/{app}/msg/batch" { GET Any batch::get, POST Org batch::create }
+    "/app/{app}/event" { POST Org event_in::create }
     "/app/{app}/msg/{msg}" { GET Any message::get }
     "/app/{app}/msg/precheck/active" { POST Org precheck::active }
     "/app/{app}/msg/{msg}/content" { DELETE Org expunge::message }
@@ -194,9 +196,14 @@ fn patterns() -> impl Iterator<Item = (String, (&'static str, &'static [Route]))
 /// Most bytes of a body on the route of `pattern`: only messages are large.
 pub(crate) fn body_bytes_max(pattern: &str, limits: &Limits) -> usize {
     match pattern {
-        "/app/{app}/msg" => limits.body_bytes_max,
+        "/app/{app}/msg" | "/app/{app}/event" => limits.body_bytes_max,
         _ => limits.small_body_bytes_max.min(limits.body_bytes_max),
     }
+}
+
+/// Whether the route of `pattern` reads its body piece by piece.
+pub(crate) fn reads_pieces(pattern: &str, method: &Method) -> bool {
+    pattern == "/app/{app}/msg/batch" && *method == Method::POST
 }
 
 /// What a path and a method lead to: the pattern, the route, the named parts of the path.

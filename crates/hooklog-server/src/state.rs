@@ -19,10 +19,15 @@ use crate::answers::Pool;
 use crate::config::{Config, Limits, UrlPolicy};
 use crate::error::ApiError;
 use crate::rate::Rates;
+use crate::repeat::AtWork;
 use crate::request_id::RequestIds;
 use crate::token::TokenKeys;
+use crate::verified::Verified;
 use crate::visit::AccessLog;
 use crate::waiters::Waiters;
+
+/// Answers made into XML at once: with 64 MiB each at most, as much memory as for answers in all.
+const SHAPES_MAX: usize = 4;
 
 /// One per server.
 #[derive(Debug)]
@@ -44,6 +49,12 @@ pub(crate) struct State {
     pub(crate) write_answers: Pool,
     /// Requests that run in tasks of their own.
     pub(crate) tasks: TaskTracker,
+    /// Requests with idempotency keys of their own that are at work.
+    pub(crate) at_work: AtWork,
+    /// Tokens of this second.
+    pub(crate) verified: Verified,
+    /// Answers that are made into XML at once: each may grow to many times its JSON first.
+    pub(crate) shapes: Arc<Semaphore>,
     /// One backup at a time: each keeps expired events from being removed.
     pub(crate) backups: Arc<Semaphore>,
     /// Who waits for events.
@@ -71,6 +82,9 @@ impl State {
             read_answers: Pool::new(limits.answer_bytes_in_flight_max),
             write_answers: Pool::new(limits.answer_bytes_in_flight_max),
             tasks: TaskTracker::new(),
+            at_work: AtWork::default(),
+            verified: Verified::default(),
+            shapes: permits(SHAPES_MAX),
             backups: permits(1),
             reads: permits(limits.reads_max),
         }

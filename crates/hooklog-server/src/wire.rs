@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 
 mod application;
 mod attempt;
+mod batch;
 mod endpoint;
 mod event_type;
 mod explain;
@@ -21,6 +22,7 @@ mod message;
 mod policy;
 mod poll;
 mod portal;
+mod problem;
 mod push;
 mod raw;
 mod requests;
@@ -29,6 +31,7 @@ mod task;
 
 pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
 pub(crate) use attempt::{AttemptOut, status};
+pub(crate) use batch::{BatchEndOut, ResultOut};
 pub(crate) use endpoint::{EndpointIn, EndpointOut, EndpointPatch, Rotation, SecretOut, condition};
 pub(crate) use event_type::{EventTypeIn, EventTypeOut, EventTypePatch};
 pub(crate) use explain::{LagOut, TraceOut, TraceStatus};
@@ -39,6 +42,7 @@ pub(crate) use poll::{
     CommitIn, CommittedPollOut, ExpiredRangeOut, PollOut, PolledOut, SeekIn, SeekOut,
 };
 pub(crate) use portal::{AccessIn, AccessOut, ExpireIn, WhoamiOut};
+pub(crate) use problem::ProblemOut;
 pub(crate) use push::StartFrom;
 pub(crate) use requests::{ExampleIn, PrecheckIn, PrecheckOut};
 pub(crate) use standing::{EndpointMessageOut, MessageEndpointOut, Standing, StatsOut};
@@ -131,6 +135,20 @@ impl Issue {
             msg: msg.into(),
             kind: "value_error",
         }
+    }
+
+    /// An attribute of a CloudEvent, wherever it stands.
+    pub(crate) fn attribute(name: &'static str, msg: impl Into<String>) -> Self {
+        Self {
+            loc: vec!["cloudevent", name],
+            msg: msg.into(),
+            kind: "value_error",
+        }
+    }
+
+    /// What kind of mistake it is.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
     }
 
     /// The body as a whole.

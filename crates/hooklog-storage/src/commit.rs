@@ -216,8 +216,9 @@ impl Committer {
             requests += 1;
             // Looking up keys may have read the disk for a while.
             self.keep_synced();
-            // A change ends its group: the next one is planned against a registry that has it.
-            let ends = matches!(request, Request::Change { .. });
+            // A change ends its group: the next one is planned against a registry that has it. So does
+            // a kept answer, which is planned against the table of those that are.
+            let ends = matches!(request, Request::Change { .. } | Request::Answer { .. });
             self.add(request, held, now, group)?;
             queued = if ends || bytes >= group_bytes || requests >= GROUP_REQUESTS {
                 None
@@ -322,6 +323,7 @@ impl Committer {
             epoch,
         });
         self.shared.consumers.lock().apply(&commit.entries);
+        self.shared.answers.lock().apply(&commit.entries);
         self.shared
             .ring
             .push(Arc::clone(&commit), &self.shared.registry);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::answers::AnswerEntry;
 use crate::attempt::{Attempt, Cursor, Expired, Low, NewAttempt};
 use crate::bytes::Reader;
 use crate::change::Change;
@@ -51,6 +52,8 @@ pub(crate) enum Entry {
     Consumer(ConsumerKey, Option<ConsumerCursor>),
     Health(SubscriptionId, Health),
     Skipped(SubscriptionId, Offset),
+    /// The answer to a request is kept.
+    Answer(AnswerEntry),
 }
 
 impl Entry {
@@ -65,7 +68,24 @@ impl Entry {
             | Self::Expired(..)
             | Self::Consumer(..)
             | Self::Health(..)
-            | Self::Skipped(..) => None,
+            | Self::Skipped(..)
+            | Self::Answer(_) => None,
+        }
+    }
+
+    /// The kept answer, if it is one.
+    pub(crate) fn answer(&self) -> Option<&AnswerEntry> {
+        match self {
+            Self::Answer(answer) => Some(answer),
+            Self::Change(_)
+            | Self::Attempt(_)
+            | Self::Cursor(..)
+            | Self::Mark(_)
+            | Self::Low(_)
+            | Self::Expired(..)
+            | Self::Health(..)
+            | Self::Skipped(..)
+            | Self::Consumer(..) => None,
         }
     }
 
@@ -80,7 +100,8 @@ impl Entry {
             | Self::Expired(..)
             | Self::Consumer(..)
             | Self::Health(..)
-            | Self::Skipped(..) => None,
+            | Self::Skipped(..)
+            | Self::Answer(_) => None,
         }
     }
 }

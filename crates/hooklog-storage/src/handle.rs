@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use parking_lot::{Mutex, RwLock};
 
+use crate::answers::Answers;
 use crate::apply::{Applier, ApplyLoop, Durable};
 use crate::commit::{APPLIER_PATIENCE, Committer, Next};
 use crate::commit_error::CommitError;
@@ -66,9 +67,10 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
         journal,
         registry,
         consumers,
+        answers,
     } = recovered;
     let next = Next::after(&applier.state);
-    let shared = share(config, directory, &applier, registry, consumers)?;
+    let shared = share(config, directory, &applier, (registry, consumers, answers))?;
     shared.fill_keys(next.timestamp)?;
     let (to_applier, from_committer) = crossbeam_channel::bounded(APPLY_QUEUE);
     let apply = ApplyLoop {
@@ -118,8 +120,7 @@ pub(crate) fn share(
     config: Config,
     directory: Directory,
     applier: &Applier,
-    registry: Registry,
-    consumers: Consumers,
+    (registry, consumers, answers): (Registry, Consumers, Answers),
 ) -> Result<Arc<Shared>, OpenErrorKind> {
     let state = &applier.state;
     let next = Next::after(state);
@@ -138,6 +139,7 @@ pub(crate) fn share(
         ring: Arc::new(ring),
         registry: RwLock::new(registry),
         consumers: Mutex::new(consumers),
+        answers: Mutex::new(answers),
         closed: AtomicBool::new(false),
         keys,
         durable,

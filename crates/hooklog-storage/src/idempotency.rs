@@ -45,6 +45,28 @@ impl IdempotencyKey {
         &self.hash
     }
 
+    /// The key `text` within `scope`, for a request that is told by several texts and bytes.
+    pub fn of_parts<'a>(
+        scope: &[&[u8]],
+        text: &str,
+        request: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Self {
+        let mut fingerprint = Sha256::new();
+        for part in request {
+            fingerprint.update((part.len() as u64).to_be_bytes());
+            fingerprint.update(part);
+        }
+        Self {
+            fingerprint: u64::from_be_bytes(head(&fingerprint.finalize())),
+            ..Self::new(scope, text, b"")
+        }
+    }
+
+    /// Of scope and text alone: two keys are the same if these are.
+    pub fn hash_bytes(&self) -> [u8; Self::HASH_BYTES] {
+        self.hash
+    }
+
     /// Whether both are about the same key.
     pub(crate) fn is_same_key(&self, other: &Self) -> bool {
         self.hash == other.hash
@@ -81,6 +103,10 @@ mod tests {
             assert!(!key.is_same_key(&IdempotencyKey::new(scope, "text", b"{}")));
         }
         assert!(!key.is_same_key(&IdempotencyKey::new(&[b"ab"], "ctext", b"{}")));
+        let parts = |parts: [&'static [u8]; 2]| IdempotencyKey::of_parts(&[b"ab"], "t", parts);
+        assert_eq!(parts([b"a", b"bc"]), parts([b"a", b"bc"]));
+        assert_ne!(parts([b"a", b"bc"]), parts([b"ab", b"c"]));
+        assert!(parts([b"", b"x"]).is_same_key(&IdempotencyKey::new(&[b"ab"], "t", b"{}")));
     }
 
     /// The log's records carry these: a key must be known after an upgrade.

@@ -15,6 +15,7 @@
 //! | `expired` | subscription 20 | what retention took from it (codec) | replaced |
 //! | `health` | subscription 20 | what is known of its endpoint, unless it is well (codec) | put, removed |
 //! | `consumer` | scope u8 (0 log, 1 application), application 20 (or zeros), name | cursor (codec) | replaced |
+//! | `answer` | hash of an idempotency key 16 | the answer to its request (codec) | put, removed |
 //!
 //! **Invariant:** names and layouts are on disk: they change only with the format version.
 //! **Next:** `engine.rs`.
@@ -41,11 +42,12 @@ pub(crate) enum Family {
     Expired,
     Consumer,
     Health,
+    Answer,
 }
 
 impl Family {
     /// Every family with the name of its tree, in the order of the trees.
-    pub(crate) const ALL: [(Self, &'static str); 12] = [
+    pub(crate) const ALL: [(Self, &'static str); 13] = [
         (Self::State, "state"),
         (Self::Log, "log"),
         (Self::AppLog, "app_log"),
@@ -58,17 +60,19 @@ impl Family {
         (Self::Expired, "expired"),
         (Self::Consumer, "consumer"),
         (Self::Health, "health"),
+        (Self::Answer, "answer"),
     ];
 
     /// Families whose rows are summed up in the applier's state, because no chain of batches would
     /// tell that a row of them was lost.
-    pub(crate) const SUMMED: [Self; 6] = [
+    pub(crate) const SUMMED: [Self; 7] = [
         Self::Registry,
         Self::Cursor,
         Self::Retry,
         Self::Expired,
         Self::Consumer,
         Self::Health,
+        Self::Answer,
     ];
 
     /// What a row of this family goes with: a copy of the log takes the rows of the batches that it
@@ -88,7 +92,8 @@ impl Family {
             | Self::Retry
             | Self::Expired
             | Self::Consumer
-            | Self::Health => None,
+            | Self::Health
+            | Self::Answer => None,
         };
         place.unwrap_or(Place::Alone)
     }
@@ -107,7 +112,8 @@ impl Family {
             | Self::Retry
             | Self::Expired
             | Self::Consumer
-            | Self::Health => false,
+            | Self::Health
+            | Self::Answer => false,
         }
     }
 }

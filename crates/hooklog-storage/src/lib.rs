@@ -33,6 +33,9 @@
 //! no memory for them and is made anew from the log whenever it is lost. An index that holds
 //! 50 million keys drops the oldest ones before they expire.
 //!
+//! Answers to other requests are kept by [`EventLog::keep_answer`], at most 65,536 of them and 32 MiB, those
+//! that expire first making room for new ones.
+//!
 //! # Consumers
 //! [`EventLog::consumer`] opens a named reader whose cursor the log keeps: it yields each event at
 //! least once, in the order of the log, to one reader at a time. An ack or a commit survives kill -9
@@ -86,6 +89,7 @@
 #![deny(missing_docs)]
 
 // The vocabulary.
+mod answers;
 mod attempt;
 mod change;
 mod consumer;
@@ -163,6 +167,7 @@ pub mod fuzzing;
 #[cfg(test)]
 mod testing;
 
+pub use answers::{AnswerSync, Answered, KeptAnswer};
 pub use attempt::{
     Attempt, Cause, Cursor, CursorState, DeliveryState, Expired, Low, NewAttempt, Outcome,
     Progress, Retry, Trigger,

@@ -163,6 +163,7 @@ impl EventLog {
                     Request::Append { .. }
                     | Request::Change { .. }
                     | Request::Expire(_)
+                    | Request::Answer { .. }
                     | Request::Consumer { .. } => Vec::new(),
                 };
                 left.extend(rest);

@@ -259,6 +259,14 @@ impl<'a> Plan<'a> {
                 self.set(Family::Consumer, keys::consumer(key), value);
                 Ok(())
             }
+            Entry::Answer(answer) => {
+                for hash in &answer.dropped {
+                    self.set(Family::Answer, hash.to_vec(), None);
+                }
+                let value = codec::encode(&answer.row)?;
+                self.set(Family::Answer, answer.hash.to_vec(), Some(value));
+                Ok(())
+            }
         }
     }
 

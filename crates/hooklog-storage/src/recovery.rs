@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::answers::Answers;
 use crate::apply::Applier;
 use crate::attempt::Cursor;
 use crate::codec::{self, CodecError};
@@ -174,6 +175,7 @@ pub(crate) struct Recovered {
     pub(crate) journal: Journal,
     pub(crate) registry: Registry,
     pub(crate) consumers: Consumers,
+    pub(crate) answers: Answers,
 }
 
 /// Opens, creating or recovering. An existing directory keeps the journal segments it has, and
@@ -232,12 +234,14 @@ pub(crate) fn recover(config: &mut Config) -> Result<Recovered, OpenErrorKind> {
     }
     let registry = load::registry(&applier.engine, applier.state.low())?;
     let consumers = load::consumers(&applier.engine)?;
+    let answers = rest::load_answers(&applier.engine)?;
     Ok(Recovered {
         directory,
         applier,
         journal,
         registry,
         consumers,
+        answers,
     })
 }
 

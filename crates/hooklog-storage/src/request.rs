@@ -5,6 +5,7 @@
 
 use tokio::sync::oneshot;
 
+use crate::answers::NewAnswer;
 use crate::attempt::{Low, Progress};
 use crate::change::Turn;
 use crate::change::{Change, ChangeError};
@@ -36,6 +37,11 @@ pub(crate) enum Request {
     },
     /// What lies below expires. Nobody waits for it.
     Expire(Low),
+    /// Keep the answer to a request.
+    Answer {
+        new: NewAnswer,
+        ack: oneshot::Sender<Result<(), ChangeError>>,
+    },
     Consumer {
         write: ConsumerWrite,
         ack: oneshot::Sender<Result<(), ChangeError>>,

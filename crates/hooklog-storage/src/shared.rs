@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::answers::Answers;
 use crate::apply::Durable;
 use crate::config::Config;
 use crate::consumer::Consumers;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) registry: RwLock<Registry>,
     /// Cursors of consumers, and which of them are open.
     pub(crate) consumers: Mutex<Consumers>,
+    /// Answers to requests, by their idempotency keys.
+    pub(crate) answers: Mutex<Answers>,
     /// Nothing is committed any more.
     pub(crate) closed: AtomicBool,
     /// Idempotency keys and uids of events.

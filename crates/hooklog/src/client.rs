@@ -127,10 +127,23 @@ impl Client {
         query: Option<&str>,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
+        self.call_keyed(method, path, query, body, None).await
+    }
+
+    /// A call with an idempotency key: doing it twice is doing it once.
+    pub(crate) async fn call_keyed(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: Option<&str>,
+        body: Bytes,
+        key: Option<&str>,
+    ) -> Result<Bytes, CallError> {
         let url = self.url(path, query);
         let mut tries = 1;
         loop {
-            let sent = tokio::time::timeout(CALL_TIMEOUT, self.send(&method, &url, &body)).await;
+            let sent =
+                tokio::time::timeout(CALL_TIMEOUT, self.send(&method, &url, &body, key)).await;
             let (status, headers, answer) = sent.unwrap_or_else(|_| {
                 let reason = format!("none within {} s", CALL_TIMEOUT.as_secs());
                 Err(CallError::NoAnswer { reason })
@@ -159,7 +172,7 @@ impl Client {
     ) -> Result<Response<Incoming>, CallError> {
         let url = self.url(path, query);
         let empty = Bytes::new();
-        let request = self.request(&Method::GET, &url, &empty);
+        let request = self.request(&Method::GET, &url, &empty, None);
         let response = tokio::time::timeout(CALL_TIMEOUT, request).await;
         let response = response.unwrap_or_else(|_| {
             let reason = format!("none within {} s", CALL_TIMEOUT.as_secs());
@@ -192,8 +205,9 @@ impl Client {
         method: &Method,
         url: &Url,
         body: &Bytes,
+        key: Option<&str>,
     ) -> Result<(StatusCode, HeaderMap, Bytes), CallError> {
-        let response = self.request(method, url, body).await?;
+        let response = self.request(method, url, body, key).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| CallError::NoAnswer {
@@ -207,6 +221,7 @@ impl Client {
         method: &Method,
         url: &Url,
         body: &Bytes,
+        key: Option<&str>,
     ) -> Result<Response<Incoming>, CallError> {
         let no_answer = |reason: String| CallError::NoAnswer { reason };
         let mut request = Request::new(Full::new(body.clone()));
@@ -216,6 +231,10 @@ impl Client {
             .parse()
             .map_err(|error: hyper::http::uri::InvalidUri| no_answer(error.to_string()))?;
         request.headers_mut().extend(self.headers.clone());
+        if let Some(key) = key {
+            let key = HeaderValue::from_str(key).map_err(|error| no_answer(error.to_string()))?;
+            request.headers_mut().insert("idempotency-key", key);
+        }
         self.http.request(request).await.map_err(|error| {
             let reason = causes(&error);
             if error.is_connect() {

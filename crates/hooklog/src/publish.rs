@@ -1,9 +1,12 @@
 //! `hooklog publish`: sends the events of files to a running server.
 //!
-//! **Invariant:** an event counts as published only after its 202; at most `concurrency` events are
-//! in flight and as many again are read ahead, however large the files are.
+//! Events go in batches of what is read so far: one that comes alone is sent at once.
+//!
+//! **Invariant:** an event counts as published only after the server said so of it; at most
+//! `concurrency` batches are in flight, and about one is read ahead, however large the files are.
 //! **Next:** `publish/input.rs`, how a file becomes messages.
 
+mod batch;
 mod input;
 mod progress;
 
@@ -25,6 +28,7 @@ use crate::client::{CallError, Client};
 use crate::config::Settings;
 use crate::{output, token};
 
+use self::batch::{Batch, ITEMS_MAX, Sent};
 use self::input::{Item, Place};
 use self::progress::Progress;
 
@@ -56,7 +60,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
-    /// Events in flight at once; 1 keeps their order [default: 16].
+    /// Batches of up to 200 events in flight at once; 1 keeps their order [default: 16].
     #[arg(long, value_name = "COUNT", value_parser = concurrency)]
     #[serde(skip_serializing_if = "Option::is_none")]
     concurrency: Option<usize>,
@@ -104,7 +108,8 @@ async fn publish(settings: &Settings, app: String, files: Vec<PathBuf>) -> anyho
     let concurrency = settings.concurrency.clamp(1, CONCURRENCY_MAX);
     let progress = Progress::new(&files);
     let event_type = settings.event_type.clone();
-    let (sender, mut items) = mpsc::channel(concurrency);
+    let (sender, mut items) = mpsc::channel(ITEMS_MAX / 2);
+    let mut keys = Keys::new()?;
     let reader = tokio::task::spawn_blocking(move || {
         for file in &files {
             if !input::read(file, event_type.as_deref(), &mut |item| {
@@ -124,25 +129,27 @@ async fn publish(settings: &Settings, app: String, files: Vec<PathBuf>) -> anyho
     let mut in_flight = JoinSet::new();
     while tally.given_up.is_none() {
         tokio::select! {
-            Some(done) = in_flight.join_next() => tally.count(done?),
+            Some(sent) = in_flight.join_next() => tally.count(sent?),
             item = items.recv(), if in_flight.len() < concurrency => match item {
-                Some(Item { place, message: Ok(body) }) => {
-                    let (client, app) = (Arc::clone(&client), Arc::clone(&app));
-                    in_flight.spawn(async move {
-                        let path = ["app", &app, "msg"];
-                        let result = client.call(Method::POST, &path, QUERY, body).await;
-                        (place, result.map(|_| ()))
-                    });
+                Some(first) => {
+                    let mut batch = Batch::default();
+                    tally.take(first, &mut batch);
+                    while !batch.is_full() && let Ok(next) = items.try_recv() {
+                        tally.take(next, &mut batch);
+                    }
+                    if !batch.is_empty() {
+                        let (client, app, key) = (Arc::clone(&client), Arc::clone(&app), keys.next());
+                        in_flight.spawn(async move { batch.send(&client, &app, &key).await });
+                    }
                 }
-                Some(Item { place, message: Err(reason) }) => tally.fail(&place, &reason),
                 None => break,
             },
         }
     }
     // A closed channel ends the reader.
     drop(items);
-    while let Some(done) = in_flight.join_next().await {
-        tally.count(done?);
+    while let Some(sent) = in_flight.join_next().await {
+        tally.count(sent?);
     }
     if tally.given_up.is_none() {
         reader.await?;
@@ -150,8 +157,27 @@ async fn publish(settings: &Settings, app: String, files: Vec<PathBuf>) -> anyho
     tally.finish(started)
 }
 
-/// The payload need not come back.
-const QUERY: Option<&str> = Some("with_content=false");
+/// Idempotency keys that no other run makes.
+struct Keys {
+    run: u128,
+    next: u64,
+}
+
+impl Keys {
+    fn new() -> anyhow::Result<Self> {
+        let mut run = [0; 16];
+        getrandom::fill(&mut run).context("no random bytes")?;
+        Ok(Self {
+            run: u128::from_be_bytes(run),
+            next: 0,
+        })
+    }
+
+    fn next(&mut self) -> String {
+        self.next += 1;
+        format!("publish-{:032x}-{}", self.run, self.next)
+    }
+}
 
 /// Gets or creates the application, and returns what to call it by.
 async fn application(client: &Client, app: &str) -> Result<Arc<str>, CallError> {
@@ -183,17 +209,25 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, (place, result): (Place, Result<(), CallError>)) {
-        match result {
-            Ok(()) => self.published += 1,
-            Err(error) => {
-                self.fail(&place, &error.to_string());
-                if error.is_final() {
-                    self.given_up.get_or_insert(error);
-                }
-            }
+    /// Puts what was read into a batch, unless it is no message.
+    fn take(&mut self, item: Item, batch: &mut Batch) {
+        match item.message {
+            Ok(message) => batch.add(item.place, &message),
+            Err(reason) => self.fail(&item.place, &reason),
         }
-        self.progress.advance(&place, self.published);
+    }
+
+    fn count(&mut self, sent: Sent) {
+        for (place, reason) in sent.items {
+            match reason {
+                None => self.published += 1,
+                Some(reason) => self.fail(&place, &reason),
+            }
+            self.progress.advance(&place, self.published);
+        }
+        if let Some(error) = sent.gave_up {
+            self.given_up.get_or_insert(error);
+        }
     }
 
     fn fail(&mut self, place: &Place, reason: &str) {

@@ -45,6 +45,9 @@ fn every_error() -> Vec<ApiError> {
         ApiError::BodyTimeout {
             limit: Duration::from_secs(30),
         },
+        ApiError::UnsupportedMediaType("only JSON is read"),
+        ApiError::Encoding("gzip".to_owned()),
+        ApiError::BadBatch("the array does not end"),
         ApiError::Query("The query is not UTF-8"),
         ApiError::Header("idempotency-key must be sent once"),
         Issue::header("idempotency-key", "belongs to another request").into(),
@@ -92,6 +95,9 @@ fn every_error_is_json_with_its_status() {
         413 {"code":"payload_too_large","detail":"The body is over the limit of 2 bytes"}
         408 {"code":"request_timeout","detail":"No byte of the body came in 10s"}
         408 {"code":"request_timeout","detail":"The body was not complete after 30s"}
+        415 accept-post: */*, application/cloudevents+json, application/cloudevents-batch+json {"code":"unsupported_media_type","detail":"only JSON is read"}
+        415 accept-encoding: identity {"code":"unsupported_media_type","detail":"A body encoded as \"gzip\" is not read: send it as it is, without content-encoding"}
+        400 {"code":"generic_error","detail":"The batch cannot be read on: the array does not end"}
         400 {"code":"generic_error","detail":"The query is not UTF-8"}
         400 {"code":"generic_error","detail":"idempotency-key must be sent once"}
         422 {"detail":[{"loc":["header","idempotency-key"],"msg":"belongs to another request","type":"value_error"}]}

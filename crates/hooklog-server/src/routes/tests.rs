@@ -7,6 +7,9 @@ use super::*;
 
 mod access;
 mod attempts;
+mod batches;
+mod cloudevents;
+mod content;
 mod deliveries;
 mod doors;
 mod end_to_end;

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** an attempt that failed says `fail`, also when another one follows: that one will
 //! be an attempt of its own.
-//! **Next:** `publish.rs`.
+//! **Next:** `wire/problem.rs`.
 
 use hooklog_storage::{Attempt, AttemptId, EventId, Outcome, SubscriptionId, Timestamp, Trigger};
 use serde::Serialize;

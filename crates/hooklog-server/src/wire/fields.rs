@@ -52,6 +52,19 @@ impl<'a> Fields<'a> {
         self.0.keys().map(AsRef::as_ref)
     }
 
+    /// The items of the list that `body` is.
+    pub(crate) fn list(body: &'a [u8]) -> Result<Vec<&'a RawValue>, Issue> {
+        if is_deeper_than(body, DEPTH_MAX) {
+            return Err(Issue::json(format!("nested deeper than {DEPTH_MAX}")));
+        }
+        serde_json::from_slice(body).map_err(|error| Issue::json(error.to_string()))
+    }
+
+    /// Every field, be it null.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
     /// Whether the field is there, be it null.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -218,6 +231,11 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 /// Whether brackets outside of strings nest deeper than `limit`. Whether they match is for the
 /// parser to say.
 fn is_deeper_than(json: &[u8], limit: usize) -> bool {
+    // Most bodies have fewer brackets than that altogether, and counting them is quick.
+    let is_open = |byte: &&u8| matches!(byte, b'{' | b'[');
+    if json.iter().filter(is_open).count() <= limit {
+        return false;
+    }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json {
         match byte {

@@ -4,6 +4,8 @@
 //! its JSON are kept.
 //! **Next:** `wire/attempt.rs`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hooklog_storage::{
     Channel, EventId, EventTypeName, Header, OrderingKey, Record, Tag, Timestamp, Uid,
@@ -23,6 +25,11 @@ const TAGS_MAX: usize = 8;
 const UNSUPPORTED: &[&str] = &["deliverAt", "payloadRetentionHours"];
 /// What a payload is unless its publisher says otherwise.
 const JSON: &str = "application/json";
+
+/// What a message left without its payload says of it.
+const HOLE: &[u8] = b"\"payload\":{}";
+/// What an answer has around a payload, mostly.
+const ENVELOPE_BYTES: usize = 256;
 
 /// A message to publish.
 #[derive(Debug)]
@@ -103,6 +110,9 @@ pub(crate) struct MessageOut<'a> {
     event_id: Option<&'a str>,
     event_type: &'a str,
     payload: Payload<'a>,
+    /// Unless it is that of JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'a str>,
     channels: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tags: Option<Vec<&'a str>>,
@@ -113,6 +123,31 @@ pub(crate) struct MessageOut<'a> {
 }
 
 impl<'a> MessageOut<'a> {
+    /// The JSON of a message that was just published. Its payload is not looked at again where it was
+    /// parsed as JSON, but put where it belongs.
+    pub(crate) fn fresh(
+        record: &'a Record,
+        content: Content,
+    ) -> Result<Vec<u8>, serde_json::Error> {
+        let payload = &record.event.payload;
+        let is_json = record.event.content_type == JSON && payload.starts_with(b"{");
+        if content == Content::Omitted || !is_json {
+            return serde_json::to_vec(&Self::new(record, content));
+        }
+        let mut out = Vec::with_capacity(payload.len() + ENVELOPE_BYTES);
+        serde_json::to_writer(&mut out, &Self::new(record, Content::Omitted))?;
+        // Quotes in a text are escaped, so this is the field and nothing else.
+        let place = out.windows(HOLE.len()).position(|text| text == HOLE);
+        match place {
+            Some(at) => {
+                let end = at + HOLE.len();
+                out.splice(end - 2..end, payload.iter().copied());
+                Ok(out)
+            }
+            None => serde_json::to_vec(&Self::new(record, content)),
+        }
+    }
+
     /// With its payload, or with an empty one.
     pub(crate) fn new(record: &'a Record, content: Content) -> Self {
         let event = &record.event;
@@ -126,6 +161,7 @@ impl<'a> MessageOut<'a> {
                 Content::Full => Payload(&event.payload),
                 Content::Omitted => Payload(b"{}"),
             },
+            content_type: Some(event.content_type.as_str()).filter(|text| *text != JSON),
             channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),
             tags: tags.map(|tags| tags.iter().map(Tag::as_str).collect()),
             ordering_key: event.ordering_key.as_ref().map(OrderingKey::as_str),
@@ -134,16 +170,28 @@ impl<'a> MessageOut<'a> {
     }
 }
 
-/// A payload: as it is when it is JSON. Programs that embed the log may publish other bytes; those
-/// show as a text, whose bytes that are not UTF-8 are replaced.
+/// A payload: as it is when it is a JSON object, as SDKs in typed languages demand. Anything else is in
+/// an object: `{"text": …}`, or `{"base64": …}` when it is not UTF-8.
 #[derive(Debug)]
 pub(super) struct Payload<'a>(pub(super) &'a [u8]);
 
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Wrapped<'a> {
+    Text(&'a str),
+    Base64(String),
+}
+
 impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match serde_json::from_slice::<&RawValue>(self.0) {
-            Ok(raw) => raw.serialize(serializer),
-            Err(_) => serializer.serialize_str(&String::from_utf8_lossy(self.0)),
+        let object = self.0.trim_ascii_start().starts_with(b"{");
+        if object && let Ok(raw) = serde_json::from_slice::<&RawValue>(self.0) {
+            return raw.serialize(serializer);
         }
+        let wrapped = match std::str::from_utf8(self.0) {
+            Ok(text) => Wrapped::Text(text),
+            Err(_) => Wrapped::Base64(STANDARD.encode(self.0)),
+        };
+        wrapped.serialize(serializer)
     }
 }

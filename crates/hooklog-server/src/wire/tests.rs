@@ -219,9 +219,25 @@ fn messages() {
               "timestamp": "2026-09-21T14:13:20.008Z"
             }"#]],
     );
-    // From a program that embeds the log.
-    let shown = serde_json::to_value(MessageOut::new(&record(b"\xff<a/>"), Content::Full));
-    assert_eq!(shown.expect("is JSON")["payload"], "\u{fffd}<a/>");
+    // What is no object is in one, whole.
+    let cases: [(&[u8], serde_json::Value); 3] = [
+        (b"\xff<a/>", serde_json::json!({"base64": "/zxhLz4="})),
+        (b"[1]", serde_json::json!({"text": "[1]"})),
+        (b"{nonsense", serde_json::json!({"text": "{nonsense"})),
+    ];
+    for (payload, expected) in cases {
+        let shown = serde_json::to_value(MessageOut::new(&record(payload), Content::Full));
+        assert_eq!(shown.expect("is JSON")["payload"], expected);
+    }
+    // Just published it is the same JSON, with and without its payload, and the payload as it is.
+    for payload in [&b"{ \"payload\":{}, \"a\" : [1] }"[..], b"{}", b"<a/>"] {
+        for content in [Content::Full, Content::Omitted] {
+            let record = record(payload);
+            let fresh = MessageOut::fresh(&record, content).expect("is JSON");
+            let shown = serde_json::to_vec(&MessageOut::new(&record, content)).expect("is JSON");
+            assert_eq!(fresh, shown);
+        }
+    }
 }
 
 #[test]

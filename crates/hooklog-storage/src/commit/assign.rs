@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::keyed::Verdict;
 use super::{Committer, Group, operational};
+use crate::answers::NewAnswer;
 use crate::attempt::{Low, Progress};
 use crate::change::{ChangeError, Turn};
 use crate::commands::NO_APPLICATION;
@@ -24,6 +25,8 @@ use crate::time::Timestamp;
 
 /// Said when a consumer that is to be moved is not there.
 const NO_CONSUMER: ChangeError = ChangeError::NotFound { what: "consumer" };
+/// Who hears whether an answer is kept.
+type AnswerAck = tokio::sync::oneshot::Sender<Result<(), ChangeError>>;
 
 impl Committer {
     /// Adds a request to a group.
@@ -64,6 +67,7 @@ impl Committer {
                 group.sync = group.sync.or(Some(Sync::Later));
             }
             Request::Change { plan } => self.change(plan, now, group)?,
+            Request::Answer { new, ack } => self.keep(new, ack, now, group),
             Request::Consumer { write, ack } => self.move_consumer(write, ack, group),
         }
         Ok(())
@@ -106,6 +110,25 @@ impl Committer {
             group.sync = Some(Sync::Now);
         }
         Ok(())
+    }
+
+    /// Keeps an answer, if there is room for it.
+    fn keep(&self, new: NewAnswer, ack: AnswerAck, now: Timestamp, group: &mut Group) {
+        let sync = new.sync;
+        let Some(entry) = self.shared.answers.lock().plan(new, now) else {
+            let what = "the kept answers";
+            let busy = ChangeError::Commit(CommitError::Busy { what });
+            return drop(ack.send(Err(busy)));
+        };
+        group.entries.push(Entry::Answer(entry));
+        group.sync = match sync {
+            Sync::Now => Some(Sync::Now),
+            Sync::Later => group.sync.or(Some(Sync::Later)),
+        };
+        let finish = move |result: Result<(), CommitError>| {
+            drop(ack.send(result.map_err(ChangeError::from)));
+        };
+        group.waiters.push(Waiter::Change(Box::new(finish)));
     }
 
     /// What of the dispatcher's progress is told to the tenants.

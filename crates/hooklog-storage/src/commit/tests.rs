@@ -37,8 +37,7 @@ fn alone(durability: Durability, applier_queue: usize, unapplied_bytes_max: usiz
         config,
         recovered.directory,
         &recovered.applier,
-        recovered.registry,
-        recovered.consumers,
+        (recovered.registry, recovered.consumers, recovered.answers),
     )
     .unwrap();
     let (to_applier, applier) = crossbeam_channel::bounded(applier_queue);

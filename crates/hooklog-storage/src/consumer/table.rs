@@ -45,7 +45,8 @@ impl Consumers {
                 | Entry::Low(_)
                 | Entry::Expired(..)
                 | Entry::Health(..)
-                | Entry::Skipped(..) => {}
+                | Entry::Skipped(..)
+                | Entry::Answer(_) => {}
             }
         }
     }

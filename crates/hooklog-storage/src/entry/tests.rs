@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::answers::AnswerRow;
 use crate::attempt::{Cause, CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
 use crate::event::Event;
@@ -203,6 +204,19 @@ fn consumer(scope: ConsumerScope) -> ConsumerKey {
     ConsumerKey { scope, name }
 }
 
+fn answer() -> Entry {
+    Entry::Answer(AnswerEntry {
+        dropped: vec![[6; 16]],
+        hash: [7; 16],
+        row: AnswerRow {
+            fingerprint: 8,
+            expires: TIME,
+            status: 201,
+            body: Bytes::from_static(b"{}"),
+        },
+    })
+}
+
 fn entries() -> Vec<Entry> {
     let outcomes = [
         Outcome::Delivered,
@@ -260,6 +274,7 @@ fn entries() -> Vec<Entry> {
         Entry::Consumer(consumer(ConsumerScope::Log), None),
         Entry::Health(SUBSCRIPTION, HEALTH),
         Entry::Skipped(SUBSCRIPTION, Offset::new(5)),
+        answer(),
     ];
     changes()
         .into_iter()

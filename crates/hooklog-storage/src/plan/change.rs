@@ -47,17 +47,7 @@ impl Plan<'_> {
                 (keys::event_type(*organisation, name), None)
             }
             Change::DeleteApplication(id) => {
-                for subscription in self.subscriptions_of(*id)? {
-                    self.forget(subscription)?;
-                }
-                let (low, high) = keys::consumers_of(*id);
-                for key in self.rows(Family::Consumer, &low, &high)?.into_keys() {
-                    self.set(Family::Consumer, key, None);
-                }
-                self.set(Family::Registry, keys::token_cuts(*id), None);
-                for task in self.tasks_of(*id)? {
-                    self.set(Family::Registry, keys::task(task), None);
-                }
+                self.forget_application(*id)?;
                 (keys::application(*id), None)
             }
             Change::PutTokenCuts(v) => (keys::token_cuts(v.application), Some(codec::encode(v)?)),
@@ -111,6 +101,22 @@ impl Plan<'_> {
             }
         };
         self.set(Family::Registry, key, value);
+        Ok(())
+    }
+
+    /// Removes everything that belongs to an application.
+    fn forget_application(&mut self, id: ApplicationId) -> Result<(), PlanError> {
+        for subscription in self.subscriptions_of(id)? {
+            self.forget(subscription)?;
+        }
+        let (low, high) = keys::consumers_of(id);
+        for key in self.rows(Family::Consumer, &low, &high)?.into_keys() {
+            self.set(Family::Consumer, key, None);
+        }
+        self.set(Family::Registry, keys::token_cuts(id), None);
+        for task in self.tasks_of(id)? {
+            self.set(Family::Registry, keys::task(task), None);
+        }
         Ok(())
     }
 

@@ -11,6 +11,9 @@
 
 use std::ops::Bound;
 
+use super::OpenErrorKind;
+use crate::answers::Answers;
+use crate::codec;
 use crate::engine::{Engine, EngineError, Op};
 use crate::keys::{self, Family};
 use crate::state::State;
@@ -69,6 +72,21 @@ pub(super) fn remove(engine: &Engine, state: &State) -> Result<(), EngineError> 
         }
     }
     Ok(())
+}
+
+/// The answers that were kept.
+pub(super) fn load_answers(engine: &Engine) -> Result<Answers, OpenErrorKind> {
+    let mut answers = Answers::default();
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    engine.scan::<OpenErrorKind>(Family::Answer, all, |key, value| {
+        let Ok(hash) = key.try_into() else {
+            let reason = "the key of a kept answer cannot be read".to_owned();
+            return Err(OpenErrorKind::Damaged { reason });
+        };
+        answers.put(hash, codec::decode(value)?);
+        Ok(())
+    })?;
+    Ok(answers)
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ pub fn compact(
         journal,
         registry: _,
         consumers: _,
+        answers: _,
     } = recover(&mut config).map_err(|kind| OpenError {
         directory: path.clone(),
         kind,

@@ -222,6 +222,7 @@ pub(crate) fn attempts(batch: &Batch) -> Option<Vec<StoredAttempt>> {
 
 /// Whether a replaced row can be decoded.
 pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
+    use crate::answers::AnswerRow;
     use crate::attempt::{Cursor, Expired, Retry};
     use crate::consumer::ConsumerCursor;
     use crate::expunged::Expunged;
@@ -245,6 +246,7 @@ pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
         Family::Expired => codec::decode::<Expired>(value).is_ok(),
         Family::Health => codec::decode::<Health>(value).is_ok(),
         Family::Consumer => codec::decode::<ConsumerCursor>(value).is_ok(),
+        Family::Answer => codec::decode::<AnswerRow>(value).is_ok(),
         Family::State
         | Family::Log
         | Family::AppLog

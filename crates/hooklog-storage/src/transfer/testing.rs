@@ -106,6 +106,15 @@ pub(crate) async fn fill(log: &EventLog, seed: u64, count: usize) {
         .await
         .unwrap();
     consumer.commit_durable(Offset::new(1)).await.unwrap();
+    let answer = crate::KeptAnswer {
+        status: 201,
+        body: b"{}".to_vec().into(),
+    };
+    let key = crate::IdempotencyKey::new(&[b"scope"], &name, b"{}");
+    let hour = std::time::Duration::from_hours(1);
+    log.keep_answer(key, answer, hour, crate::AnswerSync::Now)
+        .await
+        .unwrap();
 }
 
 /// All that can be read of a log.

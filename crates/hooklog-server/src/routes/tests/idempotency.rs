@@ -91,12 +91,126 @@ async fn strange_keys_are_refused_by_name_where_keys_count() {
         assert!(detail.starts_with("idempotency-key"), "{detail}");
     }
     assert_eq!(count(&server, &path).await, 0);
-    // Routes that do not act on it take no notice of it.
+    // As everywhere else.
     let body = r#"{"name":"a.b","description":""}"#;
     let types = "/api/v1/event-type";
     publish(&server, &token, types, &[&long], body)
         .await
-        .is(201);
-    publish(&server, &token, types, &["k"], body).await.is(409);
+        .is(400);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_created_is_created_once() {
+    let server = Harness::start().await;
+    let app = application(&server, "one").await;
+    let token = server.token.clone();
+    let endpoints = format!("{APPS}/{app}/endpoint");
+    let cases = [
+        (APPS.to_owned(), r#"{"name":"Two"}"#, r#"{"name":"Three"}"#),
+        (
+            endpoints.clone(),
+            r#"{"url":"http://a/"}"#,
+            r#"{"url":"http://b/"}"#,
+        ),
+        (
+            "/api/v1/event-type".to_owned(),
+            r#"{"name":"a.b","description":""}"#,
+            r#"{"name":"a.c","description":""}"#,
+        ),
+    ];
+    for key in ["mine", "auto_6f1c"] {
+        for (path, body, other) in &cases {
+            let is_type = path.ends_with("event-type");
+            if is_type && key != "mine" {
+                continue;
+            }
+            let first = publish(&server, &token, path, &[key], body).await.is(201);
+            let listed = server.get(path).await.text;
+            let quoted = format!("\"{key}\"");
+            for key in [key, &quoted] {
+                let again = publish(&server, &token, path, &[key], body).await.is(201);
+                assert_eq!(again.text, first.text, "{path}");
+                assert!(again.head.contains("content-type: application/json"));
+            }
+            assert_eq!(server.get(path).await.text, listed, "{path}");
+            let refused = publish(&server, &token, path, &[key], other).await.is(422);
+            assert_eq!(refused.body["detail"][0]["type"], "idempotency_key_reused");
+            // Without the key, and with another, it is another request.
+            let status = if is_type { 409 } else { 201 };
+            publish(&server, &token, path, &["other"], body)
+                .await
+                .is(status);
+            publish(&server, &token, path, &[], body).await.is(status);
+        }
+    }
+    // A failure is not kept: the same request is tried again.
+    let taken = r#"{"name":"x","uid":"later"}"#;
+    let missing = format!("{APPS}/later/endpoint");
+    let url = r#"{"url":"http://a/"}"#;
+    publish(&server, &token, &missing, &["k"], url)
+        .await
+        .is(404);
+    publish(&server, &token, APPS, &["k-9"], taken)
+        .await
+        .is(201);
+    publish(&server, &token, &missing, &["k"], url)
+        .await
+        .is(201);
+    // Another tenant has keys of its own.
+    let stranger = mint(Subject::Organisation(OrganisationId::from_bytes([9; 20])));
+    publish(&server, &stranger, APPS, &["mine"], r#"{"name":"Three"}"#)
+        .await
+        .is(201);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_at_the_same_time_do_the_work_once() {
+    let server = Harness::start().await;
+    let token = server.token.clone();
+    let body = r#"{"name":"One"}"#;
+    let tries = (0..8).map(|_| publish(&server, &token, APPS, &["same"], body));
+    let mut texts = Vec::new();
+    for reply in join_all(tries).await {
+        texts.push(reply.is(201).text);
+    }
+    texts.dedup();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert_eq!(count(&server, APPS).await, 1);
+    // Secrets rotate once, and the answer is the first one, as its old secret is.
+    let app = application(&server, "two").await;
+    let endpoints = format!("{APPS}/{app}/endpoint");
+    let endpoint = server
+        .call("POST", &endpoints, r#"{"url":"http://a/"}"#)
+        .await
+        .is(201)
+        .id();
+    let path = format!("{endpoints}/{endpoint}/secret/rotate");
+    let first = publish(&server, &token, &path, &["r"], "{}").await.is(200);
+    let again = publish(&server, &token, &path, &["r"], "{}").await.is(200);
+    assert_eq!(again.text, first.text);
+    server.stop().await;
+}
+
+/// All at once, in their order.
+async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = futures.map(Box::pin).collect();
+    let mut done: Vec<Option<F::Output>> = pending.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, done) in pending.iter_mut().zip(&mut done) {
+            if done.is_none()
+                && let std::task::Poll::Ready(output) = future.as_mut().poll(context)
+            {
+                *done = Some(output);
+            }
+        }
+        if done.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    done.into_iter().flatten().collect()
 }

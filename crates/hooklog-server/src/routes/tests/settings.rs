@@ -89,18 +89,25 @@ async fn event_types_are_put_changed_archived_and_removed() {
     server.stop().await;
 }
 
+fn policy() -> Value {
+    json!({ "throttleRate": 10, "retrySchedule": [1, 60], "concurrency": 3,
+        "giveUpStatuses": [410], "disableAfterSeconds": 0 })
+}
+
+/// The policy and more.
+#[expect(clippy::needless_pass_by_value, reason = "it is made for the call")]
+fn with(more: Value) -> String {
+    let mut body = policy();
+    for (key, value) in more.as_object().expect("an object") {
+        body[key] = value.clone();
+    }
+    body.to_string()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn policies_are_read_back() {
     let server = Harness::start().await;
-    let ours = json!({ "throttleRate": 10, "retrySchedule": [1, 60], "concurrency": 3,
-        "giveUpStatuses": [410], "disableAfterSeconds": 0 });
-    let with = |more: Value| {
-        let mut body = ours.clone();
-        for (key, value) in more.as_object().expect("an object") {
-            body[key] = value.clone();
-        }
-        body.to_string()
-    };
+    let ours = policy();
     let app = with(json!({ "name": "a", "uid": "a" }));
     let app = server.call("POST", APPS, &app).await.is(201);
     has(&app.body, &ours);

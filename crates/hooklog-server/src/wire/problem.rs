@@ -1,0 +1,57 @@
+//! Problem details (RFC 9457) in JSON; their XML is made of it.
+//!
+//! **Invariant:** `type` is `about:blank`, so `title` is the status's name (section 4.2.1); `code` and
+//! `errors` are the API family's own `code` and list of issues.
+//! **Next:** `wire/batch.rs`.
+
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+/// The body of a problem.
+#[derive(Debug, Serialize)]
+pub(crate) struct ProblemOut<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a Value>,
+}
+
+impl<'a> ProblemOut<'a> {
+    /// Of an answer's status and body.
+    pub(crate) fn new(status: StatusCode, body: &'a Value) -> Self {
+        let (detail, errors) = match body.get("detail") {
+            Some(Value::String(detail)) => (Some(detail.clone()), None),
+            Some(Value::Array(issues)) => {
+                let issues: Vec<String> = issues.iter().map(sentence).collect();
+                (Some(issues.join("; ")), body.get("detail"))
+            }
+            _ => (None, None),
+        };
+        Self {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail,
+            code: body.get("code").and_then(Value::as_str),
+            errors,
+        }
+    }
+}
+
+/// An issue in words.
+fn sentence(issue: &Value) -> String {
+    let place = issue.get("loc").and_then(Value::as_array);
+    let place: Vec<&str> = place
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let message = issue.get("msg").and_then(Value::as_str).unwrap_or_default();
+    format!("{}: {message}", place.join("."))
+}
