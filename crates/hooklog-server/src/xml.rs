@@ -267,7 +267,7 @@ impl<'a> Printer<'a> {
             start.push_attribute(("escaped", "true"));
         }
         self.element(start, tag, &text)?;
-        self.unwrap()
+        self.end_wrapper()
     }
 
     /// An element with a text in it.
@@ -285,10 +285,10 @@ impl<'a> Printer<'a> {
         if let Some(open) = self.open.pop() {
             self.out.write_event(Event::End(BytesEnd::new(open.tag)))?;
         }
-        self.unwrap()
+        self.end_wrapper()
     }
 
-    fn unwrap(&mut self) -> io::Result<()> {
+    fn end_wrapper(&mut self) -> io::Result<()> {
         match self.open.pop_if(|open| open.wraps) {
             Some(open) => self.out.write_event(Event::End(BytesEnd::new(open.tag))),
             None => Ok(()),

@@ -3,13 +3,12 @@
 //! **Invariant:** it holds no logic of its own; each method names the file that does the work.
 //! **Next:** `handle.rs`, then `commit.rs`, where an append goes.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::RwLockReadGuard;
 use tokio::sync::oneshot;
 
-use crate::attempt::{Attempt, Cursor, DeliveryState, Expired, Low, Progress, Retry};
+use crate::attempt::{Low, Progress};
 use crate::change::ChangeError;
 use crate::change::{Planned, Turn};
 use crate::commands::{self};
@@ -18,17 +17,14 @@ use crate::config::Config;
 use crate::event::Appended;
 use crate::event::{Event, Record};
 use crate::handle::{Handle, Refused, start};
-use crate::health::Health;
-use crate::id::{ApplicationId, AttemptId, EventId, SubscriptionId};
-use crate::offset::{AttemptSeq, Offset, OffsetRange};
-use crate::page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
+use crate::id::{ApplicationId, EventId};
+use crate::offset::{Offset, OffsetRange};
+use crate::page::{EventPage, Limit, Order};
 use crate::read::ReadError;
 use crate::record;
 use crate::recovery::{OpenError, full, recover};
 use crate::registry::Registry;
 use crate::request::{Finish, Request};
-use crate::standing::{DeliveryStatus, Standing};
-use crate::subscription::Subscription;
 use crate::tail::Tail;
 use crate::time::Timestamp;
 use crate::transfer::{Backup, BackupError, BackupPoint};
@@ -228,22 +224,6 @@ impl EventLog {
         self.handle.shared.ring.low()
     }
 
-    /// What a subscription never got to see because retention was faster; `None` if nothing.
-    pub fn expired(&self, subscription: SubscriptionId) -> Result<Option<Expired>, ReadError> {
-        self.handle.shared.expired(subscription)
-    }
-
-    /// What is known of a subscription's endpoint.
-    pub fn health(&self, subscription: SubscriptionId) -> Result<Health, ReadError> {
-        self.handle.shared.health(subscription)
-    }
-
-    /// Where a subscription stands, as was recorded last; `None` if it never had anything
-    /// outstanding, which means: level with the dispatcher's mark.
-    pub fn cursor(&self, subscription: SubscriptionId) -> Result<Option<Cursor>, ReadError> {
-        self.handle.shared.cursor(subscription)
-    }
-
     /// The event with this id, if its id matches in all bytes. May read the disk.
     pub fn get(&self, id: EventId) -> Result<Option<Record>, ReadError> {
         let record = self.get_at(id.offset())?;
@@ -307,27 +287,6 @@ impl EventLog {
         self.handle.shared.offset_at(time)
     }
 
-    /// The attempt with this id. May read the disk.
-    pub fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, ReadError> {
-        let mut attempt = self.handle.shared.attempt(id)?;
-        self.handle.shared.without_responses(&mut attempt);
-        Ok(attempt)
-    }
-
-    /// Attempts of an event or a subscription within `range` of attempt numbers; bounded by items
-    /// (each is small). May read the disk.
-    pub fn attempts(
-        &self,
-        of: AttemptsOf,
-        range: Range<AttemptSeq>,
-        order: Order,
-        limit: Limit,
-    ) -> Result<AttemptPage, ReadError> {
-        let mut page = self.handle.shared.attempts(of, range, order, limit)?;
-        self.handle.shared.without_responses(&mut page.attempts);
-        Ok(page)
-    }
-
     /// Follows the log from `from` on.
     pub fn tail(&self, from: Offset) -> Tail {
         Tail::new(Arc::clone(&self.handle.shared), from)
@@ -336,48 +295,6 @@ impl EventLog {
     /// Tells of events as they are committed from now on, from memory alone.
     pub fn watch(&self) -> Watch {
         Watch::new(Arc::clone(&self.handle.shared))
-    }
-
-    /// Where every subscription stands, with all that was recorded so far. Blocks until it is
-    /// applied; meant for the dispatcher's start.
-    pub fn delivery_state(&self) -> Result<DeliveryState, ReadError> {
-        self.handle.shared.delivery_state(None)
-    }
-
-    /// Where one subscription stands and what it has parked; as `delivery_state`, for one.
-    pub fn delivery_state_of(
-        &self,
-        subscription: SubscriptionId,
-    ) -> Result<DeliveryState, ReadError> {
-        self.handle.shared.delivery_state(Some(subscription))
-    }
-
-    /// Where subscriptions stand, in short. Blocks until what was recorded so far is applied.
-    pub fn standings<'s>(
-        &self,
-        subscriptions: impl IntoIterator<Item = &'s Subscription>,
-    ) -> Result<Vec<Standing>, ReadError> {
-        self.handle.shared.standings(subscriptions.into_iter())
-    }
-
-    /// The parked delivery of an event to a subscription, as far as it is applied.
-    pub fn parked(
-        &self,
-        subscription: SubscriptionId,
-        offset: Offset,
-    ) -> Result<Option<Retry>, ReadError> {
-        self.handle.shared.parked(subscription, offset)
-    }
-
-    /// How the delivery of the event at `offset` to a subscription that stands like this is. May
-    /// read the disk.
-    pub fn delivered(
-        &self,
-        offset: Offset,
-        subscription: SubscriptionId,
-        standing: &Standing,
-    ) -> Result<DeliveryStatus, ReadError> {
-        self.handle.shared.delivered(offset, subscription, standing)
     }
 
     /// Starts a backup of the log as it is now, or of what came after an older one; publishing goes
@@ -413,6 +330,8 @@ fn weight(progress: &Progress) -> usize {
         Progress::Skipped(..) => 32,
     }
 }
+
+mod deliveries;
 
 #[cfg(test)]
 mod damage_tests;

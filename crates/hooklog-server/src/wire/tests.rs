@@ -302,6 +302,10 @@ fn rotation(text: &str) -> String {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a table of bodies and what is said of each"
+)]
 fn bodies_are_refused_by_field() {
     let large = format!(
         r#"{{"name":"a","metadata":{{"k":"{}"}}}}"#,

@@ -11,6 +11,9 @@ use super::tests::{config, event};
 use super::*;
 use crate::attempt::{NewAttempt, Outcome, Trigger};
 use crate::id::EventId;
+use crate::id::SubscriptionId;
+use crate::offset::AttemptSeq;
+use crate::page::AttemptsOf;
 use crate::testing::rounds;
 
 /// Pages per place, and round.

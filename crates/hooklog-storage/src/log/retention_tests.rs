@@ -10,13 +10,17 @@ use tempfile::TempDir;
 
 use super::tests::{config, event};
 use super::*;
+use crate::attempt::Expired;
 use crate::attempt::{NewAttempt, Outcome, Trigger};
 use crate::codec;
 use crate::config::{Compression, Keep, Retention};
 use crate::consumer::{ConsumeError, ConsumerOptions};
 use crate::engine::Edge;
+use crate::id::SubscriptionId;
 use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
+use crate::offset::AttemptSeq;
+use crate::page::AttemptsOf;
 use crate::plan::expire::Removal;
 use crate::retention::RetentionLoop;
 use crate::state::State;

@@ -8,6 +8,10 @@ use super::*;
 use crate::attempt::{Cursor, CursorState, NewAttempt, Outcome, Retry, Trigger};
 use crate::commands::{NewApplication, NewSubscription};
 use crate::filter::Filter;
+use crate::health::Health;
+use crate::id::SubscriptionId;
+use crate::offset::AttemptSeq;
+use crate::page::AttemptsOf;
 use crate::subscription::{Endpoint, SecretKey, Subscription};
 use crate::tail::TailItem;
 

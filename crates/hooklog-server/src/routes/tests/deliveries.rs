@@ -65,7 +65,7 @@ async fn scene() -> Scene {
         let body = json!({ "eventType": kind, "payload": { "n": n }, "tags": [format!("t{n}")] });
         events.push(publish(&server, "a", body).await);
     }
-    let retry = Outcome::Retry(hooklog_storage::Retry::asked(DUE));
+    let retry = Outcome::Retry(hooklog_storage::Retry::failed(1, DUE));
     let made = vec![
         attempt(&events[0], &endpoint, retry),
         attempt(&events[0], &endpoint, Outcome::Delivered),

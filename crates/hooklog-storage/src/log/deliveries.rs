@@ -1,0 +1,97 @@
+//! What the log knows of deliveries, as methods of it.
+//!
+//! **Invariant:** these read and never write.
+//! **Next:** `../attempts.rs`, `../standing.rs`.
+
+use std::ops::Range;
+
+use crate::attempt::{Attempt, Cursor, DeliveryState, Expired, Retry};
+use crate::health::Health;
+use crate::id::{AttemptId, SubscriptionId};
+use crate::log::EventLog;
+use crate::offset::{AttemptSeq, Offset};
+use crate::page::{AttemptPage, AttemptsOf, Limit, Order};
+use crate::read::ReadError;
+use crate::standing::{DeliveryStatus, Standing};
+use crate::subscription::Subscription;
+
+impl EventLog {
+    /// What a subscription never got to see because retention was faster; `None` if nothing.
+    pub fn expired(&self, subscription: SubscriptionId) -> Result<Option<Expired>, ReadError> {
+        self.handle.shared.expired(subscription)
+    }
+
+    /// What is known of a subscription's endpoint.
+    pub fn health(&self, subscription: SubscriptionId) -> Result<Health, ReadError> {
+        self.handle.shared.health(subscription)
+    }
+
+    /// Where a subscription stands, as was recorded last; `None` if it never had anything
+    /// outstanding, which means: level with the dispatcher's mark.
+    pub fn cursor(&self, subscription: SubscriptionId) -> Result<Option<Cursor>, ReadError> {
+        self.handle.shared.cursor(subscription)
+    }
+
+    /// The attempt with this id. May read the disk.
+    pub fn attempt(&self, id: AttemptId) -> Result<Option<Attempt>, ReadError> {
+        let mut attempt = self.handle.shared.attempt(id)?;
+        self.handle.shared.without_responses(&mut attempt);
+        Ok(attempt)
+    }
+
+    /// Attempts of an event or a subscription within `range` of attempt numbers; bounded by items
+    /// (each is small). May read the disk.
+    pub fn attempts(
+        &self,
+        of: AttemptsOf,
+        range: Range<AttemptSeq>,
+        order: Order,
+        limit: Limit,
+    ) -> Result<AttemptPage, ReadError> {
+        let mut page = self.handle.shared.attempts(of, range, order, limit)?;
+        self.handle.shared.without_responses(&mut page.attempts);
+        Ok(page)
+    }
+
+    /// Where every subscription stands, with all that was recorded so far. Blocks until it is
+    /// applied; meant for the dispatcher's start.
+    pub fn delivery_state(&self) -> Result<DeliveryState, ReadError> {
+        self.handle.shared.delivery_state(None)
+    }
+
+    /// Where one subscription stands and what it has parked; as `delivery_state`, for one.
+    pub fn delivery_state_of(
+        &self,
+        subscription: SubscriptionId,
+    ) -> Result<DeliveryState, ReadError> {
+        self.handle.shared.delivery_state(Some(subscription))
+    }
+
+    /// Where subscriptions stand, in short. Blocks until what was recorded so far is applied.
+    pub fn standings<'s>(
+        &self,
+        subscriptions: impl IntoIterator<Item = &'s Subscription>,
+    ) -> Result<Vec<Standing>, ReadError> {
+        self.handle.shared.standings(subscriptions.into_iter())
+    }
+
+    /// The parked delivery of an event to a subscription, as far as it is applied.
+    pub fn parked(
+        &self,
+        subscription: SubscriptionId,
+        offset: Offset,
+    ) -> Result<Option<Retry>, ReadError> {
+        self.handle.shared.parked(subscription, offset)
+    }
+
+    /// How the delivery of the event at `offset` to a subscription that stands like this is. May
+    /// read the disk.
+    pub fn delivered(
+        &self,
+        offset: Offset,
+        subscription: SubscriptionId,
+        standing: &Standing,
+    ) -> Result<DeliveryStatus, ReadError> {
+        self.handle.shared.delivered(offset, subscription, standing)
+    }
+}
