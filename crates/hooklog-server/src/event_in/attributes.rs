@@ -32,27 +32,8 @@ const TAGS_MAX: usize = 8;
 /// In front of the names of headers to send on.
 const SENT_ON: &str = "hooklog-header-";
 /// What a delivery says itself, or a connection.
-const OWN_HEADERS: &[&str] = &[
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "date",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-];
-const OWN_PREFIXES: &[&str] = &["ce-", "hooklog-", "svix-", "webhook-"];
+const OWN_HEADERS: &[&str] = &["authorization", "traceparent", "tracestate"];
+const OWN_PREFIXES: &[&str] = &["ce-", "hooklog-"];
 
 /// Where something was said.
 #[derive(Clone, Copy, Debug)]
@@ -215,16 +196,16 @@ fn sent_on(headers: &HeaderMap) -> Result<Vec<Header>, ApiError> {
             let message = format!("{name}: {message}");
             ApiError::from(Issue::header("hooklog-header", message))
         };
+        let text = value.to_str().map_err(|error| refused(error.to_string()))?;
+        let header = Header::new(own, text.trim()).map_err(|error| refused(error.to_string()))?;
         let is_own =
             OWN_HEADERS.contains(&own) || OWN_PREFIXES.iter().any(|prefix| own.starts_with(prefix));
-        if is_own {
+        if is_own || header.is_reserved() {
             return Err(refused("deliveries set this header themselves".to_owned()));
         }
         if found.iter().any(|header: &Header| header.is(own)) {
             return Err(refused("must be given once".to_owned()));
         }
-        let text = value.to_str().map_err(|error| refused(error.to_string()))?;
-        let header = Header::new(own, text.trim()).map_err(|error| refused(error.to_string()))?;
         found.push(header);
     }
     check_bounds(&found)?;

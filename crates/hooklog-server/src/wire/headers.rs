@@ -12,25 +12,8 @@ use serde::Serialize;
 use super::Issue;
 use super::fields::Fields;
 
-/// Headers that every delivery has, or that belong to the connection.
-const RESERVED: &[&str] = &[
-    "accept-encoding",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "date",
-    "expect",
-    "host",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-];
-/// What the names of reserved headers begin with: signatures, and attributes of CloudEvents.
-const RESERVED_PREFIXES: &[&str] = &["webhook-", "svix-", "ce-", "proxy-connection"];
+/// Attributes of CloudEvents begin with it: they are the event's own.
+const ATTRIBUTE_PREFIX: &str = "ce-";
 /// Headers whose values are credentials, and what the names of more of them begin with.
 const SENSITIVE: &[&str] = &[
     "authorization",
@@ -55,16 +38,13 @@ pub(super) fn parse(fields: &Fields<'_>, name: &'static str) -> Result<Option<Ve
 }
 
 fn header(field: &'static str, name: &str, value: &str) -> Result<Header, Issue> {
-    let lower = name.to_ascii_lowercase();
-    let is_reserved = RESERVED.contains(&lower.as_str())
-        || RESERVED_PREFIXES
-            .iter()
-            .any(|prefix| lower.starts_with(prefix));
-    if is_reserved {
+    let header = Header::new(name, value).map_err(|error| Issue::body(field, error.to_string()))?;
+    let is_attribute = name.to_ascii_lowercase().starts_with(ATTRIBUTE_PREFIX);
+    if header.is_reserved() || is_attribute {
         let message = format!("{name:?} is set by the delivery itself");
         return Err(Issue::body(field, message));
     }
-    Header::new(name, value).map_err(|error| Issue::body(field, error.to_string()))
+    Ok(header)
 }
 
 fn within_limits(field: &'static str, headers: &[Header]) -> Result<(), Issue> {
