@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use hooklog_storage::{
-    Attempt, AttemptId, AttemptSeq, AttemptsOf, Delivered, DisableReason, EventLog, Limit, Offset,
-    Order, Outcome, ReadError, Record, Retry, Standing, Subscription, SubscriptionId,
-    SubscriptionState,
+    Attempt, AttemptId, AttemptSeq, AttemptsOf, Delivered, DisableReason, EventLog, Health, Limit,
+    Offset, Order, Outcome, ReadError, Record, Retry, Standing, Subscription, SubscriptionId,
+    SubscriptionState, Timestamp,
 };
 use http::StatusCode;
 
@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan, Wanted};
 use crate::reply::{self, Answer};
 use crate::request::Call;
+use crate::state;
 use crate::wire::{AttemptOut, LagOut, TraceOut, TraceStatus, time_text};
 
 const GIVEN_UP: &str = "given up: the retries are exhausted, or the endpoint refused it for good; `resend` or `recover` sends it";
@@ -46,13 +47,15 @@ pub(crate) async fn trace(call: Call) -> Answer {
         page.take(items, |_: &Arc<Subscription>| WEIGHT)
     };
     let list = page.list(scan, |value| value.id.to_string());
+    let now = state::now();
     let told = {
         let subscriptions = list.data.clone();
         call.state.read(move |log| {
             let standings = log.standings(subscriptions.iter().map(|value| &**value))?;
             let pairs = subscriptions.iter().zip(&standings);
-            let status =
-                |(value, standing): (&Arc<Subscription>, _)| explain(log, value, standing, &record);
+            let status = |(value, standing): (&Arc<Subscription>, _)| {
+                explain(log, value, standing, &record, now)
+            };
             pairs.map(status).collect::<Result<Vec<_>, ReadError>>()
         })
     };
@@ -66,6 +69,7 @@ fn explain(
     subscription: &Subscription,
     standing: &Standing,
     record: &Record,
+    now: Timestamp,
 ) -> Result<TraceStatus, ReadError> {
     let offset = record.offset;
     let status = log.delivered(offset, subscription.id, standing)?;
@@ -86,7 +90,10 @@ fn explain(
                 format!("the endpoint is disabled since {since} {by}"),
             )
         }
-        (Delivered::Pending, ..) => ("waiting", waiting(parked, offset, standing)),
+        (Delivered::Pending, ..) => {
+            let held = held(&log.health(subscription.id)?, now);
+            ("waiting", held + &waiting(parked, offset, standing))
+        }
         (Delivered::Never, ..) if offset < subscription.start => ("missed", TOO_EARLY.to_owned()),
         (Delivered::Never, ..) => ("missed", PASSED.to_owned()),
     };
@@ -95,6 +102,22 @@ fn explain(
         why,
         next_attempt: parked.map(|retry| retry.due),
     })
+}
+
+/// What holds up everything of an endpoint, if something does.
+fn held(health: &Health, now: Timestamp) -> String {
+    if let Some(until) = health.paused_until.filter(|until| *until > now) {
+        let until = time_text(until);
+        return format!("the endpoint asked to be left alone until {until}; ");
+    }
+    match (health.down_since, health.probe_at) {
+        (Some(since), Some(at)) => {
+            let (since, at) = (time_text(since), time_text(at));
+            format!("the endpoint is down since {since}, and is tried with one event at {at}; ")
+        }
+        (Some(since), None) => format!("the endpoint is down since {}; ", time_text(since)),
+        (None, _) => String::new(),
+    }
 }
 
 fn waiting(parked: Option<Retry>, offset: Offset, standing: &Standing) -> String {
@@ -126,6 +149,7 @@ pub(crate) async fn lag(call: Call) -> Answer {
         let places = range.end.get().saturating_sub(range.start.get());
         let application = subscription.application;
         let page = log.read_application(application, range, Order::Ascending, LAG)?;
+        let health = log.health(subscription.id)?;
         let mut out = LagOut {
             cursor: standing.position.get(),
             places,
@@ -135,6 +159,10 @@ pub(crate) async fn lag(call: Call) -> Answer {
             at_least: !page.rest.is_empty(),
             parked: standing.parked.len(),
             next_attempt: standing.parked.iter().map(|(_, retry)| retry.due).min(),
+            failing_since: health.failing_since,
+            down_since: health.down_since,
+            probe_at: health.probe_at,
+            paused_until: health.paused_until,
         };
         for record in &page.records {
             if subscription.filter.takes(&record.event) {

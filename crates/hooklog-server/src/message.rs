@@ -62,6 +62,22 @@ pub(crate) async fn resend(call: Call) -> Answer {
     reply::json(StatusCode::ACCEPTED, &EmptyOut {})
 }
 
+/// Settles a delivery without another attempt: what is ordered behind it goes on.
+pub(crate) async fn skip(call: Call) -> Answer {
+    let subscription = call.subscription()?.id;
+    let event = call.event().await?.id;
+    call.state.log.skip(subscription, event).await?;
+    reply::json(StatusCode::ACCEPTED, &EmptyOut {})
+}
+
+/// Makes the next attempt of a failed delivery now, whatever it waits for.
+pub(crate) async fn retry_now(call: Call) -> Answer {
+    let subscription = call.subscription()?.id;
+    let event = call.event().await?.id;
+    call.state.log.retry_now(subscription, event).await?;
+    reply::json(StatusCode::ACCEPTED, &EmptyOut {})
+}
+
 fn find(
     log: &EventLog,
     application: ApplicationId,

@@ -109,6 +109,8 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/msg/{msg}/content" { DELETE Org expunge::message }
     "/app/{app}/msg/{msg}/endpoint" { GET Any standing::endpoints }
     "/app/{app}/msg/{msg}/endpoint/{endpoint}/resend" { POST Any message::resend }
+    "/app/{app}/msg/{msg}/endpoint/{endpoint}/skip" { POST Any message::skip }
+    "/app/{app}/msg/{msg}/endpoint/{endpoint}/retry-now" { POST Any message::retry_now }
     "/app/{app}/attempt/msg/{msg}" { GET Any attempt::list_by_event }
     "/app/{app}/attempt/endpoint/{endpoint}" { GET Any attempt::list_by_subscription }
     "/app/{app}/msg/{msg}/attempt/{attempt}" { GET Any attempt::get }

@@ -72,4 +72,16 @@ pub(crate) struct LagOut {
     /// When the first of these is due.
     #[serde(serialize_with = "some_time")]
     pub(crate) next_attempt: Option<Timestamp>,
+    /// Every attempt since then has failed.
+    #[serde(serialize_with = "some_time")]
+    pub(crate) failing_since: Option<Timestamp>,
+    /// Since then it is taken to be down: messages wait, and one at a time is tried.
+    #[serde(serialize_with = "some_time")]
+    pub(crate) down_since: Option<Timestamp>,
+    /// When the next of these is.
+    #[serde(serialize_with = "some_time")]
+    pub(crate) probe_at: Option<Timestamp>,
+    /// It asked to be left alone until then.
+    #[serde(serialize_with = "some_time")]
+    pub(crate) paused_until: Option<Timestamp>,
 }

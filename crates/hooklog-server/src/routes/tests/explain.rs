@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use hooklog_storage::{
-    Cursor, CursorState, NewAttempt, Offset, Outcome, Progress, Timestamp, Trigger,
+    Cursor, CursorState, Health, NewAttempt, Offset, Outcome, Progress, Timestamp, Trigger,
 };
 use serde_json::{Value, json};
 
@@ -199,6 +199,14 @@ async fn an_endpoint_tells_how_far_it_is_behind() {
         )
         .await;
     }
+    let health = Health {
+        down_since: Some(AT),
+        probe_at: Some(AT),
+        ..Health::default()
+    };
+    let subscription = id.parse().expect("an id");
+    let row = Progress::Health(subscription, health);
+    server.log.record(vec![row]).await.expect("is recorded");
     let path = format!("{APPS}/a/endpoint/e/lag");
     for (floor, places, messages, bytes) in [(0, 4, 2, 14), (2, 2, 1, 7), (4, 0, 0, 0)] {
         let stands = cursor(&id, floor, CursorState::Behind);
@@ -216,6 +224,50 @@ async fn an_endpoint_tells_how_far_it_is_behind() {
             "{floor}"
         );
         assert_eq!(told["oldest"].is_null(), messages == 0);
+        assert_eq!(told["downSince"], "2026-09-21T14:13:20.000Z");
+        assert_eq!(told["pausedUntil"], json!(null));
     }
+    commands(&server, &id).await;
     server.stop().await;
+}
+
+/// Two commands of operators: a delivery that failed is tried now, or settled as it is.
+async fn commands(server: &Harness, id: &str) {
+    let event = publish(
+        server,
+        "a",
+        json!({ "eventType": "x", "payload": { "n": 5 } }),
+    )
+    .await;
+    let later = Outcome::Retry(hooklog_storage::Retry::failed(1, AT));
+    let failed = attempt(&event, id, later);
+    server.log.record(vec![failed]).await.expect("is recorded");
+    let trace = format!("{APPS}/a/msg/{event}/trace");
+    let told = server.get(&trace).await.is(200).body;
+    let why = told["data"][0]["why"].as_str().expect("a text").to_owned();
+    assert!(
+        why.starts_with("the endpoint is down since 2026-09-21T14:13:20.000Z"),
+        "{why}"
+    );
+    assert!(
+        why.ends_with("attempt 2 is due at 2026-09-21T14:13:20.000Z"),
+        "{why}"
+    );
+    let delivery = format!("{APPS}/a/msg/{event}/endpoint/e");
+    for (command, is_skipped) in [("retry-now", false), ("skip", true)] {
+        server
+            .call("POST", &format!("{delivery}/{command}"), "")
+            .await
+            .is(202);
+        let state = server
+            .log
+            .delivery_state_of(id.parse().expect("an id"))
+            .expect("is read");
+        let (_, offset, retry) = state.retries[0];
+        assert_eq!(offset.get(), 4);
+        assert!(
+            retry.due > AT && retry.is_skipped == is_skipped,
+            "{command}: {retry:?}"
+        );
+    }
 }
