@@ -281,7 +281,7 @@ impl Lane {
             Input::Resumed => self.paused = false,
             Input::Changed { is_forgiven } => self.changed(is_forgiven),
         }
-        self.skip_front(limits.ordering);
+        self.skip_front(limits);
         self.observe(routed);
         if !self.surplus && self.parked.first_due() != Some(AT_ONCE) {
             self.releasing = None;

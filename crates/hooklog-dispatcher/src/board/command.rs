@@ -48,6 +48,9 @@ impl Board {
             } else if retry.number == 0 && retry.trigger == Trigger::Manual && asked >= since {
                 self.command(*id, Input::Redeliver { offset, asked }, now);
             } else if let Some(slot) = self.slots.get(id)
+                // What was asked for is due since then; any other row that is due earlier than the
+                // lane's is of an attempt that was made twice.
+                && asked <= now
                 && slot.lane.is_later(offset, retry)
             {
                 self.command(*id, Input::RetryNow { offset, asked }, now);

@@ -76,7 +76,8 @@ impl Lane {
 
     /// Passes what needs no first attempt: settled before a restart, skipped, under way by hand, or
     /// parked. Where order counts, what was parked before its turn waits for it.
-    pub(super) fn skip_front(&mut self, ordering: Ordering) {
+    pub(super) fn skip_front(&mut self, limits: &Limits) {
+        let ordering = limits.ordering;
         while let Some(front) = self.queue.front() {
             let offset = front.record.offset;
             let parked = self.parked.get(offset);
@@ -84,7 +85,9 @@ impl Lane {
             let needs_none = self.ack.is_settled(offset)
                 || self.in_flight.contains_key(&offset)
                 || (parked.is_some() && (ordering == Ordering::None || is_skipped));
-            if !needs_none {
+            // What is settled above a blocked head is bounded; the rest waits for the head.
+            let fits = self.ack.is_settled(offset) || self.ack.may_start(limits.window);
+            if !needs_none || !fits {
                 break;
             }
             self.take(0);

@@ -151,7 +151,7 @@ impl Lane {
         if is_probe {
             self.probed = offset;
         }
-        self.skip_front(limits.ordering);
+        self.skip_front(limits);
         Some(Start {
             offset,
             record,
