@@ -1,7 +1,8 @@
 //! The parked deliveries of a lane, by offset and by due time.
 //!
-//! **Invariant:** both orders hold the same rows, but for the due time of those that were released. Records are not kept here: a parked delivery
-//! costs a few words and is read from the log when it is due.
+//! **Invariant:** both orders hold the same rows, but for the due time of those that were released.
+//! Records are not kept here: a parked delivery costs a few words and is read from the log when it is
+//! due.
 //! **Next:** `lane.rs`, which decides when they go.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +86,12 @@ impl Retries {
             self.by_due.remove(&(row.due, offset));
             self.by_due.insert((AT_ONCE, offset));
         }
+    }
+
+    /// Whether the delivery of this offset, which is parked, is due.
+    pub(crate) fn is_due(&self, offset: Offset, now: Timestamp) -> bool {
+        let row = self.rows.get(&offset);
+        self.released.contains(&offset) || row.is_some_and(|row| row.due <= now)
     }
 
     /// When the first is due.

@@ -115,7 +115,7 @@ impl Lane {
             }
             let key = order.order_key(queued.key);
             let is_free = key.is_none_or(|key| !order.heads.contains_key(&key));
-            if is_free && parked.is_none_or(|retry| retry.due <= now) {
+            if is_free && (parked.is_none() || self.parked.is_due(offset, now)) {
                 return Some(index);
             }
             match key {
