@@ -189,8 +189,9 @@ impl Tls {
     /// The handshake with a client; `None` if it comes to nothing in time.
     pub(crate) async fn accept(&self, stream: TcpStream, limits: &Limits) -> Option<Transport> {
         let handshake = async {
-            // Silent clients take no place: a handshake begins with the client's hello.
-            stream.readable().await?;
+            // Silent clients take no place: a handshake begins with the client's hello. Only a look at
+            // it tells, for a socket may be called readable that is not.
+            stream.peek(&mut [0]).await?;
             let _place = self.handshakes.acquire().await.map_err(io::Error::other)?;
             self.acceptor.0.accept(stream).await
         };
