@@ -59,50 +59,26 @@ pub(crate) enum Entry {
 impl Entry {
     /// The attempt, if it is one.
     pub(crate) fn attempt(&self) -> Option<&StoredAttempt> {
-        match self {
-            Self::Attempt(stored) => Some(stored),
-            Self::Change(_)
-            | Self::Cursor(..)
-            | Self::Mark(_)
-            | Self::Low(_)
-            | Self::Expired(..)
-            | Self::Consumer(..)
-            | Self::Health(..)
-            | Self::Skipped(..)
-            | Self::Answer(_) => None,
+        if let Self::Attempt(stored) = self {
+            return Some(stored);
         }
+        None
     }
 
     /// The kept answer, if it is one.
     pub(crate) fn answer(&self) -> Option<&AnswerEntry> {
-        match self {
-            Self::Answer(answer) => Some(answer),
-            Self::Change(_)
-            | Self::Attempt(_)
-            | Self::Cursor(..)
-            | Self::Mark(_)
-            | Self::Low(_)
-            | Self::Expired(..)
-            | Self::Health(..)
-            | Self::Skipped(..)
-            | Self::Consumer(..) => None,
+        if let Self::Answer(answer) = self {
+            return Some(answer);
         }
+        None
     }
 
     /// The change of the registry, if it is one.
     pub(crate) fn change(&self) -> Option<&Change> {
-        match self {
-            Self::Change(change) => Some(change),
-            Self::Attempt(_)
-            | Self::Cursor(..)
-            | Self::Mark(_)
-            | Self::Low(_)
-            | Self::Expired(..)
-            | Self::Consumer(..)
-            | Self::Health(..)
-            | Self::Skipped(..)
-            | Self::Answer(_) => None,
+        if let Self::Change(change) = self {
+            return Some(change);
         }
+        None
     }
 }
 
