@@ -8,10 +8,11 @@ use std::sync::Arc;
 use parking_lot::RwLockReadGuard;
 use tokio::sync::oneshot;
 
-use crate::attempt::{Low, Progress};
+use crate::attempt::{Low, Outcome, Progress};
 use crate::change::ChangeError;
 use crate::change::{Planned, Turn};
 use crate::commands::{self};
+use crate::commit::operational::TOLD_BYTES_MAX;
 use crate::commit_error::CommitError;
 use crate::config::Config;
 use crate::event::Appended;
@@ -323,7 +324,12 @@ const CHANGE_BYTES: usize = 4 << 10;
 
 fn weight(progress: &Progress) -> usize {
     match progress {
-        Progress::Attempt(attempt) => 256 + attempt.response.len() + attempt.url.len(),
+        Progress::Attempt(attempt) => {
+            // Only the usual attempt is certainly told to nobody.
+            let is_usual = attempt.outcome == Outcome::Delivered && attempt.number == 0;
+            let told = if is_usual { 0 } else { TOLD_BYTES_MAX };
+            256 + attempt.response.len() + attempt.url.len() + told
+        }
         Progress::Cursor(_, cursor) => 48 + cursor.settled.len() * 8,
         Progress::Mark(_) => 16,
         Progress::Expired(..) | Progress::Health(..) => 48,

@@ -18,6 +18,10 @@ use crate::subscription::{Application, DisableReason, Subscription, Subscription
 /// Attempts of one delivery that failed when it is told as failing (as the API family has it).
 const FAILING_AFTER: u16 = 4;
 
+/// Most bytes of an operational event in a commit: two uids of 256, three ids, names and times. What
+/// may be told counts with what it tells of, so that a frame of the journal stays within its bound.
+pub(crate) const TOLD_BYTES_MAX: usize = 1536;
+
 /// Every type of operational event.
 pub const OPERATIONAL_EVENT_TYPES: [&str; 8] = [
     "endpoint.created",

@@ -137,3 +137,38 @@ async fn what_happens_to_endpoints_and_deliveries_is_told() {
             .is_none()
     );
 }
+
+/// The longest that can be told fits into what is counted for it.
+#[tokio::test]
+async fn what_is_told_is_as_long_as_is_counted_at_most() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    let shop = application(&log, &"a".repeat(256)).await;
+    let organisation = log.registry().application(shop).unwrap().organisation;
+    let hidden = log.operational_application(organisation).await.unwrap();
+    subscription(&log, hidden).await;
+    let target = subscription(&log, shop).await;
+    let named = |value: &mut crate::Subscription, _| {
+        value.uid = Some("e".repeat(256).parse().unwrap());
+        Ok(())
+    };
+    log.update_subscription(target.id, named).await.unwrap();
+    deliver(&log, target.id).await;
+    let limit = Limit {
+        items: 100,
+        bytes: usize::MAX,
+    };
+    let records = log.read(Offset::ZERO, limit).unwrap();
+    let told = records
+        .iter()
+        .filter(|record| record.event.application == hidden);
+    let sizes: Vec<_> = told
+        .map(|record| crate::record::estimate(&record.event))
+        .collect();
+    assert!(sizes.len() >= 5);
+    let most = crate::commit::operational::TOLD_BYTES_MAX;
+    assert!(
+        sizes.iter().all(|size| *size <= most && *size > most / 8),
+        "{sizes:?}"
+    );
+}
