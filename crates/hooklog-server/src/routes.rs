@@ -173,6 +173,32 @@ async fn later(call: Call) -> Answer {
     Err(ApiError::NotImplemented(format!("`{}`", call.route)))
 }
 
+/// Paths of that family that other servers of it have and this one does not, whatever the method.
+/// One that is also a name of something here (`/event-type/import`) says so by its longer path.
+const ABSENT: &[&str] = &[
+    "/app/{app}/autoconfig",
+    "/app/{app}/autoconfig/{*rest}",
+    "/app/{app}/destination",
+    "/app/{app}/destination/{*rest}",
+    "/app/{app}/endpoint/{endpoint}/auto-config",
+    "/app/{app}/integration",
+    "/app/{app}/integration/{*rest}",
+    "/auth/stream-logout",
+    "/auth/stream-portal-access/{*rest}",
+    "/auth/stream/{*rest}",
+    "/connector",
+    "/connector/{*rest}",
+    "/event-type/import/openapi",
+    "/stats/usage/event-types",
+    "/stream",
+    "/stream/{*rest}",
+];
+
+/// What answers at each of [`ABSENT`].
+static ANY_LATER: &[(&str, &[Route])] = routes! {
+    "" { GET Any later, POST Any later, PUT Any later, PATCH Any later, DELETE Any later }
+};
+
 type Table = Router<(&'static str, &'static [Route])>;
 
 /// Routes by path. A pattern that contradicts another is left out, and fails the test.
@@ -188,11 +214,14 @@ fn patterns() -> impl Iterator<Item = (String, (&'static str, &'static [Route]))
     let below = ROUTES
         .iter()
         .map(|&(path, routes)| (format!("{BASE}{path}"), (path, routes)));
-    below.chain(
-        INBOUND
-            .iter()
-            .map(|&(path, routes)| (path.to_owned(), (path, routes))),
-    )
+    let absent = ANY_LATER.iter().flat_map(|&(_, routes)| {
+        let paths = ABSENT.iter();
+        paths.map(move |&path| (format!("{BASE}{path}"), (path, routes)))
+    });
+    let inbound = INBOUND
+        .iter()
+        .map(|&(path, routes)| (path.to_owned(), (path, routes)));
+    below.chain(absent).chain(inbound)
 }
 
 /// Most bytes of a body on the route of `pattern`: only messages are large.
