@@ -1,5 +1,6 @@
 // Goes through every method of the npm `svix` SDK, unmodified, as svix_flow.py does with that of PyPI.
-// Usage: svix_flow.mjs SERVER_URL TOKEN SINK_URL; the package is looked up below HOOKLOG_NODE_MODULES.
+// Usage: svix_flow.mjs SERVER_URL TOKEN SINK_URL CORPUS; the package is looked up below HOOKLOG_NODE_MODULES.
+// CORPUS has real events, one message a line.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -8,7 +9,7 @@ import { setTimeout as pause } from "node:timers/promises";
 const require = createRequire(`${process.env.HOOKLOG_NODE_MODULES}/`);
 const { ApiException, Svix, Webhook, messageInRaw } = require("svix");
 const VERSION = JSON.parse(readFileSync(require.resolve("svix/package.json"), "utf8")).version;
-const [SERVER, TOKEN, SINK] = process.argv.slice(2);
+const [SERVER, TOKEN, SINK, CORPUS] = process.argv.slice(2);
 const LONG_AGO = new Date("2020-01-01T00:00:00Z");
 const OWN_SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -25,7 +26,6 @@ const ABSENT = [
   "eventType.importOpenapi",
   "ingest.",
   "integration.",
-  "message.bulkExpungeContent",
   "message.expungeAllContents",
   "statistics.",
   "streaming.",
@@ -86,10 +86,12 @@ const fails = async (status, code, promise) => {
 };
 
 const until = async (what, look) => {
-  for (const deadline = Date.now() + 20_000; ; await pause(20)) {
+  const deadline = Date.now() + 20_000;
+  for (let wait = 10; ; wait = Math.min(2 * wait, 200)) {
     const found = await look();
     if (found) return found;
     assert(Date.now() < deadline, `no ${what} within 20 s`);
+    await pause(wait);
   }
 };
 
@@ -228,6 +230,8 @@ const messages = async (endpoint) => {
   const of = (options) => messageAttempt.listByEndpoint("first", "sink", options);
   assert.equal((await bothWays(of)).length, 3);
   const cases = [[{ status: 0 }, 3], [{ status: 2 }, 0], [{ statusCodeClass: 200 }, 3], [{ statusCodeClass: 500 }, 0]];
+  const withMessage = (await of({ withMsg: true, tag: "t" })).data[0];
+  assert.deepEqual([withMessage.msg.id, withMessage.msg.payload, withMessage.msg.tags], [sent.id, {}, ["t"]]);
   cases.push([{ tag: "t" }, 2], [{ channel: "main" }, 2], [{ eventTypes: ["invoice.paid"] }, 3], [{ before: LONG_AGO }, 0]);
   for (const [filter, count] of cases) assert.equal((await of(filter)).data.length, count, JSON.stringify(filter));
   const attempted = await messageAttempt.listAttemptedMessages("first", "sink", { tag: "t", withContent: true });
@@ -238,6 +242,8 @@ const messages = async (endpoint) => {
   await message.expungeContent("first", sent.id);
   assert.deepEqual((await message.get("first", sent.id, { withContent: true })).payload, { expired: true });
   await fails(400, "missing_payload", messageAttempt.resend("first", sent.id, endpoint.id));
+  const { results } = await message.bulkExpungeContent("first", { ids: [first.id, "absent"] });
+  assert.deepEqual(results, { [first.id]: "expunged", absent: "not-found" });
 };
 
 const polled = async () => {
@@ -294,6 +300,41 @@ const operationalWebhooks = async () => {
   await endpoint.delete("ops");
 };
 
+// Real payloads, as the SDK writes them (JSON.stringify), and as texts that it does not touch.
+const corpus = async () => {
+  await svix.application.create({ name: "Corpus", uid: "corpus" });
+  await svix.endpoint.create("corpus", { url: SINK, uid: "all" });
+  const text = /^\{"eventType":"([^"]+)","payload":(.*)\}$/;
+  const lines = readFileSync(CORPUS, "utf8").trimEnd().split("\n");
+  const given = lines.flatMap((line, number) => {
+    const [, eventType, payload] = text.exec(line);
+    const raw = { message: messageInRaw(eventType, payload), bytes: payload };
+    const message = JSON.parse(line);
+    const own = { message, bytes: JSON.stringify(message.payload) };
+    return number % 8 === 0 ? [raw, own] : [raw];
+  });
+  const count = given.length;
+  const sent = new Map();
+  const sender = async () => {
+    for (let next = given.pop(); next; next = given.pop())
+      sent.set((await svix.message.create("corpus", next.message)).id, next.bytes);
+  };
+  await Promise.all(Array.from({ length: 8 }, sender));
+  assert(sent.size === count && count > lines.length);
+  await until("corpus", async () => (await svix.endpoint.getStats("corpus", "all")).success === sent.size);
+  const arrived = (await deliveries()).filter(({ headers }) => sent.has(headers["svix-id"]));
+  assert.equal(arrived.length, sent.size);
+  for (const { headers, body } of arrived)
+    assert(body.equals(Buffer.from(sent.get(headers["svix-id"]))), `${headers["svix-id"]}: other bytes`);
+  // And asked for.
+  let page = await svix.message.poller.poll("corpus", "all", { limit: 250 });
+  for (; ; page = await svix.message.poller.poll("corpus", "all", { limit: 250, iterator: page.iterator })) {
+    for (const { id, payload } of page.data) assert.deepEqual(payload, JSON.parse(sent.get(id)));
+    if (page.done) break;
+  }
+  await svix.application.delete("corpus");
+};
+
 const portal = async () => {
   const { authentication } = svix;
   const customer = client((await authentication.appPortalAccess("first", { expiry: 3600 })).token);
@@ -333,6 +374,7 @@ await polled();
 await tasks();
 await operationalWebhooks();
 await portal();
+await corpus();
 assert.equal((await svix.health.get()) ?? null, null);
 await nothingIsLeftOut();
 console.log("all steps passed");

@@ -57,14 +57,12 @@ ABSENT = (
     "autoconfig_subscription.",
     "connector.",
     "destination.",
-    "endpoint.get_attempt_stats",
     "endpoint.patch_transformation",
     "endpoint.transformation",
     "environment.",
     "event_type.import_openapi",
     "ingest.",
     "integration.",
-    "message.bulk_expunge_content",
     "message.expunge_all_contents",
     "statistics.",
     "streaming.",
@@ -151,6 +149,9 @@ def endpoint_changes(svix):
     own = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
     given = svix.endpoint.create("first", EndpointIn(url=SINK, uid="own", secret=own, disabled=True))
     assert svix.endpoint.get_secret("first", "own").key == own
+    for _ in range(10):
+        svix.endpoint.rotate_secret("first", "own", EndpointSecretRotateIn())
+    fails(400, "limit_reached", svix.endpoint.rotate_secret, "first", "own", EndpointSecretRotateIn())
     for id in (made.id, given.id):
         svix.endpoint.delete("first", id)
 
@@ -197,6 +198,11 @@ def contents(svix, endpoint):
     svix.message_attempt.expunge_content("first", sent.id, attempt.id)
     assert svix.message_attempt.get("first", sent.id, attempt.id).response == "EXPUNGED"
     fails(400, "missing_payload", svix.message_attempt.resend, "first", sent.id, endpoint.id)
+    if MAJOR >= 2:
+        more = [svix.message.create("first", given).id for _ in range(2)]
+        told = svix.message.bulk_expunge_content("first", models.BulkExpungeContentsIn(ids=[*more, "absent"]))
+        assert told.results == {more[0]: "expunged", more[1]: "expunged", "absent": "not-found"}
+        assert svix.message.get("first", more[1], MessageGetOptions(with_content=True)).payload == {"expired": True}
 
 
 def portal(svix):
@@ -277,6 +283,8 @@ def messages(svix):
     fails(409, "conflict", svix.message.create, "first", given)
     fails(404, "not_found", svix.message.create, "absent", given)
     fails(422, None, svix.message.create, "first", MessageIn(event_type="no spaces", payload={}))
+    large = MessageIn(event_type="invoice.paid", payload={"large": "x" * (2 << 20)})
+    fails(413, "payload_too_large", svix.message.create, "first", large)
     skipped = svix.message.create("first", MessageIn(event_type="invoice.sent", payload={"no": "match"}))
     with_content = MessageGetOptions(with_content=True)
     for name in (sent.id, "event-1"):

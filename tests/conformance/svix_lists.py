@@ -41,6 +41,8 @@ def of_things(svix):
     for bad in (ApplicationListOptions(limit=251), ApplicationListOptions(limit=0)):
         assert fails(422, None, svix.application.list, bad).detail[0].loc == ["query", "limit"]
     fails(422, None, svix.application.list, ApplicationListOptions(iterator="nonsense"))
+    having = svix.application.list(ApplicationListOptions(exclude_apps_with_no_endpoints=True))
+    assert made.id in ids(having) and not set(others) & set(ids(having))
     for uid in others:
         svix.application.delete(uid)
 
@@ -100,6 +102,8 @@ def of_attempts(svix, made):
     assert [a.msg_id for a in first] == [made[0].id]
     none = MessageAttemptListByMsgOptions(endpoint_id="quiet-1")
     assert attempt.list_by_msg(APP, made[0].id, none).data == []
+    with_message = attempt.list_by_endpoint(APP, "good", by_endpoint(with_msg=True, limit=1)).data[0]
+    assert with_message.msg.id == with_message.msg_id and with_message.msg.payload == {}
     full = attempt.list_by_msg(APP, made[0].id, MessageAttemptListByMsgOptions(with_content=True)).data[0]
     # The sink says nothing in its answers, so there is nothing to hide.
     assert full.response == "" and attempt.get(APP, made[0].id, full.id).url == SINK

@@ -92,13 +92,14 @@ def fails(status, code, call, *arguments):
 
 
 def until(what, look):
-    deadline = time.monotonic() + SECONDS
+    deadline, wait = time.monotonic() + SECONDS, 0.01
     while True:
         found = look()
         if found:
             return found
         assert time.monotonic() < deadline, f"no {what} within {SECONDS} s"
-        time.sleep(0.02)
+        time.sleep(wait)
+        wait = min(2 * wait, 0.2)
 
 
 def deliveries():

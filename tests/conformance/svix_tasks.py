@@ -7,7 +7,6 @@ from svix.api import (
     BulkReplayIn,
     EndpointIn,
     EndpointPatch,
-    EndpointSecretRotateIn,
     EventTypeIn,
     MessageIn,
     RecoverIn,
@@ -19,7 +18,7 @@ from svix.api.message_attempt import MessageAttemptListByEndpointOptions
 from svix.api.message_poller import MessagePollerConsumerPollOptions, MessagePollerPollOptions
 from svix.models import PollingEndpointConsumerSeekIn
 
-from svix_sdk import LONG_AGO, MAJOR, SINK, TYPES, both_ways, deliveries, fails, ids, models, recorded, until
+from svix_sdk import LONG_AGO, MAJOR, SINK, TYPES, both_ways, deliveries, fails, ids, models, until
 
 APP = "tasks"
 
@@ -37,24 +36,29 @@ def replays(svix):
     svix.endpoint.create(APP, EndpointIn(url=f"{SINK}/status/500", uid="sick"))
     made = [svix.message.create(APP, MessageIn(event_type="replayed", payload={"n": n})).id for n in range(3)]
 
-    def standing(count):
-        stats = svix.endpoint.get_stats(APP, "sick", EndpointGetStatsOptions(since=None, until=None))
+    def standing(uid, count):
+        stats = svix.endpoint.get_stats(APP, uid)
         return (stats.success, stats.fail) == count
 
-    until("three that failed", lambda: standing((0, 3)))
+    until("three that failed", lambda: standing("sick", (0, 3)))
     failed = svix.message_attempt.list_by_endpoint(APP, "sick", MessageAttemptListByEndpointOptions(status_code_class=500))
     assert {a.msg_id for a in failed.data} == set(made) and {int(a.status) for a in failed.data} == {2}
+    if MAJOR >= 2:
+        counted = svix.endpoint.get_attempt_stats(APP, "sick")
+        assert (counted.success, counted.fail, counted.canceled) == (0, 9, 0), "three attempts at each"
     svix.endpoint.patch(APP, "sick", EndpointPatch(url=SINK))
     finished(svix, svix.endpoint.recover(APP, "sick", RecoverIn(since=LONG_AGO)), "endpoint.recover")
-    until("three that were recovered", lambda: standing((3, 0)))
+    until("three that were recovered", lambda: standing("sick", (3, 0)))
     svix.endpoint.create(APP, EndpointIn(url=SINK, uid="late"))
     finished(svix, svix.endpoint.replay_missing(APP, "late", ReplayIn(since=LONG_AGO)), "endpoint.replay")
-    until("two deliveries of each", lambda: all(len(recorded(id)) >= 2 for id in made))
+    until("three that were missing", lambda: standing("late", (3, 0)))
     before = len(deliveries())
     some = BulkReplayIn(since=LONG_AGO, event_types=["replayed"])
     finished(svix, svix.endpoint.bulk_replay(APP, "late", some), "endpoint.bulk-replay")
     until("three more", lambda: len(deliveries()) == before + 3)
     fails(422, None, svix.endpoint.recover, APP, "late", RecoverIn(since=LONG_AGO, until=LONG_AGO))
+    long_ago = EndpointGetStatsOptions(since=LONG_AGO)
+    fails(400, "invalid_range", svix.endpoint.get_stats, APP, "late", long_ago)
     fails(404, "not_found", svix.endpoint.recover, APP, "absent", RecoverIn(since=LONG_AGO))
     return made
 

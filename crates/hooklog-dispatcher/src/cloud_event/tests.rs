@@ -134,7 +134,11 @@ fn data_is_embedded_byte_for_byte() {
         ),
         ("text/plain", b"\xff", r#""data_base64":"/w=="}"#),
         ("text/plain", b"", r#""text/plain"}"#),
-        ("application/octet-stream", b"hi", r#""data_base64":"aGk="}"#),
+        (
+            "application/octet-stream",
+            b"hi",
+            r#""data_base64":"aGk="}"#,
+        ),
         ("application/jsonx", b"1", r#""data_base64":"MQ=="}"#),
         ("json", b"1", r#""data_base64":"MQ=="}"#),
         (
