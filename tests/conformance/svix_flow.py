@@ -238,6 +238,14 @@ def portal(svix):
     if MAJOR == 1:
         dashboard = svix.authentication.dashboard_access("first")
         assert client(dashboard.token).application.get("first").uid == "first" and dashboard.token in dashboard.url
+    reader = client(svix.authentication.app_portal_access("first", AppPortalAccessIn(read_only=True)).token)
+    assert reader.endpoint.get("first", "sink").uid == "sink"
+    fails(403, "insufficient access", reader.endpoint.get_secret, "first", "sink")
+    fails(403, "insufficient access", reader.endpoint.patch, "first", "sink", EndpointPatch(description="Not mine"))
+    some = [models.AppPortalCapability.VIEW_BASE, models.AppPortalCapability.MANAGE_ENDPOINT_SECRET]
+    keeper = client(svix.authentication.app_portal_access("first", AppPortalAccessIn(capabilities=some)).token)
+    assert keeper.endpoint.get_secret("first", "sink").key.startswith("whsec_")
+    fails(403, "insufficient access", keeper.endpoint.delete, "first", "sink")
     inline = AppPortalAccessIn(application=ApplicationIn(name="Inline", uid="inline"), expiry=3600)
     inline = client(svix.authentication.app_portal_access("inline", inline).token)
     assert inline.application.get("inline").name == "Inline"

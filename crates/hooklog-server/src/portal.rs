@@ -58,7 +58,7 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
         organisation: application.organisation,
     };
     let key = call.state.token_keys.current();
-    let token = match token::mint_with(key, subject, asked.feature_flags, issued, asked.expiry) {
+    let token = match token::mint_with(key, subject, asked.scope, issued, asked.expiry) {
         Ok(token) => token,
         Err(MintError::Public { .. }) => {
             let what = "making tokens, with a public key alone,".to_owned();
