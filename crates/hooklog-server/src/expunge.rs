@@ -25,9 +25,10 @@ pub(crate) async fn messages(call: Call) -> Answer {
     let find = move |log: &hooklog_storage::EventLog| {
         let found = ids.into_iter().map(|id| {
             let is_name = id.parse::<EventId>().is_ok() || id.parse::<Uid>().is_ok();
-            let record = match is_name {
-                true => log.find_event(application, &id)?,
-                false => None,
+            let record = if is_name {
+                log.find_event(application, &id)?
+            } else {
+                None
             };
             Ok::<_, ReadError>((id, record.map(|record| Expunged::Event(record.offset))))
         });

@@ -53,18 +53,14 @@ impl Capability {
             needed,
             Self::ViewEndpointSecret | Self::ManageEndpointSecret
         );
-        match self {
-            Self::ManageEndpoint if secrets => true,
-            Self::ManageEndpointSecret if secrets => true,
-            other => other == needed,
-        }
+        let keeps_secrets = matches!(self, Self::ManageEndpoint | Self::ManageEndpointSecret);
+        self == needed || (secrets && keeps_secrets)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::Capability as C;
-    use super::*;
 
     #[test]
     fn routes_ask_for_no_less_than_they_do() {
