@@ -116,11 +116,15 @@ struct Claims {
     feature_flags: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     capabilities: Option<Vec<Capability>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
 }
 
-/// What narrows or widens a customer's token.
+/// What narrows or widens a customer's token, and tells it from others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
+    /// Its own id: without one, two of the same second may be the same token, and end together.
+    pub id: Option<String>,
     /// The feature flags of whom it is made for.
     pub feature_flags: Vec<String>,
     /// What it may do; `None` for whatever one for its subject may.
@@ -165,6 +169,7 @@ pub fn mint_with(
         org,
         feature_flags: scope.feature_flags,
         capabilities: scope.capabilities,
+        jti: scope.id,
     };
     let header = Header::new(algorithm.jwt());
     Ok(jsonwebtoken::encode(&header, &claims, signing)?)

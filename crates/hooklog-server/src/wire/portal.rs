@@ -60,6 +60,7 @@ impl AccessIn {
         };
         Ok(Self {
             scope: Scope {
+                id: None,
                 feature_flags: feature_flags(fields)?.unwrap_or_default(),
                 capabilities: capabilities(fields)?,
             },
