@@ -28,6 +28,7 @@ use crate::revocation;
 use crate::routes::{self, Access, Route};
 use crate::state::{self, State};
 use crate::streamed::OutBody;
+use crate::token::Capability;
 use crate::token::TokenError;
 use crate::trace_context::TraceContext;
 use crate::visit::Visit;
@@ -92,6 +93,13 @@ async fn answer(
         return Err(ApiError::RateLimited { wait });
     }
     if subject.is_some_and(|subject| !route.access.admits(subject)) {
+        return Err(ApiError::Forbidden);
+    }
+    let needed = Capability::needed(pattern, &head.method);
+    if bearer
+        .as_ref()
+        .is_some_and(|bearer| !bearer.grant.may(needed))
+    {
         return Err(ApiError::Forbidden);
     }
     let path = parts
