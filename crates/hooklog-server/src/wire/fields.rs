@@ -23,7 +23,7 @@ const FIELDS_MAX: usize = 64;
 /// read what we accepted.
 const DEPTH_MAX: usize = 128;
 /// Most bytes of all keys and values of a metadata map (the API family's bound).
-const METADATA_BYTES_MAX: usize = 4096;
+pub(super) const METADATA_BYTES_MAX: usize = 4096;
 
 /// The fields of one JSON object.
 #[derive(Debug)]

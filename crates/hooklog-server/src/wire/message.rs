@@ -12,16 +12,17 @@ use hooklog_storage::{
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::fields::{Fields, required};
-use super::{ApplicationIn, Content, Issue, headers, raw, text, time};
+use super::{ApplicationIn, Content, Issue, headers, raw, schemas, text, time};
 
 /// Most channels of one message (the API family's bound).
-const CHANNELS_MAX: usize = 5;
+pub(super) const CHANNELS_MAX: usize = 5;
 /// The one retention that is accepted, since the log has one for all: the API family's default.
-const RETENTION_DAYS: u16 = 90;
+pub(super) const RETENTION_DAYS: u16 = 90;
 /// Most tags of one message: as many as channels and a few more.
-const TAGS_MAX: usize = 8;
+pub(super) const TAGS_MAX: usize = 8;
 const UNSUPPORTED: &[&str] = &["deliverAt", "payloadRetentionHours"];
 /// What a payload is unless its publisher says otherwise.
 const JSON: &str = "application/json";
@@ -102,23 +103,31 @@ fn payload(body: &Bytes, fields: &Fields<'_>) -> Result<Bytes, Issue> {
 }
 
 /// A message as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MessageOut<'a> {
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::MessageId)]
     id: EventId,
+    #[schema(required)]
     event_id: Option<&'a str>,
     event_type: &'a str,
+    #[schema(value_type = schemas::Payload)]
     payload: Payload<'a>,
     /// Unless it is that of JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     content_type: Option<&'a str>,
+    #[schema(required)]
     channels: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     tags: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     ordering_key: Option<&'a str>,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     timestamp: Timestamp,
 }
 

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use hooklog_storage::{Channel, EventTypeName};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::Issue;
 use super::fields::{Fields, required};
 
 /// Most channels of one message (the API family's bound).
-const CHANNELS_MAX: usize = 5;
+pub(super) const CHANNELS_MAX: usize = 5;
 
 /// An example to send.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl PrecheckIn {
 }
 
 /// Whether anyone would get it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PrecheckOut {
     pub(crate) active: bool,
 }
