@@ -1,10 +1,16 @@
 """What schemathesis must not do to a server that other requests of the run need as it is."""
 
 import itertools
+import json
 
 import schemathesis
 
 turns = itertools.count()
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(context, value):
+    return value.encode("utf-8", "replace") if isinstance(value, str) else json.dumps(value).encode()
 
 
 @schemathesis.hook

@@ -1,4 +1,4 @@
-//! The description of the API: an OpenAPI 3.1 document, and a page made of it.
+//! The description of the API: a document of `OpenAPI` 3.1, and a page made of it.
 //!
 //! **Invariant:** every route of `routes.rs` has an operation here and the other way round, and who
 //! may use it is read off that table. Schemas of answers are derived from the types that are

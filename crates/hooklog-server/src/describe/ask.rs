@@ -24,7 +24,7 @@ fn limited(operation: Operation) -> Operation {
 
 /// What a poll brings, and how long it waits.
 fn polled(operation: Operation) -> Operation {
-    let wait = json!({"type": "string", "pattern": "^wait=[0-9]{1,3}$"});
+    let wait = json!({"type": "string"});
     let text = "`wait=N`: hold the answer for up to N seconds (45 at most) until something comes.";
     filtered(operation, "event_type")
         .header("prefer", text, wait)
@@ -125,7 +125,7 @@ fn stream() -> Operation {
     .query(
         "sink",
         "Of this polling endpoint, `default` unless said.",
-        name(ConsumerName::LIMIT),
+        name(hooklog_storage::Uid::LIMIT),
     )
     .query("last_event_id", "As the header.", place())
     .header("last-event-id", "What the client had last.", place());

@@ -24,12 +24,13 @@ pub(super) enum Refusal {
     MediaType,
     Invalid,
     TooMany,
+    HeadTooLarge,
     Failed,
     NotOffered,
     Unavailable,
 }
 
-const ALL: [Refusal; 13] = [
+const ALL: [Refusal; 14] = [
     Refusal::BadRequest,
     Refusal::Unauthenticated,
     Refusal::Forbidden,
@@ -40,6 +41,7 @@ const ALL: [Refusal; 13] = [
     Refusal::MediaType,
     Refusal::Invalid,
     Refusal::TooMany,
+    Refusal::HeadTooLarge,
     Refusal::Failed,
     Refusal::NotOffered,
     Refusal::Unavailable,
@@ -58,6 +60,7 @@ impl Refusal {
             Self::MediaType => 415,
             Self::Invalid => 422,
             Self::TooMany => 429,
+            Self::HeadTooLarge => 431,
             Self::Failed => 500,
             Self::NotOffered => 501,
             Self::Unavailable => 503,
@@ -76,6 +79,7 @@ impl Refusal {
             Self::MediaType => "MediaType",
             Self::Invalid => "Invalid",
             Self::TooMany => "TooMany",
+            Self::HeadTooLarge => "HeadTooLarge",
             Self::Failed => "Failed",
             Self::NotOffered => "NotOffered",
             Self::Unavailable => "Unavailable",
@@ -96,6 +100,7 @@ impl Refusal {
             Self::MediaType => "The body is of a kind or an encoding that is not read.",
             Self::Invalid => "A value is not one that is taken; `loc` says which.",
             Self::TooMany => "Over the rate limit, or too many at once.",
+            Self::HeadTooLarge => "Path, query and headers are over 16 KiB; without a body.",
             Self::Failed => "The server failed; its log says why.",
             Self::NotOffered => "The API family has it, and this server does not offer it.",
             Self::Unavailable => "Busy, or the log had to stop. Nothing was changed.",
@@ -111,8 +116,12 @@ impl Refusal {
 
     fn response(self) -> ResponseBuilder {
         let of = |schema: Ref| ContentBuilder::new().schema(Some(schema)).build();
-        let mut response = ResponseBuilder::new()
-            .description(self.text())
+        let mut response = ResponseBuilder::new().description(self.text());
+        // Said before there is a request, and a form that it wants.
+        if matches!(self, Self::HeadTooLarge) {
+            return response;
+        }
+        response = response
             .content("application/json", of(self.schema()))
             .content(
                 "application/problem+json",
@@ -138,7 +147,13 @@ pub(super) fn of_every_route(
     use Refusal as R;
     let by_token = [R::Unauthenticated, R::Forbidden, R::TooMany];
     let of_bodies = [R::Timeout, R::TooLarge, R::MediaType];
-    let always = [R::BadRequest, R::Invalid, R::Failed, R::Unavailable];
+    let always = [
+        R::BadRequest,
+        R::Invalid,
+        R::HeadTooLarge,
+        R::Failed,
+        R::Unavailable,
+    ];
     let by_token = by_token
         .into_iter()
         .filter(move |_| access != Access::Public);

@@ -92,10 +92,10 @@ fn batch() -> Operation {
     .about(
         "A JSON array or NDJSON, up to 256 MiB and 100,000. Results are in the order of the \
              messages; as NDJSON if `Accept` names it. A batch that was not read to its end says \
-             why in `code` and `detail`, after the results of what came before.",
+             why in `code` and `detail`, after the results of what came before. No body is an empty batch.",
     )
     .know_of::<MessageIn>()
-    .body::<BatchIn>(json!([paid()]))
+    .optional_body::<BatchIn>(json!([paid()]))
     .answers::<BatchOut>(202, "All are on disk.")
     .answers::<BatchOut>(207, "Some were refused.")
     .refuses(Conflict);
@@ -176,13 +176,7 @@ pub(super) fn attempts() -> Vec<Operation> {
     )
     .about("Those that got it or are to get it, with what became of it.")
     .paged(iterator(SubscriptionId::PREFIX));
-    let again = |path, id, summary, text| {
-        let operation = post(path, id, summary).about(text);
-        operation
-            .answers::<EmptyOut>(202, "It happens soon.")
-            .refuses(Conflict)
-    };
-    vec![
+    let mut all = vec![
         by_message(
             "/app/{app}/attempt/msg/{msg}",
             "v1.message-attempt.list-by-msg",
@@ -212,31 +206,48 @@ pub(super) fn attempts() -> Vec<Operation> {
             "v1.message-attempt.list-by-msg-deprecated",
         )
         .about(old),
-        by_message(
+        listed(get(
             "/app/{app}/msg/{msg}/endpoint/{endpoint}/attempt",
             "v1.message-attempt.list-by-endpoint-deprecated",
-        )
+            "List the attempts of a message at an endpoint",
+        ))
         .about(old),
         endpoints.lists::<MessageEndpointOut<'static>>("A page of endpoints."),
+    ];
+    all.extend(with_delivery());
+    all
+}
+
+/// What can be done with a delivery.
+fn with_delivery() -> Vec<Operation> {
+    vec![
         again(
+            "One more delivery, whatever became of the first.",
             "/app/{app}/msg/{msg}/endpoint/{endpoint}/resend",
             "v1.message-attempt.resend",
             "Deliver it again",
-            "One more delivery, whatever became of the first.",
         ),
         again(
+            "What is ordered behind it goes on.",
             "/app/{app}/msg/{msg}/endpoint/{endpoint}/skip",
             "hooklog.message-attempt.skip",
             "Settle it without another attempt",
-            "What is ordered behind it goes on.",
         ),
         again(
+            "Whatever it waits for.",
             "/app/{app}/msg/{msg}/endpoint/{endpoint}/retry-now",
             "hooklog.message-attempt.retry-now",
             "Make the next attempt now",
-            "Whatever it waits for.",
         ),
     ]
+}
+
+/// Something that is done with a delivery.
+fn again(text: &'static str, path: &'static str, id: &str, summary: &str) -> Operation {
+    let operation = post(path, id, summary).about(text);
+    operation
+        .answers::<EmptyOut>(202, "It happens soon.")
+        .refuses(Conflict)
 }
 
 fn listed(operation: Operation) -> Operation {
@@ -256,18 +267,14 @@ fn listed(operation: Operation) -> Operation {
 
 pub(super) fn tasks() -> Vec<Operation> {
     let since = || json!({"since": "2026-01-31T12:00:00Z"});
-    let kinds = one_of([
-        "endpoint.recover",
-        "endpoint.replay",
-        "endpoint.bulk-replay",
-    ]);
+    let kinds = "`endpoint.recover`, `endpoint.replay` or `endpoint.bulk-replay`.";
     let list = get("/background-task", "v1.background-task.list", "List tasks")
         .query(
             "status",
             "Those that are there.",
             one_of(["running", "finished", "failed"]),
         )
-        .query("task", "Those of this kind.", kinds)
+        .query("task", kinds, json!({"type": "string"}))
         .paged(iterator(TaskId::PREFIX));
     let begun = "The task, which goes on over restarts.";
     vec![

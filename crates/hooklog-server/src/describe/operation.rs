@@ -154,8 +154,8 @@ impl Operation {
         example: Option<Value>,
     ) -> Self {
         let content = ContentBuilder::new().schema(Some(schema)).example(example);
-        let body = self.body.take().unwrap_or_default();
-        let body = body.required(Some(Required::True));
+        let first = || RequestBodyBuilder::new().required(Some(Required::True));
+        let body = self.body.take().unwrap_or_else(first);
         self.body = Some(body.content(media_type, content.build()));
         self
     }

@@ -72,6 +72,16 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _infallible = out.write_fmt(text);
 }
 
+/// What is at a place; null if nothing is.
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
+/// What is referred to by name.
+fn component<'a>(document: &'a Value, kind: &str, name: &str) -> &'a Value {
+    at(document, &format!("/components/{kind}/{name}"))
+}
+
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
@@ -98,7 +108,7 @@ fn section(out: &mut String, document: &Value, tag: &Value) {
     for (path, item) in entries(&document["paths"]) {
         for method in ["get", "post", "put", "patch", "delete"] {
             let operation = &item[method];
-            if operation["tags"][0] == tag["name"] {
+            if at(operation, "/tags/0") == &tag["name"] {
                 self::operation(out, document, path, method, operation);
             }
         }
@@ -145,7 +155,7 @@ fn operation(out: &mut String, document: &Value, path: &str, method: &str, opera
             ),
         );
         if let Some(name) = reference(&form["schema"]) {
-            fields(out, &document["components"]["schemas"][name]);
+            fields(out, component(document, "schemas", name));
         }
     }
     push(
@@ -216,7 +226,7 @@ fn fields(out: &mut String, schema: &Value) {
 fn answers(out: &mut String, document: &Value, operation: &Value) {
     out.push_str("<h4>Answers</h4><table>");
     for (status, answer) in entries(&operation["responses"]) {
-        let shared = reference(answer).map(|name| &document["components"]["responses"][name]);
+        let shared = reference(answer).map(|name| component(document, "responses", name));
         let answer = shared.unwrap_or(answer);
         let forms = entries(&answer["content"]).filter(|(_, form)| !form["schema"].is_null());
         let forms = forms.filter(|(name, _)| !name.contains("problem"));
@@ -236,7 +246,7 @@ fn answers(out: &mut String, document: &Value, operation: &Value) {
 
 fn schemas(out: &mut String, document: &Value) {
     out.push_str("<section id=\"schemas\"><h2>Schemas</h2>");
-    for (name, schema) in entries(&document["components"]["schemas"]) {
+    for (name, schema) in entries(at(document, "/components/schemas")) {
         push(
             out,
             format_args!(
@@ -270,7 +280,7 @@ fn curl(path: &str, method: &str, operation: &Value) -> String {
     if list(&operation["security"]).next().is_some() {
         line.push_str(" -H \"$AUTH\"");
     }
-    let mut forms = entries(&operation["requestBody"]["content"]);
+    let mut forms = entries(at(operation, "/requestBody/content"));
     if let Some((media_type, form)) = forms.find(|(_, form)| !form["example"].is_null()) {
         let example = match &form["example"] {
             Value::String(text) => text.clone(),

@@ -50,7 +50,11 @@ pub(super) fn of_path(
             "sink" => (
                 "The polling endpoint: any name, or an endpoint's id or uid, whose filter then \
                  counts. With the consumer's name at most 119 characters.",
-                name(ConsumerName::LIMIT),
+                name(if path.contains("{consumer}") {
+                    ConsumerName::LIMIT
+                } else {
+                    Uid::LIMIT
+                }),
             ),
             "consumer" => (
                 "The reader, whose cursor the server keeps.",

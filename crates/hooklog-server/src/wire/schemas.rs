@@ -128,6 +128,12 @@ pub(crate) fn time() -> Value {
     json!({"type": "string", "format": "date-time"})
 }
 
+/// A condition on payloads.
+fn filter() -> Value {
+    let text = "A condition on the payload, as `{\"data.amount\": {\"$gte\": 100}}`.";
+    told(text, json!({"type": "object", "minProperties": 1}))
+}
+
 /// An object of anything.
 fn any_object() -> Value {
     json!({"type": "object"})

@@ -43,20 +43,19 @@ fn fields() -> impl Iterator<Item = (&'static str, Value)> {
 
 /// How fast and how often deliveries are tried.
 pub(super) fn policy_fields() -> impl Iterator<Item = (&'static str, Value)> {
-    let rate = || integer(1, policy::THROTTLE_RATE_MAX.into());
+    let rate = integer(1, policy::THROTTLE_RATE_MAX.into());
     let delays = json!({
         "type": "array", "maxItems": policy::RETRIES_MAX,
         "items": integer(0, policy::DELAY_SECS_MAX),
     });
     let statuses = json!({
-        "type": "array", "items": integer(300, 599), "uniqueItems": true, "maxItems": STATUSES_MAX,
+        "type": "array", "items": integer(300, 599), "maxItems": STATUSES_MAX,
     });
     let fields = [
-        ("throttleRate", "Most attempts a second.", rate()),
         (
-            "rateLimit",
-            "`throttleRate` by its older name; if both are there, they are equal.",
-            rate(),
+            "throttleRate",
+            "Most attempts a second; also as `rateLimit`, its older name.",
+            rate,
         ),
         (
             "retrySchedule",

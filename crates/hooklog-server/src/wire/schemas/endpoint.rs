@@ -19,8 +19,8 @@ use super::super::headers::{HeadersIn, HeadersPatch};
 use super::super::push::{FORMATS, ORDERINGS};
 use super::application::policy_fields;
 use super::{
-    any_object, body, describe, flag, headers, integer, metadata, name, names, one_of, or_null,
-    raw, stand_in, text, told, with_default,
+    body, describe, filter, flag, headers, integer, metadata, name, names, one_of, or_null, raw,
+    stand_in, text, told, with_default,
 };
 
 /// A secret: `whsec_` and base64 of 24 to 75 bytes.
@@ -91,7 +91,7 @@ fn nullable_headers() -> Value {
 
 fn fields() -> impl Iterator<Item = (&'static str, Value)> {
     let url = json!({
-        "type": "string", "format": "uri", "maxLength": URL_BYTES_MAX, "pattern": "^https?://",
+        "type": "string", "maxLength": URL_BYTES_MAX, "pattern": "^[hH][tT][tT][pP][sS]?:",
     });
     let types = |text: &str| told(text, names(EventTypeName::LIMIT, EVENT_TYPES_MAX));
     let own = [
@@ -116,11 +116,9 @@ fn fields() -> impl Iterator<Item = (&'static str, Value)> {
         ("disabled", with_default(false, flag())),
         (
             "eventTypes",
-            types("Those that it gets; null for all. They must exist."),
-        ),
-        (
-            "filterTypes",
-            types("`eventTypes` by its older name; if both are there, they are equal."),
+            types(
+                "Those that it gets, which must exist; null for all. Also as `filterTypes`, its older name.",
+            ),
         ),
         (
             "channels",
@@ -129,13 +127,7 @@ fn fields() -> impl Iterator<Item = (&'static str, Value)> {
                 names(Channel::LIMIT, CHANNELS_MAX),
             ),
         ),
-        (
-            "filter",
-            told(
-                "A condition on the payload, as `{\"data.amount\": {\"$gte\": 100}}`.",
-                any_object(),
-            ),
-        ),
+        ("filter", filter()),
         ("metadata", metadata()),
         ("headers", told("Headers of each delivery.", headers())),
         (

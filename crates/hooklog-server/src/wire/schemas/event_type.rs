@@ -53,13 +53,6 @@ fn fields() -> impl Iterator<Item = (&'static str, Value)> {
         ("deprecated", with_default(false, flag())),
         ("schemas", told(&schemas, any_object())),
         ("featureFlags", feature_flags()),
-        (
-            "featureFlag",
-            told(
-                "One of `featureFlags`, by its older name.",
-                text(NAME_BYTES_MAX),
-            ),
-        ),
         ("groupName", text(NAME_BYTES_MAX)),
     ];
     fields.into_iter()
@@ -71,7 +64,9 @@ pub(super) fn feature_flags() -> Value {
         "type": "string", "minLength": 1, "maxLength": FLAG_BYTES_MAX,
         "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$",
     });
-    let text = format!("At most {FLAGS_BYTES_MAX} bytes together.");
+    let text = format!(
+        "At most {FLAGS_BYTES_MAX} bytes together. Of an event type also as `featureFlag`, one text."
+    );
     told(
         &text,
         json!({"type": "array", "items": flag, "maxItems": FLAGS_MAX}),

@@ -22,7 +22,10 @@ describe! {
 
 stand_in! {
     /// The body of a batch.
-    BatchIn = json!({"type": "array", "items": {"$ref": "#/components/schemas/MessageIn"}});
+    BatchIn = json!({"anyOf": [
+        {"type": "array", "items": {"$ref": "#/components/schemas/MessageIn"}},
+        {"$ref": "#/components/schemas/MessageIn"},
+    ]});
     /// The answer to a batch.
     BatchOut = json!({"allOf": [
         {
@@ -69,22 +72,6 @@ fn message() -> Value {
          has a `rawPayload`, that is the payload instead.",
         any_object(),
     );
-    let raw_payload = json!({
-        "type": "object",
-        "required": ["rawPayload"],
-        "additionalProperties": false,
-        "properties": {
-            "rawPayload": {"type": "string"},
-            "headers": or_null(json!({
-                "type": "object",
-                "additionalProperties": false,
-                "properties": {"content-type": {
-                    "type": "string", "minLength": 1, "maxLength": 256,
-                    "pattern": "^[!-~]([ -~]*[!-~])?$",
-                }},
-            })),
-        },
-    });
     let fields = [
         (
             "eventType",
@@ -126,16 +113,42 @@ fn message() -> Value {
             "transformationsParams",
             told(
                 "A payload that is not JSON, with its content type.",
-                raw_payload,
+                raw_payload(),
             ),
         ),
     ];
-    body(
+    let mut message = body(
         "A message. Fields of the API family that would have no effect are refused: \
           `payloadRetentionHours`.",
-        &["eventType", "payload"],
+        &["eventType"],
         fields,
-    )
+    );
+    let either = |name: &str| json!({"required": [name], "properties": {name: {"type": "object"}}});
+    if let Value::Object(keywords) = &mut message {
+        let payload = [either("payload"), either("transformationsParams")];
+        keywords.insert("anyOf".to_owned(), json!(payload));
+    }
+    message
+}
+
+/// What stands for a payload that is not JSON.
+fn raw_payload() -> Value {
+    json!({
+        "type": "object",
+        "required": ["rawPayload"],
+        "additionalProperties": false,
+        "properties": {
+            "rawPayload": {"type": "string"},
+            "headers": or_null(json!({
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {"content-type": {
+                    "type": "string", "minLength": 1, "maxLength": 256,
+                    "pattern": "^[!-~]([ -~]*[!-~])?$",
+                }},
+            })),
+        },
+    })
 }
 
 fn cloud_event() -> Value {

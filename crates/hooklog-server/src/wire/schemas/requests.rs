@@ -18,7 +18,8 @@ use super::super::requests::{CHANNELS_MAX, ExampleIn, PrecheckIn};
 use super::super::task::EVENT_TYPES_MAX;
 use super::event_type::feature_flags;
 use super::{
-    any_object, body, describe, id, integer, name, names, raw, stand_in, time, told, with_default,
+    any_object, body, describe, filter, id, integer, name, names, raw, stand_in, time, told,
+    with_default,
 };
 
 describe! {
@@ -67,7 +68,7 @@ stand_in! {
     /// A condition to try.
     FilterTestIn = body(
         "A condition and what to try it against: one of `payload` and `msgId`.", &["filter"], [
-            ("filter", any_object()),
+            ("filter", filter()),
             ("payload", json!({"description": "Any JSON."})),
             ("msgId", told("A message of the application.", id(hooklog_storage::EventId::PREFIX))),
         ],
