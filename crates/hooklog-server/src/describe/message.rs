@@ -142,6 +142,7 @@ fn event() -> Operation {
         .query("channel", "At most 5.", list(Channel::LIMIT))
         .query("tag", "At most 8.", list(Tag::LIMIT))
         .query("ordering_key", "As `orderingKey` of a message.", key)
+        .body_optional()
         .body_form("application/octet-stream", raw(octets), None)
         .body_as::<CloudEvent>("application/cloudevents+json", Some(cloud.clone()))
         .body_as::<CloudEvents>("application/cloudevents-batch+json", Some(json!([cloud])))

@@ -140,6 +140,12 @@ impl Operation {
         self
     }
 
+    /// There need not be a body, whatever its form would be.
+    pub(super) fn body_optional(mut self) -> Self {
+        self.body = Some(RequestBodyBuilder::new().required(Some(Required::False)));
+        self
+    }
+
     /// One more form of the body.
     pub(super) fn body_as<T: ToSchema>(mut self, media_type: &str, example: Option<Value>) -> Self {
         let schema = self.know::<T>();

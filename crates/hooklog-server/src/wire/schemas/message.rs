@@ -15,6 +15,7 @@ use super::super::application::ApplicationIn;
 use super::super::batch::{BatchEndOut, ResultOut};
 use super::super::message::{CHANNELS_MAX, MessageIn, RETENTION_DAYS, TAGS_MAX};
 use super::{any_object, body, describe, headers, name, names, or_null, raw, stand_in, told};
+use crate::event_in::CONTENT_TYPE_BYTES_MAX;
 
 describe! {
     MessageIn = message();
@@ -143,7 +144,7 @@ fn raw_payload() -> Value {
                 "type": "object",
                 "additionalProperties": false,
                 "properties": {"content-type": {
-                    "type": "string", "minLength": 1, "maxLength": 256,
+                    "type": "string", "minLength": 1, "maxLength": CONTENT_TYPE_BYTES_MAX,
                     "pattern": "^[!-~]([ -~]*[!-~])?$",
                 }},
             })),
