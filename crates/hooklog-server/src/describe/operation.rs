@@ -57,7 +57,7 @@ impl Operation {
     pub(super) fn new(method: Method, path: &'static str, id: &str, summary: &str) -> Self {
         let builder = OperationBuilder::new();
         let builder = builder.operation_id(Some(id)).summary(Some(summary));
-        Self {
+        let new = Self {
             method,
             path,
             builder,
@@ -66,7 +66,10 @@ impl Operation {
             refusals: Vec::new(),
             marks: Vec::new(),
             schemas: Vec::new(),
-        }
+        };
+        parameters::of_path(path).fold(new, |this, (name, text, schema)| {
+            this.parameter(ParameterIn::Path, Required::True, name, text, schema)
+        })
     }
 
     /// What its summary does not say.
@@ -244,10 +247,6 @@ impl Operation {
     pub(super) fn finish(mut self, access: Access, tag: &str) -> Described {
         if let Some((name, text, schema)) = parameters::idempotency_key(&self.method, self.path) {
             self = self.header(name, text, schema);
-        }
-        let parts = parameters::of_path(self.path);
-        for (name, text, schema) in parts {
-            self = self.parameter(ParameterIn::Path, Required::True, name, text, schema);
         }
         let changes = self.method != Method::GET;
         let refusals = errors::of_every_route(access, changes, self.path.contains('{'));

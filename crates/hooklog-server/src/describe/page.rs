@@ -125,7 +125,7 @@ fn operation(out: &mut String, document: &Value, path: &str, method: &str, opera
              <code>{}</code> <span>{}</span></summary>",
             method.to_ascii_uppercase(),
             escape(path).replace('/', "/<wbr>"),
-            text(&operation["summary"]),
+            code(operation["summary"].as_str().unwrap_or_default()),
         ),
     );
     if let Some(about) = operation["description"].as_str() {
