@@ -67,7 +67,11 @@ impl MessageIn {
         let event_type = event_type.ok_or_else(required("eventType"))?;
         let raw = raw::parse(&fields)?;
         let (payload, content_type) = match raw {
-            Some(raw) => (raw.payload, raw.content_type),
+            Some(raw) => {
+                // It stands for the payload, which must be one all the same if it is there.
+                object(&fields)?;
+                (raw.payload, raw.content_type)
+            }
             None => (payload(body, &fields)?, None),
         };
         Ok(Self {
@@ -88,12 +92,17 @@ impl MessageIn {
     }
 }
 
-fn payload(body: &Bytes, fields: &Fields<'_>) -> Result<Bytes, Issue> {
+/// The text of the payload, by its name or the older one; it must be an object.
+fn object<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, Issue> {
     let raw = fields.raw("payload").or_else(|| fields.raw("data"));
-    let text = raw.ok_or_else(required("payload"))?.get();
-    if !text.starts_with('{') {
-        return Err(Issue::body("payload", "must be an object"));
+    match raw.map(RawValue::get) {
+        Some(text) if !text.starts_with('{') => Err(Issue::body("payload", "must be an object")),
+        text => Ok(text),
     }
+}
+
+fn payload(body: &Bytes, fields: &Fields<'_>) -> Result<Bytes, Issue> {
+    let text = object(fields)?.ok_or_else(required("payload"))?;
     // A slice keeps the whole body in memory for as long as the log keeps the payload at hand;
     // where most of the body is something else (whitespace), a copy is smaller.
     if text.len() < body.len() / 2 {

@@ -470,6 +470,9 @@ fn a_content_type_has_the_same_bound_on_every_way_in() {
     };
     assert_eq!(with(256).expect("passes"), 256);
     assert!(with(257).is_err() && with(0).is_err());
+    // What stands beside it is looked at, too.
+    let list = br#"{"eventType":"a","payload":[1],"transformationsParams":{"rawPayload":""}}"#;
+    assert!(MessageIn::parse(&Bytes::from_static(list)).is_err());
 }
 
 #[test]
