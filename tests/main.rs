@@ -26,6 +26,9 @@ mod door;
 /// Foreign SDKs as clients and receivers; payload bytes from end to end.
 mod sdk;
 
+/// The description of the API: others validate it, and test the real server by it.
+mod describe;
+
 /// Asking instead of being told: what waiting costs, and a tail that outlives the server.
 mod ask;
 

@@ -49,7 +49,7 @@ pub(crate) fn of_path(call: &Call, application: ApplicationId) -> Result<Consume
 /// Where a reader begins that is new: `starting_position`.
 pub(crate) fn starting_position(query: &Query) -> Result<Option<Start>, ApiError> {
     match query.text("starting_position") {
-        None | Some("") => Ok(None),
+        None => Ok(None),
         Some("earliest") => Ok(Some(Start::Beginning)),
         Some("latest") => Ok(Some(Start::End)),
         Some(_) => {

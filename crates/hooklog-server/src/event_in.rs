@@ -32,7 +32,7 @@ mod structured;
 /// What a body without a `content-type` is (RFC 9110, 8.3).
 pub(crate) const OCTETS: &str = "application/octet-stream";
 /// Longest content type; registered ones have at most 127 characters (RFC 6838, 4.2).
-const CONTENT_TYPE_BYTES_MAX: usize = 256;
+pub(crate) const CONTENT_TYPE_BYTES_MAX: usize = 256;
 /// Most CloudEvents of one request: as many as a chunk of a batch of messages has.
 const BATCH_ITEMS_MAX: usize = 1_000;
 

@@ -7,16 +7,20 @@ use bytes::Bytes;
 use hooklog_storage::{Condition, EventId, explain_condition};
 use http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::reply::{self, Answer};
 use crate::request::Call;
 use crate::wire::{Fields, Issue, condition, required};
 
-#[derive(Serialize)]
-struct TestOut {
+/// Whether a condition holds.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FilterTestOut)]
+pub(crate) struct TestOut {
     matches: bool,
     /// The first part that does not hold.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<String>,
 }
 

@@ -13,7 +13,7 @@ use crate::wire::Issue;
 /// The header's name.
 pub(crate) const NAME: &str = "idempotency-key";
 /// As Stripe allows, 255 and one to spare; UUIDs have 36.
-const CHARACTERS_MAX: usize = 256;
+pub(crate) const CHARACTERS_MAX: usize = 256;
 
 /// The refusal of a key that another request has; `what` names what that one made.
 pub(crate) fn mismatch(what: &str) -> ApiError {

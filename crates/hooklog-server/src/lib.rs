@@ -34,6 +34,7 @@ mod body;
 mod config;
 mod connection;
 mod consumers;
+mod describe;
 mod dispatch;
 mod endpoint;
 mod error;

@@ -14,8 +14,8 @@ use crate::query::Query;
 use crate::wire::{Issue, List};
 
 /// Items of a page unless asked otherwise, and at most (what clients of this API family know).
-const LIMIT_DEFAULT: usize = 50;
-const LIMIT_MAX: u16 = 250;
+pub(crate) const LIMIT_DEFAULT: usize = 50;
+pub(crate) const LIMIT_MAX: u16 = 250;
 /// Items one request looks at: about 1 s of decompressing when none is cached.
 const SCAN_ITEMS_MAX: usize = 5_000;
 /// Fewest items to read at a time when a filter drops some: finding a block of them costs as much as

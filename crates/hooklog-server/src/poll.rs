@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hooklog_storage::{ConsumerKey, Limit, Offset, Start};
+use hooklog_storage::{ConsumerKey, Limit, Offset, Start, Uid};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -80,7 +80,11 @@ fn asked(call: &Call) -> Result<(Feed, Limit), ApiError> {
         bytes: PAGE_BYTES_MAX,
     };
     let application = call.application()?.id;
-    let wanted = Wanted::parse(call, application, call.part("sink")?)?;
+    let sink = call.part("sink")?;
+    // An endpoint's uid is a name, too, and so is what stands for neither.
+    sink.parse::<Uid>()
+        .map_err(|error| Issue::path("sink", error.to_string()))?;
+    let wanted = Wanted::parse(call, application, sink)?;
     let feed = Feed {
         state: Arc::clone(&call.state),
         application,

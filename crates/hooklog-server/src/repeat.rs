@@ -75,7 +75,7 @@ impl RequestKey {
 }
 
 /// Messages carry their keys themselves; tokens are not to be written down.
-fn keeps_answers(pattern: &str) -> bool {
+pub(crate) fn keeps_answers(pattern: &str) -> bool {
     !matches!(
         pattern,
         "/app/{app}/msg" | "/app/{app}/msg/batch" | "/app/{app}/event"

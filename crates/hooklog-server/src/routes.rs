@@ -15,9 +15,9 @@ use crate::reply::Answer;
 use crate::request::Call;
 use crate::token::Subject;
 use crate::{
-    application, attempt, batch, consumers, endpoint, event_in, event_type, example, explain,
-    expunge, filter, headers, health, message, operational, operator, poll, portal, precheck,
-    publish, secret, standing, stats, stream, task,
+    application, attempt, batch, consumers, describe, endpoint, event_in, event_type, example,
+    explain, expunge, filter, headers, health, message, operational, operator, poll, portal,
+    precheck, publish, secret, standing, stats, stream, task,
 };
 
 /// Below it, everything but the inbound sources.
@@ -158,12 +158,12 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/operational-webhook/endpoint/{endpoint}/headers" {
         GET Org headers::get, PUT Org headers::put, PATCH Org headers::patch,
     }
-    "/openapi.json" { GET Public later }
-    "/docs" { GET Public later }
+    "/openapi.json" { GET Public describe::openapi }
 };
 
 /// Outside [`BASE`].
 static INBOUND: &[(&str, &[Route])] = routes! {
+    "/docs" { GET Public describe::docs }
     "/ingest/{*rest}" {
         GET Org later, POST Org later, PUT Org later, PATCH Org later, DELETE Org later,
     }
@@ -226,6 +226,22 @@ fn absent() -> impl Iterator<Item = (String, (&'static str, &'static [Route]))> 
     ANY_LATER.iter().flat_map(|&(_, routes)| {
         let paths = ABSENT.iter();
         paths.map(move |&path| (format!("{BASE}{path}"), (path, routes)))
+    })
+}
+
+/// The whole path of a pattern, and who may use it by this method.
+pub(crate) fn place(method: &Method, pattern: &str) -> Option<(String, Access)> {
+    let (path, (_, routes)) = patterns().find(|(_, (own, _))| *own == pattern)?;
+    let route = routes.iter().find(|route| route.method == *method)?;
+    Some((path, route.access))
+}
+
+/// Every route: its whole path, method, and who may use it.
+#[cfg(test)]
+pub(crate) fn all() -> impl Iterator<Item = (String, Method, Access)> {
+    patterns().flat_map(|(path, (_, routes))| {
+        let routes = routes.iter();
+        routes.map(move |route| (path.clone(), route.method.clone(), route.access))
     })
 }
 

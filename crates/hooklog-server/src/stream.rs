@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hooklog_storage::{Limit, Offset, Start};
+use hooklog_storage::{Limit, Offset, Start, Uid};
 use http::{HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
@@ -40,7 +40,8 @@ const SINK_DEFAULT: &str = "default";
 /// `GET …/stream`.
 pub(crate) async fn follow(call: Call) -> Answer {
     let application = call.application()?.id;
-    let sink = call.query.text("sink").unwrap_or(SINK_DEFAULT);
+    let sink: Option<Uid> = call.query.name("sink")?;
+    let sink = sink.as_ref().map_or(SINK_DEFAULT, Uid::as_str);
     let wanted = Wanted::parse(&call, application, sink)?;
     let key = match call.query.text("consumer") {
         Some(consumer) => {

@@ -9,6 +9,7 @@ use std::fmt::Display;
 
 use hooklog_storage::Timestamp;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 mod application;
 mod attempt;
@@ -26,6 +27,7 @@ mod problem;
 mod push;
 mod raw;
 mod requests;
+pub(crate) mod schemas;
 mod standing;
 mod task;
 
@@ -51,12 +53,14 @@ pub(crate) use standing::{
 pub(crate) use task::{Between, TaskOut, kind as task_kind, replay_filter};
 
 /// A page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct List<T> {
     pub(crate) data: Vec<T>,
+    #[schema(required)]
     pub(crate) iterator: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) prev_iterator: Option<String>,
     pub(crate) done: bool,
 }
@@ -74,15 +78,16 @@ impl<T> List<T> {
 }
 
 /// Any error but 422.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorOut<'a> {
     pub(crate) code: &'a str,
     pub(crate) detail: &'a str,
 }
 
 /// The body of a 422.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct IssuesOut {
+    #[schema(value_type = Vec<Issue>, min_items = 1, max_items = 1)]
     detail: [Issue; 1],
 }
 
@@ -93,7 +98,7 @@ impl IssuesOut {
 }
 
 /// What is wrong with one value of a request.
-#[derive(Debug, Serialize, thiserror::Error)]
+#[derive(Debug, Serialize, thiserror::Error, ToSchema)]
 #[error("{}: {msg}", loc.join("."))]
 pub(crate) struct Issue {
     loc: Vec<&'static str>,
@@ -169,12 +174,13 @@ impl Issue {
 }
 
 /// The health of the one part there is; clients of this API family look for `database`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HealthOut {
     database: PartOut,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HealthPartOut)]
 struct PartOut {
     status: &'static str,
 }
@@ -188,7 +194,7 @@ impl HealthOut {
 }
 
 /// An answer that says nothing but `{}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EmptyOut {}
 
 /// Whether payloads (schemas, responses) are part of an answer.

@@ -165,6 +165,10 @@ fn greet(settings: &Settings, service: &Service, first: bool) -> anyhow::Result<
     }
     let directory = std::path::absolute(&settings.data_dir)?;
     output::line(format_args!("data in {}", directory.display()))?;
+    if let Some(Address::Tcp(address)) = service.addresses().first() {
+        let address = reachable(*address);
+        output::line(format_args!("docs at {scheme}://{address}/docs"))?;
+    }
     if !first {
         return Ok(());
     }

@@ -11,6 +11,7 @@ mod batches;
 mod cloudevents;
 mod content;
 mod deliveries;
+mod description;
 mod doors;
 mod end_to_end;
 mod explain;

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use hooklog_storage::{Application, ApplicationId, Timestamp, Uid};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fields::{Fields, required};
 use super::policy::{PolicyOut, PolicyPatch};
-use super::{Issue, Patch, kept_unless_given, text, time};
+use super::{Issue, Patch, kept_unless_given, schemas, text, time};
 
 /// Longest name, as of other servers' database columns.
-const NAME_BYTES_MAX: usize = 1024;
+pub(super) const NAME_BYTES_MAX: usize = 1024;
 
 /// An application to create, or to put in the place of another.
 #[derive(Debug)]
@@ -87,17 +88,22 @@ fn name(fields: &Fields<'_>) -> Result<Option<String>, Issue> {
 }
 
 /// An application as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ApplicationOut<'a> {
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::ApplicationId)]
     id: ApplicationId,
+    #[schema(required)]
     uid: Option<&'a str>,
     name: &'a str,
+    #[schema(value_type = BTreeMap<String, String>)]
     metadata: &'a BTreeMap<String, String>,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     created_at: Timestamp,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     updated_at: Timestamp,
     /// What its endpoints do that do not say otherwise.
     #[serde(flatten)]

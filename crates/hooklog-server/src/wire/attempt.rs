@@ -8,8 +8,9 @@ use hooklog_storage::{
     Attempt, AttemptId, EventId, Outcome, Record, SubscriptionId, Timestamp, Trigger,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Content, MessageOut, text, time};
+use super::{Content, MessageOut, schemas, text, time};
 
 /// The number that stands for an outcome on the wire.
 pub(crate) fn status(outcome: Outcome) -> u16 {
@@ -20,24 +21,29 @@ pub(crate) fn status(outcome: Outcome) -> u16 {
 }
 
 /// An attempt as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AttemptOut<'a> {
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::AttemptId)]
     id: AttemptId,
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::MessageId)]
     msg_id: EventId,
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::EndpointId)]
     endpoint_id: SubscriptionId,
     url: &'a str,
     response: &'a str,
     /// 0 if there was no answer.
     response_status_code: u16,
     response_duration_ms: u64,
+    #[schema(minimum = 0, maximum = 3)]
     status: u16,
     status_text: &'static str,
     trigger_type: u16,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     timestamp: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     msg: Option<MessageOut<'a>>,

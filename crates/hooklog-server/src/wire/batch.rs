@@ -6,16 +6,18 @@
 use hooklog_storage::EventId;
 use http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::text;
+use super::{schemas, text};
 
 /// What became of one message.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum ResultOut<'a> {
     There {
         index: u64,
         #[serde(serialize_with = "text")]
+        #[schema(value_type = schemas::MessageId)]
         id: EventId,
     },
     Refused {
@@ -25,7 +27,7 @@ pub(crate) enum ResultOut<'a> {
 }
 
 /// Why one message was refused: what it would have been told alone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ItemErrorOut<'a> {
     status: u16,
     code: &'a str,
@@ -51,14 +53,16 @@ impl<'a> ResultOut<'a> {
 }
 
 /// What stands behind all results.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BatchEndOut<'a> {
     published: u64,
     failed: u64,
     /// Why the rest of the batch was not read, in the words of any error.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     detail: Option<&'a str>,
 }
 

@@ -14,23 +14,24 @@ use hooklog_storage::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 use url::Url;
+use utoipa::ToSchema;
 
 use super::fields::{Fields, required};
 use super::push::{PushOut, PushPatch, StartFrom};
-use super::{Issue, Patch, headers, kept_unless_given, text, time};
+use super::{Issue, Patch, headers, kept_unless_given, schemas, text, time};
 
 /// Longest URL: twice what browsers and proxies commonly take.
-const URL_BYTES_MAX: usize = 4096;
+pub(super) const URL_BYTES_MAX: usize = 4096;
 /// Longest description; a page of text.
-const DESCRIPTION_BYTES_MAX: usize = 4096;
+pub(super) const DESCRIPTION_BYTES_MAX: usize = 4096;
 /// Most event types of one endpoint: at 256 bytes each they stay below what one value of the
 /// storage engine may have.
-const EVENT_TYPES_MAX: usize = 256;
+pub(super) const EVENT_TYPES_MAX: usize = 256;
 /// Most channels of one endpoint (the API family's bound).
-const CHANNELS_MAX: usize = 10;
+pub(super) const CHANNELS_MAX: usize = 10;
 /// How long an old secret goes on signing unless told otherwise, and at most (the API family's).
-const GRACE_DEFAULT: Duration = Duration::from_hours(24);
-const GRACE_MAX: Duration = Duration::from_hours(7 * 24);
+pub(super) const GRACE_DEFAULT: Duration = Duration::from_hours(24);
+pub(super) const GRACE_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// An endpoint to create, or to put in the place of another.
 #[derive(Debug)]
@@ -246,43 +247,54 @@ fn secret(fields: &Fields<'_>, name: &'static str) -> Result<Option<Secret>, Iss
 }
 
 /// An endpoint as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EndpointOut<'a> {
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::EndpointId)]
     id: SubscriptionId,
+    #[schema(required)]
     uid: Option<&'a str>,
     url: &'a str,
     description: &'a str,
     disabled: bool,
+    #[schema(required)]
     event_types: Option<Vec<&'a str>>,
     /// The same by its older name.
+    #[schema(required)]
     filter_types: Option<Vec<&'a str>>,
+    #[schema(required)]
     channels: Option<Vec<&'a str>>,
     /// Ours: the condition on the payload, as it was written; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<schemas::AnyObject>)]
     filter: Option<&'a RawValue>,
+    #[schema(value_type = BTreeMap<String, String>)]
     metadata: &'a BTreeMap<String, String>,
     #[serde(flatten)]
     push: PushOut<'a>,
     /// Deprecated, and required by older clients.
     version: u16,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     created_at: Timestamp,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     updated_at: Timestamp,
     /// Ours: what retention took before it was delivered; absent when nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     expired: Option<ExpiredOut>,
 }
 
 /// Messages that an endpoint missed: their places in the log, over all applications.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ExpiredOut {
     first_offset: u64,
     last_offset: u64,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     at: Timestamp,
 }
 
@@ -330,7 +342,7 @@ fn written(condition: Option<&Condition>) -> Option<&RawValue> {
 }
 
 /// A secret as the owner of an endpoint sees it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct SecretOut {
     key: String,
 }

@@ -6,16 +6,17 @@
 use hooklog_storage::{EventType, EventTypeName, OrganisationId, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::fields::{Fields, required};
-use super::{Issue, Patch, portal, time};
+use super::{Issue, Patch, portal, schemas, time};
 
 /// Longest description; a page of text.
-const DESCRIPTION_BYTES_MAX: usize = 4096;
+pub(super) const DESCRIPTION_BYTES_MAX: usize = 4096;
 /// Longest group name or feature flag, as other names.
-const NAME_BYTES_MAX: usize = 256;
+pub(super) const NAME_BYTES_MAX: usize = 256;
 /// Largest schemas: below what one value of the storage engine may have.
-const SCHEMAS_BYTES_MAX: usize = 64 << 10;
+pub(super) const SCHEMAS_BYTES_MAX: usize = 64 << 10;
 
 /// An event type to create.
 #[derive(Debug)]
@@ -136,21 +137,26 @@ fn schemas(fields: &Fields<'_>) -> Result<Option<String>, Issue> {
 }
 
 /// An event type as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EventTypeOut<'a> {
     name: &'a str,
     description: &'a str,
     archived: bool,
     deprecated: bool,
+    #[schema(required, value_type = Option<schemas::AnyObject>)]
     schemas: Option<&'a RawValue>,
     /// The first of them: older clients know one.
+    #[schema(required)]
     feature_flag: Option<&'a str>,
     feature_flags: &'a [String],
+    #[schema(required)]
     group_name: Option<&'a str>,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     created_at: Timestamp,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     updated_at: Timestamp,
 }
 

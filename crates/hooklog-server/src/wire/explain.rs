@@ -6,8 +6,9 @@
 
 use hooklog_storage::{Subscription, SubscriptionId, Timestamp, Uid};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{some_time, text};
+use super::{schemas, some_time, text};
 
 /// Where the delivery of a message to an endpoint stands.
 #[derive(Debug, Default)]
@@ -18,11 +19,13 @@ pub(crate) struct TraceStatus {
 }
 
 /// The same, as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TraceOut<'a> {
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::EndpointId)]
     id: SubscriptionId,
+    #[schema(required)]
     endpoint_uid: Option<&'a str>,
     url: &'a str,
     /// `delivered`, `failed`, `waiting`, `unwanted` or `missed`.
@@ -30,6 +33,7 @@ pub(crate) struct TraceOut<'a> {
     /// The reason, for people.
     why: String,
     #[serde(serialize_with = "some_time", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<schemas::Time>)]
     next_attempt: Option<Timestamp>,
 }
 
@@ -52,7 +56,7 @@ impl<'a> TraceOut<'a> {
 }
 
 /// How far an endpoint is behind.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LagOut {
     /// The first place of the log that it has not settled.
@@ -64,6 +68,7 @@ pub(crate) struct LagOut {
     pub(crate) bytes: usize,
     /// Time of the first of them.
     #[serde(serialize_with = "some_time")]
+    #[schema(required, value_type = Option<schemas::Time>)]
     pub(crate) oldest: Option<Timestamp>,
     /// Not all places were counted: there are at least so many messages.
     pub(crate) at_least: bool,
@@ -71,17 +76,22 @@ pub(crate) struct LagOut {
     pub(crate) parked: usize,
     /// When the first of these is due.
     #[serde(serialize_with = "some_time")]
+    #[schema(required, value_type = Option<schemas::Time>)]
     pub(crate) next_attempt: Option<Timestamp>,
     /// Every attempt since then has failed.
     #[serde(serialize_with = "some_time")]
+    #[schema(required, value_type = Option<schemas::Time>)]
     pub(crate) failing_since: Option<Timestamp>,
     /// Since then it is taken to be down: messages wait, and one at a time is tried.
     #[serde(serialize_with = "some_time")]
+    #[schema(required, value_type = Option<schemas::Time>)]
     pub(crate) down_since: Option<Timestamp>,
     /// When the next of these is.
     #[serde(serialize_with = "some_time")]
+    #[schema(required, value_type = Option<schemas::Time>)]
     pub(crate) probe_at: Option<Timestamp>,
     /// It asked to be left alone until then.
     #[serde(serialize_with = "some_time")]
+    #[schema(required, value_type = Option<schemas::Time>)]
     pub(crate) paused_until: Option<Timestamp>,
 }

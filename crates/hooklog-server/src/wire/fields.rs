@@ -13,6 +13,7 @@ use std::str::FromStr;
 use hooklog_storage::{NameError, Timestamp};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Issue;
@@ -23,7 +24,7 @@ const FIELDS_MAX: usize = 64;
 /// read what we accepted.
 const DEPTH_MAX: usize = 128;
 /// Most bytes of all keys and values of a metadata map (the API family's bound).
-const METADATA_BYTES_MAX: usize = 4096;
+pub(super) const METADATA_BYTES_MAX: usize = 4096;
 
 /// The fields of one JSON object.
 #[derive(Debug)]
@@ -86,11 +87,21 @@ impl<'a> Fields<'a> {
         let Some(raw) = self.raw(name) else {
             return Ok(None);
         };
-        serde_json::from_str(raw.get()).map(Some).map_err(|error| {
-            // Positions are within the value and would mislead.
-            let text = error.to_string();
-            Issue::body(name, text.split(" at line ").next().unwrap_or_default())
-        })
+        let error = match serde_json::from_str(raw.get()) {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error,
+        };
+        let whole = serde_json::from_str(raw.get()).map(with_whole_numbers);
+        if let Some(value) = whole
+            .ok()
+            .and_then(|value| serde_json::from_value(value).ok())
+        {
+            return Ok(Some(value));
+        }
+        // Positions are within the value and would mislead.
+        let text = error.to_string();
+        let text = text.split(" at line ").next().unwrap_or_default();
+        Err(Issue::body(name, text))
     }
 
     /// A text of at most `limit` bytes without control characters.
@@ -189,6 +200,21 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A value whose whole numbers are integers: some languages write 60 as 60.0, and JSON Schema takes
+/// both for an integer.
+fn with_whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            // `{:.0}` writes no fraction and no exponent; what is no 64-bit integer stays as it is.
+            let whole = number.as_f64().filter(|float| float.fract() == 0.0);
+            let whole = whole.and_then(|float| format!("{float:.0}").parse::<u64>().ok());
+            whole.map_or(Value::Number(number), Value::from)
+        }
+        Value::Array(items) => items.into_iter().map(with_whole_numbers).collect(),
+        value => value,
+    }
+}
+
 /// The issue of a field that must be there.
 pub(crate) fn required(name: &'static str) -> impl FnOnce() -> Issue {
     move || Issue::body(name, "field required")
@@ -273,6 +299,19 @@ mod tests {
             "borrowed from the body"
         );
         assert!(fields.has("x") && fields.raw("x").is_none() && !fields.has("y"));
+    }
+
+    #[test]
+    fn whole_numbers_may_have_a_point() {
+        let body = br#"{"a":60.0,"b":[1.0,2],"c":1e3,"d":60.5,"e":-1.0,"f":1e40,"g":"60.0"}"#;
+        let fields = Fields::parse(body).expect("parses");
+        assert_eq!(fields.value::<u16>("a").expect("whole"), Some(60));
+        assert_eq!(fields.value("b").expect("whole"), Some(vec![1_u64, 2]));
+        assert_eq!(fields.value::<u64>("c").expect("whole"), Some(1000));
+        for name in ["d", "e", "f", "g"] {
+            let issue = fields.value::<u64>(name).expect_err(name);
+            assert!(issue.msg.starts_with("invalid"), "{name}: {}", issue.msg);
+        }
     }
 
     #[test]

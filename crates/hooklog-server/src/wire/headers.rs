@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use hooklog_storage::Header;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Issue;
 use super::fields::Fields;
@@ -115,8 +116,9 @@ impl HeadersPatch {
 }
 
 /// The headers of an endpoint as clients see them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HeadersOut<'a> {
+    #[schema(value_type = BTreeMap<String, String>)]
     headers: BTreeMap<&'a str, &'a str>,
     /// Names of those that are there and not shown.
     sensitive: Vec<&'a str>,

@@ -12,16 +12,17 @@ use hooklog_storage::{
 };
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::fields::{Fields, required};
-use super::{ApplicationIn, Content, Issue, headers, raw, text, time};
+use super::{ApplicationIn, Content, Issue, headers, raw, schemas, text, time};
 
 /// Most channels of one message (the API family's bound).
-const CHANNELS_MAX: usize = 5;
+pub(super) const CHANNELS_MAX: usize = 5;
 /// The one retention that is accepted, since the log has one for all: the API family's default.
-const RETENTION_DAYS: u16 = 90;
+pub(super) const RETENTION_DAYS: u16 = 90;
 /// Most tags of one message: as many as channels and a few more.
-const TAGS_MAX: usize = 8;
+pub(super) const TAGS_MAX: usize = 8;
 const UNSUPPORTED: &[&str] = &["deliverAt", "payloadRetentionHours"];
 /// What a payload is unless its publisher says otherwise.
 const JSON: &str = "application/json";
@@ -66,7 +67,11 @@ impl MessageIn {
         let event_type = event_type.ok_or_else(required("eventType"))?;
         let raw = raw::parse(&fields)?;
         let (payload, content_type) = match raw {
-            Some(raw) => (raw.payload, raw.content_type),
+            Some(raw) => {
+                // It stands for the payload, which must be one all the same if it is there.
+                object(&fields)?;
+                (raw.payload, raw.content_type)
+            }
             None => (payload(body, &fields)?, None),
         };
         Ok(Self {
@@ -87,12 +92,17 @@ impl MessageIn {
     }
 }
 
-fn payload(body: &Bytes, fields: &Fields<'_>) -> Result<Bytes, Issue> {
+/// The text of the payload, by its name or the older one; it must be an object.
+fn object<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, Issue> {
     let raw = fields.raw("payload").or_else(|| fields.raw("data"));
-    let text = raw.ok_or_else(required("payload"))?.get();
-    if !text.starts_with('{') {
-        return Err(Issue::body("payload", "must be an object"));
+    match raw.map(RawValue::get) {
+        Some(text) if !text.starts_with('{') => Err(Issue::body("payload", "must be an object")),
+        text => Ok(text),
     }
+}
+
+fn payload(body: &Bytes, fields: &Fields<'_>) -> Result<Bytes, Issue> {
+    let text = object(fields)?.ok_or_else(required("payload"))?;
     // A slice keeps the whole body in memory for as long as the log keeps the payload at hand;
     // where most of the body is something else (whitespace), a copy is smaller.
     if text.len() < body.len() / 2 {
@@ -102,23 +112,31 @@ fn payload(body: &Bytes, fields: &Fields<'_>) -> Result<Bytes, Issue> {
 }
 
 /// A message as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MessageOut<'a> {
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::MessageId)]
     id: EventId,
+    #[schema(required)]
     event_id: Option<&'a str>,
     event_type: &'a str,
+    #[schema(value_type = schemas::Payload)]
     payload: Payload<'a>,
     /// Unless it is that of JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     content_type: Option<&'a str>,
+    #[schema(required)]
     channels: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     tags: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     ordering_key: Option<&'a str>,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     timestamp: Timestamp,
 }
 

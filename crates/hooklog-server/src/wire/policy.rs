@@ -10,20 +10,21 @@ use std::time::Duration;
 
 use hooklog_storage::{Policy, STATUSES_MAX};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fields::Fields;
 use super::{Issue, Patch};
 
 /// Most retries of one delivery (the dispatcher makes at most 1,000 attempts) and their longest
 /// delay, 30 days: a month is surely a mistake in the unit.
-const RETRIES_MAX: usize = 999;
-const DELAY_SECS_MAX: u64 = 30 * 24 * 3600;
+pub(super) const RETRIES_MAX: usize = 999;
+pub(super) const DELAY_SECS_MAX: u64 = 30 * 24 * 3600;
 /// Most attempts at a time to one endpoint: far above what one receiver takes.
-const CONCURRENCY_MAX: u16 = 1000;
+pub(super) const CONCURRENCY_MAX: u16 = 1000;
 /// Most attempts a second: above what this server can make.
-const THROTTLE_RATE_MAX: u32 = 1_000_000;
+pub(super) const THROTTLE_RATE_MAX: u32 = 1_000_000;
 /// Longest time of nothing but failures before an endpoint is disabled: a year.
-const DISABLE_AFTER_SECS_MAX: u64 = 365 * 24 * 3600;
+pub(super) const DISABLE_AFTER_SECS_MAX: u64 = 365 * 24 * 3600;
 
 /// What to change of a policy.
 #[derive(Debug)]
@@ -151,19 +152,25 @@ fn disable_after(fields: &Fields<'_>) -> Result<Option<Duration>, Issue> {
 }
 
 /// A policy as clients see it: what it says itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PolicyOut<'a> {
+    #[schema(required, value_type = Option<u32>, minimum = 1)]
     throttle_rate: Option<NonZeroU32>,
     /// The same by its older name.
+    #[schema(required, value_type = Option<u32>, minimum = 1)]
     rate_limit: Option<NonZeroU32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     retry_schedule: Option<Vec<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<u16>, minimum = 1)]
     concurrency: Option<NonZeroU16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     give_up_statuses: Option<&'a [u16]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     disable_after_seconds: Option<u64>,
 }
 

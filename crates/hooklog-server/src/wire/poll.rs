@@ -8,30 +8,40 @@ use std::collections::BTreeMap;
 
 use hooklog_storage::{Channel, EventId, OffsetRange, Record, Tag, Timestamp, Uid};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::fields::{Fields, required};
 use super::message::Payload;
-use super::{Issue, text, time};
+use super::{Issue, schemas, text, time};
 use crate::feed::Found;
 
 /// A message as a poll or a stream shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PolledOut<'a> {
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::MessageId)]
     id: EventId,
     /// Where only commits move the cursor.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     offset: Option<u64>,
+    #[schema(required)]
     event_id: Option<&'a str>,
     event_type: &'a str,
+    #[schema(value_type = schemas::Payload)]
     payload: Payload<'a>,
+    #[schema(required)]
     channels: Option<Vec<&'a str>>,
+    #[schema(required)]
     tags: Option<Vec<&'a str>>,
+    #[schema(required, value_type = Option<BTreeMap<String, String>>)]
     headers: Option<BTreeMap<&'a str, &'a str>>,
     #[serde(serialize_with = "some_time")]
+    #[schema(required, value_type = Option<schemas::Time>)]
     deliver_at: Option<Timestamp>,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     timestamp: Timestamp,
 }
 
@@ -65,7 +75,7 @@ impl<'a> PolledOut<'a> {
 }
 
 /// What was gone before it was looked at: places in the log, over all applications.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ExpiredRangeOut {
     first_offset: u64,
@@ -83,12 +93,13 @@ impl ExpiredRangeOut {
 }
 
 /// What a poll brought, with the iterator that goes on behind it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PollOut<'a> {
     data: Vec<PolledOut<'a>>,
     iterator: String,
     done: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     expired: Option<ExpiredRangeOut>,
 }
 
@@ -105,11 +116,12 @@ impl<'a> PollOut<'a> {
 }
 
 /// What a poll brought whose cursor moves by commits.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CommittedPollOut<'a> {
     data: Vec<PolledOut<'a>>,
     done: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     expired: Option<ExpiredRangeOut>,
 }
 
@@ -157,7 +169,7 @@ impl SeekIn {
 }
 
 /// Where a cursor went.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SeekOut {
     pub(crate) iterator: String,
 }

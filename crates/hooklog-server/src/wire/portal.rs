@@ -7,21 +7,22 @@ use std::time::Duration;
 
 use hooklog_storage::{ApplicationId, OrganisationId, Timestamp};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::fields::Fields;
-use super::{ApplicationIn, Issue, time};
+use super::{ApplicationIn, Issue, schemas, time};
 use crate::token::{Capability, Grant, Scope, Subject};
 
 /// How long a token is good unless told otherwise, and within which bounds (the API family's).
-const EXPIRY_DEFAULT: Duration = Duration::from_hours(28 * 24);
-const EXPIRY_MIN: Duration = Duration::from_hours(1);
-const EXPIRY_MAX: Duration = Duration::from_hours(28 * 24);
+pub(super) const EXPIRY_DEFAULT: Duration = Duration::from_hours(28 * 24);
+pub(super) const EXPIRY_MIN: Duration = Duration::from_hours(1);
+pub(super) const EXPIRY_MAX: Duration = Duration::from_hours(28 * 24);
 /// Latest time that tokens may go on after "expire all" (the API family's).
-const AFTER_MAX: Duration = Duration::from_hours(7 * 24);
+pub(super) const AFTER_MAX: Duration = Duration::from_hours(7 * 24);
 /// Most feature flags of one token, so that it fits a header, and their size.
-const FLAGS_MAX: usize = 32;
-const FLAG_BYTES_MAX: usize = 256;
-const FLAGS_BYTES_MAX: usize = 2048;
+pub(super) const FLAGS_MAX: usize = 32;
+pub(super) const FLAG_BYTES_MAX: usize = 256;
+pub(super) const FLAGS_BYTES_MAX: usize = 2048;
 
 /// A token to make.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ pub(super) fn feature_flags(fields: &Fields<'_>) -> Result<Option<Vec<String>>, 
 }
 
 /// A token and where to go with it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct AccessOut {
     pub(crate) url: String,
     pub(crate) token: String,
@@ -138,15 +139,18 @@ impl ExpireIn {
 }
 
 /// Who a token speaks for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WhoamiOut<'a> {
     #[serde(serialize_with = "optional")]
+    #[schema(required, value_type = Option<schemas::OrganisationId>)]
     organization_id: Option<OrganisationId>,
     #[serde(serialize_with = "optional")]
+    #[schema(required, value_type = Option<schemas::ApplicationId>)]
     application_id: Option<ApplicationId>,
     feature_flags: &'a [String],
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     expires_at: Timestamp,
 }
 

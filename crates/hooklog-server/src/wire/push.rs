@@ -8,10 +8,11 @@ use hooklog_storage::{
     Timestamp,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fields::Fields;
 use super::policy::{PolicyOut, PolicyPatch};
-use super::{Issue, Patch, some_time};
+use super::{Issue, Patch, schemas, some_time};
 
 /// What to change of how an endpoint gets its events.
 #[derive(Debug)]
@@ -51,12 +52,12 @@ impl PushPatch {
     }
 }
 
-const ORDERINGS: [(&str, Ordering); 3] = [
+pub(super) const ORDERINGS: [(&str, Ordering); 3] = [
     ("none", Ordering::None),
     ("fifo", Ordering::Fifo),
     ("fifoByKey", Ordering::FifoByKey),
 ];
-const FORMATS: [(&str, Format); 3] = [
+pub(super) const FORMATS: [(&str, Format); 3] = [
     ("payload", Format::Payload),
     ("cloudEventsBinary", Format::CloudEventsBinary),
     ("cloudEventsStructured", Format::CloudEventsStructured),
@@ -118,7 +119,7 @@ impl StartFrom {
 }
 
 /// How an endpoint gets its events, as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PushOut<'a> {
     #[serde(flatten)]
@@ -127,9 +128,11 @@ pub(crate) struct PushOut<'a> {
     format: &'static str,
     /// Since when it gets none.
     #[serde(serialize_with = "some_time", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<schemas::Time>)]
     disabled_since: Option<Timestamp>,
     /// And by whom.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     disabled_reason: Option<&'static str>,
 }
 

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Issue;
 use super::fields::Fields;
+use crate::event_in::CONTENT_TYPE_BYTES_MAX;
 
 const FIELD: &str = "transformationsParams";
 
@@ -60,7 +61,9 @@ fn content_type(headers: &str) -> Result<Option<String>, Issue> {
     let text = headers.raw(name).map_or("\"\"", RawValue::get);
     let text: String = serde_json::from_str(text).map_err(|_| within(Issue::json("")))?;
     match Header::new("content-type", &text) {
-        Ok(header) if !header.value().is_empty() => Ok(Some(text)),
+        Ok(header) if (1..=CONTENT_TYPE_BYTES_MAX).contains(&header.value().len()) => {
+            Ok(Some(text))
+        }
         Ok(_) | Err(_) => Err(Issue::body(FIELD, "its content type is not one")),
     }
 }

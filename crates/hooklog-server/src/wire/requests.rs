@@ -9,12 +9,13 @@ use bytes::Bytes;
 use hooklog_storage::{Channel, EventTypeName};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::Issue;
 use super::fields::{Fields, required};
 
 /// Most channels of one message (the API family's bound).
-const CHANNELS_MAX: usize = 5;
+pub(super) const CHANNELS_MAX: usize = 5;
 
 /// Most messages that are expunged at once: as many as one list shows.
 const EXPUNGED_AT_ONCE_MAX: usize = 250;
@@ -98,7 +99,7 @@ impl BulkExpungeOut {
 }
 
 /// Whether anyone would get it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PrecheckOut {
     pub(crate) active: bool,
 }

@@ -5,8 +5,9 @@
 
 use hooklog_storage::{Outcome, Record, Subscription, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Content, EndpointOut, MessageOut, some_time};
+use super::{Content, EndpointOut, MessageOut, schemas, some_time};
 
 /// What became of an event at a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +45,14 @@ impl From<Outcome> for Standing {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct StandingOut {
+    #[schema(minimum = 0, maximum = 3)]
     status: u16,
     status_text: &'static str,
     #[serde(serialize_with = "some_time")]
+    #[schema(required, value_type = Option<schemas::Time>)]
     next_attempt: Option<Timestamp>,
 }
 
@@ -69,7 +72,7 @@ impl From<Standing> for StandingOut {
 }
 
 /// A message of an endpoint.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EndpointMessageOut<'a> {
     #[serde(flatten)]
     message: MessageOut<'a>,
@@ -87,7 +90,7 @@ impl<'a> EndpointMessageOut<'a> {
 }
 
 /// An endpoint of a message.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MessageEndpointOut<'a> {
     #[serde(flatten)]
     endpoint: EndpointOut<'a>,
@@ -114,7 +117,7 @@ pub(crate) struct AttemptStatsOut {
 }
 
 /// How many messages of an endpoint are where.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct StatsOut {
     pub(crate) success: u64,
     pub(crate) pending: u64,

@@ -8,12 +8,13 @@ use hooklog_storage::{
     TaskState, Timestamp,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fields::{Fields, required};
-use super::{Issue, text, time};
+use super::{Issue, schemas, text, time};
 
 /// Most event types of one bulk replay, as of an endpoint.
-const EVENT_TYPES_MAX: usize = 256;
+pub(super) const EVENT_TYPES_MAX: usize = 256;
 
 /// The times between which events are looked at.
 #[derive(Debug)]
@@ -63,25 +64,30 @@ pub(crate) fn replay_filter(fields: &Fields<'_>) -> Result<ReplayFilter, Issue> 
 }
 
 /// A task as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TaskOut<'a> {
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::TaskId)]
     id: TaskId,
     status: &'static str,
     task: &'static str,
     data: Data<'a>,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     updated_at: Timestamp,
 }
 
 /// How far it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TaskData)]
 struct Data<'a> {
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::ApplicationId)]
     app_id: hooklog_storage::ApplicationId,
     #[serde(serialize_with = "text")]
+    #[schema(value_type = schemas::EndpointId)]
     endpoint_id: SubscriptionId,
     /// Messages that it asked to be sent again.
     replayed: u64,
@@ -89,8 +95,10 @@ struct Data<'a> {
     done: u64,
     total: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<&'a str>,
     #[serde(serialize_with = "time")]
+    #[schema(value_type = schemas::Time)]
     created_at: Timestamp,
 }
 

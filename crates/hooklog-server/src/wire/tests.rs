@@ -459,6 +459,23 @@ fn what_a_message_brings_is_taken_over() {
 }
 
 #[test]
+fn a_content_type_has_the_same_bound_on_every_way_in() {
+    let with = |length| {
+        let kind = "x".repeat(length);
+        let body = format!(
+            r#"{{"eventType":"a","payload":{{}},"transformationsParams":{{"rawPayload":"",
+            "headers":{{"content-type":"{kind}"}}}}}}"#
+        );
+        MessageIn::parse(&Bytes::from(body)).map(|new| new.content_type.len())
+    };
+    assert_eq!(with(256).expect("passes"), 256);
+    assert!(with(257).is_err() && with(0).is_err());
+    // What stands beside it is looked at, too.
+    let list = br#"{"eventType":"a","payload":[1],"transformationsParams":{"rawPayload":""}}"#;
+    assert!(MessageIn::parse(&Bytes::from_static(list)).is_err());
+}
+
+#[test]
 fn policies_are_changed_field_by_field() {
     let patch = |text: &str| {
         let fields = Fields::parse(text.as_bytes()).expect("parses");

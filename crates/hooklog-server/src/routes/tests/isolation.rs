@@ -72,8 +72,9 @@ async fn no_route_reaches_into_another_organisation() {
     });
     let before = server.get(&things.path("/app/{app}/msg/{msg}")).await;
     let (mut tried, mut refused) = (0, 0);
-    // Whoever logs out is out.
-    let tried_routes = ROUTES.iter().filter(|(path, _)| *path != "/auth/logout");
+    // Whoever logs out is out; the description holds nothing of anyone, and speaks of secrets.
+    let others = ["/auth/logout", "/openapi.json"];
+    let tried_routes = ROUTES.iter().filter(|(path, _)| !others.contains(path));
     for &(pattern, routes) in tried_routes {
         for route in routes {
             let (path, method) = (things.path(pattern), route.method.as_str());

@@ -258,10 +258,13 @@ async fn a_consumer_of_the_second_kind_moves_by_commits() {
     assert!(ids(&server.get(&latest).await.is(200).body).is_empty());
     let more = make(&server, "a", "x").await;
     assert_eq!(ids(&server.get(&latest).await.is(200).body), more);
-    server
-        .get(&format!("{late}?starting_position=middle"))
-        .await
-        .is(422);
+    for position in ["middle", ""] {
+        let path = format!("{late}?starting_position={position}");
+        server.get(&path).await.is(422);
+    }
+    // A name that nothing can have is a mistake, not a polling endpoint.
+    let bad = server.get(&format!("{APPS}/a/poller/a%20b")).await.is(422);
+    assert_eq!(bad.body["detail"][0]["loc"], json!(["path", "sink"]));
     server
         .get(&format!("{late}?lease_duration_ms=1000"))
         .await

@@ -207,7 +207,9 @@ async fn a_stream_brings_what_comes_and_goes_on_where_it_broke_off() {
         (path.as_str(), "pos_1000"),
         (&format!("{path}?last_event_id=x"), ""),
         (&format!("{path}?starting_position=x"), ""),
+        (&format!("{path}?starting_position="), ""),
         (&format!("{path}?channel=a%20b"), ""),
+        (&format!("{path}?sink=a%20b"), ""),
     ] {
         assert_eq!(listen(&server, Version::One, path, last).await.status, 422);
     }
