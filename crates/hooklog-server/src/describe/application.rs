@@ -24,6 +24,16 @@ fn demo() -> Value {
 pub(super) fn applications() -> Vec<Operation> {
     vec![
         order(get("/app", "v1.application.list", "List applications"))
+            .query(
+                "exclude_apps_with_no_endpoints",
+                "Not those that have none.",
+                flag(),
+            )
+            .query(
+                "exclude_apps_with_disabled_endpoints",
+                "Not those whose endpoints are all disabled.",
+                flag(),
+            )
             .paged(iterator(ApplicationId::PREFIX))
             .lists::<Out>("A page of applications."),
         post("/app", "v1.application.create", "Create an application")

@@ -12,8 +12,9 @@ use super::parameters::{content, events, order, status, window};
 use crate::filter::TestOut;
 use crate::wire::schemas::{EndpointUpdate, FilterTestIn, iterator, time};
 use crate::wire::{
-    AttemptOut, EndpointIn, EndpointMessageOut, EndpointOut, EndpointPatch, ExampleIn, HeadersIn,
-    HeadersOut, HeadersPatch, LagOut, MessageOut, Rotation, SecretOut, StatsOut,
+    AttemptOut, AttemptStatsOut, EndpointIn, EndpointMessageOut, EndpointOut, EndpointPatch,
+    ExampleIn, HeadersIn, HeadersOut, HeadersPatch, LagOut, MessageOut, Rotation, SecretOut,
+    StatsOut,
 };
 
 type Out = EndpointOut<'static>;
@@ -157,19 +158,18 @@ fn deliveries() -> Vec<Operation> {
             "Show how far it is behind",
         )
         .answers::<LagOut>(200, "How far, and what holds it up."),
-        get(
+        counted(get(
             "/app/{app}/endpoint/{endpoint}/stats",
             "v1.endpoint.get-stats",
             "Count its messages",
-        )
-        .about("Of at most 28 days, not in the future.")
-        .query(
-            "since",
-            "Not older than this; four weeks before `until` unless said.",
-            time(),
-        )
-        .query("until", "Older than this; now unless said.", time())
+        ))
         .answers::<StatsOut>(200, "How many there are of each kind."),
+        counted(get(
+            "/app/{app}/endpoint/{endpoint}/attempt-stats",
+            "v1.endpoint.attempt-stats",
+            "Count its attempts",
+        ))
+        .answers::<AttemptStatsOut>(200, "How many ended how."),
         post(
             "/app/{app}/endpoint/{endpoint}/send-example",
             "v1.endpoint.send-example",
@@ -188,4 +188,16 @@ fn deliveries() -> Vec<Operation> {
         }))
         .answers::<TestOut>(200, "Whether it matches, and if not, why."),
     ]
+}
+
+/// Of a time that is not too long.
+fn counted(operation: Operation) -> Operation {
+    operation
+        .about("Of at most 28 days, not in the future.")
+        .query(
+            "since",
+            "Not older than this; four weeks before `until` unless said.",
+            time(),
+        )
+        .query("until", "Older than this; now unless said.", time())
 }

@@ -14,11 +14,12 @@ use super::operation::{Operation, delete, get, post};
 use super::parameters::{content, events, order, status, window};
 use crate::batch::NDJSON;
 use crate::wire::schemas::{
-    BatchIn, BatchOut, BulkReplayIn, CloudEvent, CloudEvents, ReplayIn, iterator, name, one_of, raw,
+    BatchIn, BatchOut, BulkReplayIn, CloudEvent, CloudEvents, ReplayIn, flag, iterator, name,
+    one_of, raw,
 };
 use crate::wire::{
-    AttemptOut, EmptyOut, MessageEndpointOut, MessageIn, MessageOut, PrecheckIn, PrecheckOut,
-    TaskOut, TraceOut,
+    AttemptOut, BulkExpungeIn, BulkExpungeOut, EmptyOut, MessageEndpointOut, MessageIn, MessageOut,
+    PrecheckIn, PrecheckOut, TaskOut, TraceOut,
 };
 
 type Out = MessageOut<'static>;
@@ -52,6 +53,14 @@ pub(super) fn messages() -> Vec<Operation> {
         )
         .about("It is not shown or sent again.")
         .done(204, "It is gone."),
+        post(
+            "/app/{app}/msg/bulk-expunge",
+            "v1.message.bulk-expunge",
+            "Take many payloads out",
+        )
+        .about("In one commit; none is an answer without results.")
+        .body::<BulkExpungeIn>(json!({"ids": ["invoice-7"]}))
+        .answers::<BulkExpungeOut>(200, "For each whether it was there."),
         post(
             "/app/{app}/msg/precheck/active",
             "v1.message.precheck",
@@ -261,6 +270,11 @@ fn listed(operation: Operation) -> Operation {
             classes,
         )
         .paged(iterator(AttemptId::PREFIX));
+    let operation = operation.query(
+        "with_msg",
+        "Whether each has its message, without payload.",
+        flag(),
+    );
     content(status(window(events(operation))), true)
         .lists::<AttemptOut<'static>>("A page of attempts.")
         .refuses(NotOffered)

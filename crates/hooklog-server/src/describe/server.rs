@@ -98,11 +98,6 @@ pub(super) fn server() -> Vec<Operation> {
 const NOT_OFFERED: &[(&str, &str, &str)] = &[
     (
         "GET",
-        "/app/{app}/endpoint/{endpoint}/attempt-stats",
-        "v1.endpoint.attempt-stats",
-    ),
-    (
-        "GET",
         "/app/{app}/endpoint/{endpoint}/transformation",
         "v1.endpoint.transformation-get",
     ),
@@ -115,11 +110,6 @@ const NOT_OFFERED: &[(&str, &str, &str)] = &[
         "POST",
         "/app/{app}/msg/expunge-all-contents",
         "v1.message.expunge-all-contents",
-    ),
-    (
-        "POST",
-        "/app/{app}/msg/bulk-expunge",
-        "v1.message.bulk-expunge",
     ),
     ("POST", "/admin/redrive-dlq", "v1.admin.redrive-dlq"),
     (

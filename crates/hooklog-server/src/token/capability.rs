@@ -26,7 +26,14 @@ pub enum Capability {
 
 impl Capability {
     /// All there are.
-    pub(crate) const COUNT: usize = 6;
+    pub(crate) const ALL: [Self; 6] = [
+        Self::ViewBase,
+        Self::ViewEndpointSecret,
+        Self::ManageEndpointSecret,
+        Self::ManageTransformations,
+        Self::CreateAttempts,
+        Self::ManageEndpoint,
+    ];
 
     /// What a route asks of a customer's token.
     pub(crate) fn needed(pattern: &str, method: &Method) -> Self {

@@ -78,10 +78,10 @@ fn capabilities(fields: &Fields<'_>) -> Result<Option<Vec<Capability>>, Issue> {
     let Some(mut all) = fields.value::<Vec<Capability>>(name)? else {
         return Ok(read_only.then(|| vec![Capability::ViewBase]));
     };
-    if all.len() > Capability::COUNT || !all.contains(&Capability::ViewBase) {
+    if all.len() > Capability::ALL.len() || !all.contains(&Capability::ViewBase) {
         let message = format!(
             "must have `ViewBase`, and at most {} items",
-            Capability::COUNT
+            Capability::ALL.len()
         );
         return Err(Issue::body(name, message));
     }

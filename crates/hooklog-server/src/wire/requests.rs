@@ -18,7 +18,7 @@ use super::fields::{Fields, required};
 pub(super) const CHANNELS_MAX: usize = 5;
 
 /// Most messages that are expunged at once: as many as one list shows.
-const EXPUNGED_AT_ONCE_MAX: usize = 250;
+pub(super) const EXPUNGED_AT_ONCE_MAX: usize = 250;
 
 /// An example to send.
 #[derive(Debug)]
@@ -83,8 +83,9 @@ impl BulkExpungeIn {
 }
 
 /// What became of each of them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BulkExpungeOut {
+    #[schema(value_type = BTreeMap<String, String>)]
     results: BTreeMap<String, &'static str>,
 }
 

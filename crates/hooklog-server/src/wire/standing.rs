@@ -108,7 +108,7 @@ impl<'a> MessageEndpointOut<'a> {
 }
 
 /// How many attempts at an endpoint ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct AttemptStatsOut {
     pub(crate) success: u64,
     pub(crate) fail: u64,

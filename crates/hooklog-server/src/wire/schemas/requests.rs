@@ -14,17 +14,22 @@ use utoipa::{PartialSchema, ToSchema};
 use super::super::application::ApplicationIn;
 use super::super::poll::{CommitIn, SeekIn};
 use super::super::portal::{AFTER_MAX, AccessIn, EXPIRY_DEFAULT, EXPIRY_MAX, EXPIRY_MIN, ExpireIn};
-use super::super::requests::{CHANNELS_MAX, ExampleIn, PrecheckIn};
+use super::super::requests::{
+    BulkExpungeIn, CHANNELS_MAX, EXPUNGED_AT_ONCE_MAX, ExampleIn, PrecheckIn,
+};
 use super::super::task::EVENT_TYPES_MAX;
 use super::event_type::feature_flags;
 use super::{
-    any_object, body, describe, filter, id, integer, name, names, raw, stand_in, time, told,
+    any_object, body, describe, filter, flag, id, integer, name, names, raw, stand_in, time, told,
     with_default,
 };
+use crate::token::Capability;
 
 describe! {
     AccessIn = body("A token to make.", &[], [
         ("featureFlags", feature_flags()),
+        ("readOnly", told("Whether it only sees, secrets left out.", with_default(false, flag()))),
+        ("capabilities", told("What it may do, `ViewBase` among it; everything unless said.", capabilities())),
         (
             "expiry",
             with_default(EXPIRY_DEFAULT.as_secs(), told(
@@ -47,6 +52,13 @@ describe! {
         ("eventType", name(EventTypeName::LIMIT)),
         ("channels", names(Channel::LIMIT, CHANNELS_MAX)),
     ]);
+    BulkExpungeIn = body("Messages whose payloads are to go.", &[], [(
+        "ids",
+        json!({
+            "type": "array", "items": {"type": "string"}, "maxItems": EXPUNGED_AT_ONCE_MAX,
+            "description": "Ids or uids.",
+        }),
+    )]);
     CommitIn = body("What a reader is done with.", &["offset"], [(
         "offset",
         told("The `offset` of the last message that it is done with.", integer(0, u64::MAX)),
@@ -77,6 +89,12 @@ stand_in! {
 
 fn between() -> [(&'static str, Value); 2] {
     [("since", time()), ("until", time())]
+}
+
+fn capabilities() -> Value {
+    let one = json!({"type": "string", "enum": Capability::ALL});
+    let base = json!({"const": Capability::ViewBase});
+    json!({"type": "array", "items": one, "contains": base, "maxItems": Capability::ALL.len()})
 }
 
 fn application() -> Value {
