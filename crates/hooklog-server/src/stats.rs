@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use hooklog_storage::{
-    AttemptSeq, AttemptsOf, EventLog, Limit, Offset, Order, Outcome, SubscriptionId, Timestamp,
+    AttemptSeq, AttemptsOf, Delivered, EventLog, Limit, Offset, Order, Outcome, Subscription,
+    Timestamp,
 };
 use http::StatusCode;
 
@@ -31,13 +32,16 @@ const ATTEMPTS_AT_A_TIME: usize = 1_000;
 const ATTEMPTS_MAX: usize = 250_000;
 
 pub(crate) async fn get(call: Call) -> Answer {
-    let id = call.subscription()?.id;
+    let subscription = call.subscription()?;
     let range = range(
         call.query.time("since")?,
         call.query.time("until")?,
         state::now(),
     )?;
-    let counted = call.state.read(move |log| count(log, id, &range)).await?;
+    let counted = call
+        .state
+        .read(move |log| count(log, &subscription, &range))
+        .await?;
     let stats = counted.ok_or_else(|| {
         let detail =
             format!("The range has more than {ATTEMPTS_MAX} attempts; ask for a shorter one");
@@ -80,10 +84,10 @@ fn range(
 /// `None` if there are too many attempts to count.
 fn count(
     log: &EventLog,
-    id: SubscriptionId,
+    subscription: &Subscription,
     range: &Range<Timestamp>,
 ) -> Result<Option<StatsOut>, ApiError> {
-    let of = AttemptsOf::Subscription(id);
+    let of = AttemptsOf::Subscription(subscription.id);
     // No attempt comes before its message; one may come long after the range.
     let window = Window {
         after: Some(range.start),
@@ -113,8 +117,15 @@ fn count(
             }
             match attempt.attempt.outcome {
                 Outcome::Delivered => stats.success += 1,
-                Outcome::Retry { .. } => stats.pending += 1,
                 Outcome::Exhausted => stats.fail += 1,
+                // It may have been skipped since.
+                Outcome::Retry(_) => {
+                    match log.status_after_last(&attempt, subscription)?.delivered {
+                        Delivered::Yes => stats.success += 1,
+                        Delivered::Pending => stats.pending += 1,
+                        Delivered::Failed | Delivered::Never => stats.fail += 1,
+                    }
+                }
             }
         }
     }

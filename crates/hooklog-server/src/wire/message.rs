@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, required};
-use super::{ApplicationIn, Content, Issue, headers, raw, text, time};
+use super::{ApplicationIn, Content, Issue, headers, raw, some_time, text, time};
 
 /// Most channels of one message (the API family's bound).
 const CHANNELS_MAX: usize = 5;
@@ -22,7 +22,7 @@ const CHANNELS_MAX: usize = 5;
 const RETENTION_DAYS: u16 = 90;
 /// Most tags of one message: as many as channels and a few more.
 const TAGS_MAX: usize = 8;
-const UNSUPPORTED: &[&str] = &["deliverAt", "payloadRetentionHours"];
+const UNSUPPORTED: &[&str] = &["payloadRetentionHours"];
 /// What a payload is unless its publisher says otherwise.
 const JSON: &str = "application/json";
 
@@ -43,6 +43,8 @@ pub(crate) struct MessageIn {
     /// What every delivery carries.
     pub(crate) headers: Vec<Header>,
     pub(crate) content_type: String,
+    /// When it is to be pushed, if not at once.
+    pub(crate) deliver_at: Option<Timestamp>,
     /// The application to create if there is none of that uid.
     pub(crate) application: Option<ApplicationIn>,
 }
@@ -82,6 +84,7 @@ impl MessageIn {
             ordering_key: fields.name("orderingKey")?,
             headers: headers::parse(&fields, "headers")?.unwrap_or_default(),
             content_type: content_type.unwrap_or_else(|| JSON.to_owned()),
+            deliver_at: fields.time("deliverAt")?,
             application,
         })
     }
@@ -118,6 +121,9 @@ pub(crate) struct MessageOut<'a> {
     tags: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ordering_key: Option<&'a str>,
+    /// It is not pushed before.
+    #[serde(serialize_with = "some_time", skip_serializing_if = "Option::is_none")]
+    deliver_at: Option<Timestamp>,
     #[serde(serialize_with = "time")]
     timestamp: Timestamp,
 }
@@ -165,6 +171,7 @@ impl<'a> MessageOut<'a> {
             channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),
             tags: tags.map(|tags| tags.iter().map(Tag::as_str).collect()),
             ordering_key: event.ordering_key.as_ref().map(OrderingKey::as_str),
+            deliver_at: event.deliver_at,
             timestamp: record.timestamp,
         }
     }
