@@ -14,9 +14,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::harness::process::Process;
-use crate::harness::server::Server;
+use crate::harness::server::{Server, Setup};
 use crate::harness::sink::{Delivery, Sink};
-use crate::harness::{can_run, corpus, root, shared};
+use crate::harness::{can_run, corpus, corpus_path, root, shared};
 
 fn conformance() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -51,81 +51,127 @@ fn succeed(command: &mut Command) -> String {
     ended.stdout
 }
 
-fn basic_flow(major: u8) {
-    let python = python(major);
-    let what = format!("the svix {major}.x SDK as a client");
-    if !can_run(&what, present(&python)) {
-        return;
+/// The Node that the SDKs ask for, beside them.
+fn node() -> PathBuf {
+    conformance().join("node/node_modules/.bin/node")
+}
+
+/// Whether a package of an interpreter's environment is there: one that was set up before there was
+/// the package has the others without it.
+fn has(interpreter: &Path, package: &str) -> Result<(), String> {
+    present(interpreter)?;
+    if interpreter == node() {
+        return present(&conformance().join("node/node_modules").join(package));
     }
-    let _machine = shared();
-    let scratch = tempfile::tempdir().unwrap();
-    let server = Server::start(scratch.path());
-    let sink = Sink::start();
-    let url = format!("http://{}", server.address);
-    let mut command = Command::new(python);
-    command
-        .arg(script("svix_flow.py"))
-        .args([&url, &server.token, &sink.url()]);
-    let said = succeed(&mut command);
-    assert!(
-        said.contains(&format!("svix {major}.")),
-        "another version ran: {said}"
-    );
-    assert!(said.ends_with("all steps passed\n"), "{said}");
-    server.stop();
-}
-
-#[test]
-fn the_svix_2_sdk_goes_through_its_basic_flow() {
-    basic_flow(2);
-}
-
-#[test]
-fn the_svix_1_sdk_goes_through_its_basic_flow() {
-    basic_flow(1);
-}
-
-/// Polls with every kind of cursor, and a stream.
-fn poll_flow(major: u8) {
-    let python = python(major);
-    let sse = conformance().join(format!("svix{major}/lib"));
-    let what = format!("the svix {major}.x SDK and sseclient-py, asking");
-    let ready = present(&python).and_then(|()| has_sse_client(&sse));
-    if !can_run(&what, ready) {
-        return;
-    }
-    let _machine = shared();
-    let scratch = tempfile::tempdir().unwrap();
-    let server = Server::start(scratch.path());
-    let url = format!("http://{}", server.address);
-    let mut command = Command::new(python);
-    command
-        .arg(script("poll_flow.py"))
-        .args([&url, &server.token]);
-    let said = succeed(&mut command);
-    assert!(said.contains(&format!("svix {major}.")), "{said}");
-    assert!(said.ends_with("all steps passed\n"), "{said}");
-    server.stop();
-}
-
-/// Set up before there was this client, the SDKs are there without it.
-fn has_sse_client(lib: &Path) -> Result<(), String> {
-    let versions = std::fs::read_dir(lib).map_err(|error| error.to_string())?;
-    let mut packages = versions.map(|entry| entry.unwrap().path().join("site-packages/sseclient"));
+    let environment = interpreter.parent().and_then(Path::parent).unwrap();
+    let lib = environment.join("lib");
+    let versions = std::fs::read_dir(&lib).map_err(|error| error.to_string())?;
+    let mut packages =
+        versions.map(|entry| entry.unwrap().path().join("site-packages").join(package));
     match packages.find(|package| package.exists()) {
         Some(_) => Ok(()),
-        None => Err(format!("no sseclient in {}", lib.display())),
+        None => Err(format!("no {package} in {}", lib.display())),
     }
+}
+
+/// Runs a program of `conformance/` against a server and a sink of its own: with the server's URL, a
+/// token, the sink's URL, and `more`. It says which version of `package` it ran, and ends well.
+fn flow(name: &str, interpreter: &Path, package: &str, version: &str, more: &str) {
+    let what = format!("{name} with {package} {version}");
+    if !can_run(&what, has(interpreter, package)) {
+        return;
+    }
+    let _machine = shared();
+    let scratch = tempfile::tempdir().unwrap();
+    // What fails is given up soon.
+    let server = Setup::new(scratch.path()).retry_schedule("0s,20ms,50ms");
+    let server = server.start();
+    let sink = Sink::start();
+    let mut command = Command::new(interpreter);
+    command
+        .env("HOOKLOG_NODE_MODULES", conformance().join("node"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(script(name))
+        .arg(format!("http://{}", server.address))
+        .args([&server.token, &sink.url(), more]);
+    let said = succeed(&mut command);
+    let ran = format!("{} {version}", package.replace("sseclient", "sseclient-py"));
+    assert!(said.contains(&ran), "{ran} did not run: {said}");
+    assert!(said.ends_with("all steps passed\n"), "{said}");
+    server.stop();
+}
+
+#[test]
+fn the_svix_2_sdk_of_python_goes_through_all_its_methods() {
+    flow("svix_flow.py", &python(2), "svix", "2.", "sync");
+}
+
+#[test]
+fn the_svix_2_sdk_of_python_does_so_asynchronously() {
+    flow("svix_flow.py", &python(2), "svix", "2.", "async");
+}
+
+#[test]
+fn the_svix_1_sdk_of_python_goes_through_all_its_methods() {
+    flow("svix_flow.py", &python(1), "svix", "1.", "sync");
+}
+
+#[test]
+fn the_svix_1_sdk_of_python_does_so_asynchronously() {
+    flow("svix_flow.py", &python(1), "svix", "1.", "async");
+}
+
+#[test]
+fn the_svix_sdk_of_node_goes_through_all_its_methods_and_the_corpus() {
+    let corpus = corpus_path();
+    flow(
+        "svix_flow.mjs",
+        &node(),
+        "svix",
+        "2.",
+        corpus.to_str().unwrap(),
+    );
 }
 
 #[test]
 fn the_svix_2_sdk_polls_and_an_sse_client_follows() {
-    poll_flow(2);
+    flow("poll_flow.py", &python(2), "sseclient", "1.", "");
 }
 
 #[test]
 fn the_svix_1_sdk_polls_and_an_sse_client_follows() {
-    poll_flow(1);
+    flow("poll_flow.py", &python(1), "sseclient", "1.", "");
+}
+
+#[test]
+fn an_sse_client_of_node_comes_again_where_it_broke_off() {
+    flow("stream_flow.mjs", &node(), "eventsource", "5.", "");
+}
+
+#[test]
+fn the_cloudevents_sdk_of_python_sends_and_receives() {
+    let corpus = corpus_path();
+    let corpus = corpus.to_str().unwrap();
+    flow(
+        "cloudevents_flow.py",
+        &python(2),
+        "cloudevents",
+        "2.",
+        corpus,
+    );
+}
+
+#[test]
+fn the_cloudevents_sdk_of_node_sends_and_receives() {
+    let corpus = corpus_path();
+    let corpus = corpus.to_str().unwrap();
+    flow(
+        "cloudevents_flow.mjs",
+        &node(),
+        "cloudevents",
+        "10.",
+        corpus,
+    );
 }
 
 /// Publishes the corpus, rotates the secret in the middle, and returns what arrived with the
@@ -206,11 +252,10 @@ fn payloads_arrive_byte_for_byte_with_both_families_of_headers() {
 
 #[test]
 fn foreign_libraries_verify_what_arrives() {
-    let node_modules = conformance().join("node/node_modules/standardwebhooks");
     let what = "the standardwebhooks and svix libraries as receivers";
     let ready = present(&python(1))
         .and(present(&python(2)))
-        .and(present(&node_modules));
+        .and(has(&node(), "standardwebhooks"));
     if !can_run(what, ready) {
         return;
     }
@@ -219,14 +264,14 @@ fn foreign_libraries_verify_what_arrives() {
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("deliveries.json");
     std::fs::write(&file, cases.to_string()).unwrap();
-    let node = Command::new("node");
-    for mut command in [Command::new(python(1)), Command::new(python(2)), node] {
-        let name = if command.get_program() == "node" {
-            command.env("HOOKLOG_NODE_MODULES", conformance().join("node"));
-            "standardwebhooks_verify.mjs"
-        } else {
-            "standardwebhooks_verify.py"
-        };
+    let verifier = "standardwebhooks_verify.py";
+    for (interpreter, name) in [
+        (python(1), verifier),
+        (python(2), verifier),
+        (node(), "standardwebhooks_verify.mjs"),
+    ] {
+        let mut command = Command::new(interpreter);
+        command.env("HOOKLOG_NODE_MODULES", conformance().join("node"));
         let said = succeed(command.arg(script(name)).arg(&file));
         assert_eq!(said, format!("verified {} deliveries\n", deliveries.len()));
     }

@@ -1,18 +1,12 @@
-"""Goes through the basic flow of a webhook sender with the PyPI `svix` SDK, 1.x or 2.x, unmodified.
+"""Goes through every method of the PyPI `svix` SDK, 1.x or 2.x, unmodified: what is offered does what it
+should, what is not answers 501, and there is no third kind.
 
-Usage: svix_flow.py SERVER_URL TOKEN SINK_URL. The sink keeps what is POSTed to it and returns it on GET
-as a list of {headers, body (base64)}. The SDK parses every answer into its models (pydantic), so a
-missing or mistyped field fails here.
+Usage: svix_flow.py SERVER_URL TOKEN SINK_URL sync|async. The sink keeps what is POSTed to it and returns it on
+GET as a list of {headers, body (base64)}.
 """
 
-import base64
 import json
-import sys
-import time
-import urllib.request
-from importlib.metadata import version
 
-import svix.api as models
 from svix.api import (
     ApplicationIn,
     ApplicationPatch,
@@ -28,53 +22,51 @@ from svix.api import (
     EventTypePatch,
     MessageIn,
     MessagePrecheckIn,
-    Svix,
-    SvixOptions,
 )
 from svix.api.application import ApplicationListOptions
 from svix.api.endpoint import EndpointListOptions
 from svix.api.event_type import EventTypeDeleteOptions, EventTypeListOptions
-from svix.api.message import MessageCreateOptions, MessageGetOptions, MessageListOptions
+from svix.api.message import MessageCreateOptions, MessageGetOptions, MessageListOptions, message_in_raw
 from svix.api.message_attempt import MessageAttemptListByMsgOptions
-from svix.exceptions import HttpError, HTTPValidationError
 from svix.webhooks import Webhook, WebhookVerificationError
 
-SERVER, TOKEN, SINK = sys.argv[1:4]
-MAJOR = int(version("svix").split(".")[0])
-# The fields of these models that the major versions name differently.
-RATE = "throttle_rate" if MAJOR >= 2 else "rate_limit"
-TYPES = "event_types" if MAJOR >= 2 else "filter_types"
-SECONDS = 20
+from svix_lists import lists
+from svix_sdk import (
+    CALLED,
+    MAJOR,
+    MODE,
+    RATE,
+    SINK,
+    TYPES,
+    any_arguments,
+    client,
+    fails,
+    methods,
+    models,
+    recorded,
+    until,
+    version,
+)
+from svix_tasks import operational_webhooks, tasks
 
-
-def fails(status, code, call, *arguments):
-    """The call raises the SDK's exception for this status; returns it."""
-    try:
-        call(*arguments)
-    except HTTPValidationError as error:
-        assert status == 422, f"{status} expected: {error}"
-        return error
-    except HttpError as error:
-        assert (error.status_code, error.code) == (status, code), f"{status} {code} expected: {error.to_dict()}"
-        return error
-    raise AssertionError(f"{status} expected, but the call succeeded")
-
-
-def until(what, look):
-    deadline = time.monotonic() + SECONDS
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"no {what} within {SECONDS} s"
-        time.sleep(0.02)
-
-
-def recorded(message_id):
-    """What the sink has of a message."""
-    with urllib.request.urlopen(SINK, timeout=SECONDS) as answer:
-        deliveries = json.load(answer)
-    return [d for d in deliveries if d["headers"]["svix-id"] == message_id]
+# What is not offered, by the beginnings of its methods' names: each of them answers 501.
+ABSENT = (
+    "authentication.get_stream_poller_token",
+    "authentication.rotate_stream_poller_token",
+    "authentication.stream_",
+    "autoconfig_subscription.",
+    "connector.",
+    "destination.",
+    "endpoint.patch_transformation",
+    "endpoint.transformation",
+    "environment.",
+    "event_type.import_openapi",
+    "ingest.",
+    "integration.",
+    "message.expunge_all_contents",
+    "statistics.",
+    "streaming.",
+)
 
 
 def applications(svix):
@@ -110,10 +102,9 @@ def event_types(svix):
 
 def event_type_changes(svix):
     put = models.EventTypeUpsertIn if MAJOR >= 2 else models.EventTypeUpdate
-    upsert = svix.event_type.upsert if MAJOR >= 2 else svix.event_type.update
     # Version 1 of the SDK knows one flag.
     flags = {"feature_flags": ["beta"]} if MAJOR >= 2 else {"feature_flag": "beta"}
-    made = upsert("order.made", put(description="One", **flags))
+    made = svix.event_type.upsert("order.made", put(description="One", **flags))
     assert made.name == "order.made" and (made.feature_flag or made.feature_flags[0]) == "beta"
     schema = {"1": {"examples": [{"order": 1}, {"order": 2}]}}
     patched = svix.event_type.patch("order.made", EventTypePatch(schemas=schema, group_name="order"))
@@ -130,17 +121,46 @@ def event_type_changes(svix):
 def application_changes(svix):
     fast = svix.application.patch("first", ApplicationPatch(**{RATE: 100}))
     assert getattr(fast, RATE) == 100 and fast.name == "First"
-    upsert = svix.application.upsert if MAJOR >= 2 else svix.application.update
-    put = upsert("first", ApplicationIn(name="First", uid="first", metadata={"plan": "free"}))
+    put = svix.application.upsert("first", ApplicationIn(name="First", uid="first", metadata={"plan": "free"}))
     assert getattr(put, RATE) is None and put.metadata == {"plan": "free"}
+    limited = svix.application.patch("first", ApplicationPatch(**{RATE: 100}))
+    kept = svix.application.patch("first", ApplicationPatch(name="First again"))
+    assert getattr(limited, RATE) == getattr(kept, RATE) == 100, "what is absent stays"
+    cleared = svix.application.patch("first", ApplicationPatch(name="First", **{RATE: None}))
+    assert getattr(cleared, RATE) is None and cleared.name == "First", "what is null goes"
+    made = svix.application.upsert("put", ApplicationIn(name="Put", uid="put"))
+    assert svix.application.get("put") == made and made.id != put.id
+    error = fails(409, "conflict", svix.application.upsert, "put", ApplicationIn(name="Put", uid="first"))
+    assert error.detail, error.to_dict()
+    svix.application.delete(made.id)
+
+
+def endpoint_changes(svix):
+    Put = models.EndpointUpsertIn if MAJOR >= 2 else models.EndpointUpdate
+    made = svix.endpoint.upsert("first", "put", Put(url=SINK, channels=["a", "b"], metadata={"a": "b"}, **{RATE: 9}))
+    assert (made.uid, set(made.channels), getattr(made, RATE)) == ("put", {"a", "b"}, 9)
+    patched = svix.endpoint.patch("first", "put", EndpointPatch(channels=None, disabled=True))
+    assert (patched.channels, patched.disabled, getattr(patched, RATE), patched.metadata) == (None, True, 9, {"a": "b"})
+    again = svix.endpoint.upsert("first", "put", Put(url=SINK + "/again", uid="put"))
+    assert again.id == made.id and again.url == SINK + "/again"
+    assert (getattr(again, RATE), again.metadata, again.disabled) == (None, {}, False), "a PUT replaces"
+    patched = svix.endpoint.patch("first", "put", EndpointPatch(uid=None, metadata={"c": "d"}))
+    assert patched.uid is None and patched.metadata == {"c": "d"} and patched.url == again.url
+    own = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    given = svix.endpoint.create("first", EndpointIn(url=SINK, uid="own", secret=own, disabled=True))
+    assert svix.endpoint.get_secret("first", "own").key == own
+    for _ in range(10):
+        svix.endpoint.rotate_secret("first", "own", EndpointSecretRotateIn())
+    fails(400, "limit_reached", svix.endpoint.rotate_secret, "first", "own", EndpointSecretRotateIn())
+    for id in (made.id, given.id):
+        svix.endpoint.delete("first", id)
 
 
 def endpoint_settings(svix):
     svix.event_type.create(EventTypeIn(name="sample", description="", schemas={"1": {"examples": [{"a": 1}]}}))
     made = svix.endpoint.create("first", EndpointIn(url=SINK, uid="set", **{RATE: 50, TYPES: ["sample"]}))
     assert getattr(made, RATE) == 50
-    setting = svix.endpoint.set_headers if MAJOR >= 2 else svix.endpoint.update_headers
-    setting("first", "set", EndpointHeadersIn(headers={"X-One": "1", "Authorization": "secret"}))
+    svix.endpoint.set_headers("first", "set", EndpointHeadersIn(headers={"X-One": "1", "Authorization": "secret"}))
     found = svix.endpoint.get_headers("first", "set")
     assert found.headers == {"X-One": "1"} and found.sensitive == ["Authorization"]
     svix.endpoint.patch_headers("first", "set", EndpointHeadersPatchIn(headers={"X-Two": "2"}))
@@ -178,19 +198,62 @@ def contents(svix, endpoint):
     svix.message_attempt.expunge_content("first", sent.id, attempt.id)
     assert svix.message_attempt.get("first", sent.id, attempt.id).response == "EXPUNGED"
     fails(400, "missing_payload", svix.message_attempt.resend, "first", sent.id, endpoint.id)
+    if MAJOR >= 2:
+        more = [svix.message.create("first", given).id for _ in range(2)]
+        told = svix.message.bulk_expunge_content("first", models.BulkExpungeContentsIn(ids=[*more, "absent"]))
+        assert told.results == {more[0]: "expunged", more[1]: "expunged", "absent": "not-found"}
+        assert svix.message.get("first", more[1], MessageGetOptions(with_content=True)).payload == {"expired": True}
 
 
 def portal(svix):
     access = svix.authentication.app_portal_access("first", AppPortalAccessIn(feature_flags=["beta"]))
     assert access.token in access.url
-    customer = Svix(access.token, SvixOptions(server_url=SERVER))
+    customer = client(access.token)
     assert customer.application.get("first").uid == "first"
     assert {e.uid for e in customer.endpoint.list("first").data} == {"sink"}
-    fails(403, "insufficient access", customer.application.list)
+    made = customer.endpoint.create("first", EndpointIn(url=SINK, uid="theirs", disabled=True))
+    assert customer.endpoint.patch("first", "theirs", EndpointPatch(description="Theirs")).id == made.id
+    customer.endpoint.rotate_secret("first", "theirs", EndpointSecretRotateIn())
+    assert customer.endpoint.get_secret("first", "theirs").key != svix.endpoint.get_secret("first", "sink").key
+    assert customer.message.list("first").data and customer.event_type.list().data
+    customer.endpoint.delete("first", "theirs")
+    svix.application.create(ApplicationIn(name="Strange", uid="strange"))
+    for call, *arguments in (
+        (customer.application.list,),
+        (customer.application.create, ApplicationIn(name="Mine")),
+        (customer.application.delete, "first"),
+        (customer.message.create, "first", MessageIn(event_type="x", payload={})),
+        (customer.message.expunge_content, "first", "x"),
+        (customer.event_type.create, EventTypeIn(name="theirs", description="")),
+        (customer.event_type.delete, "invoice.paid"),
+        (customer.endpoint.send_example, "first", "sink", EventExampleIn(event_type="invoice.paid")),
+        (customer.operational_webhook.endpoint.list,),
+        (customer.background_task.list,),
+        (customer.authentication.app_portal_access, "first", AppPortalAccessIn()),
+    ):
+        fails(403, "insufficient access", call, *arguments)
+    for call in (customer.application.get, customer.endpoint.list, customer.message.list):
+        fails(404, "not_found", call, "strange")
+    svix.application.delete("strange")
+    if MAJOR == 1:
+        dashboard = svix.authentication.dashboard_access("first")
+        assert client(dashboard.token).application.get("first").uid == "first" and dashboard.token in dashboard.url
+    reader = client(svix.authentication.app_portal_access("first", AppPortalAccessIn(read_only=True)).token)
+    assert reader.endpoint.get("first", "sink").uid == "sink"
+    fails(403, "insufficient access", reader.endpoint.get_secret, "first", "sink")
+    fails(403, "insufficient access", reader.endpoint.patch, "first", "sink", EndpointPatch(description="Not mine"))
+    some = [models.AppPortalCapability.VIEW_BASE, models.AppPortalCapability.MANAGE_ENDPOINT_SECRET]
+    keeper = client(svix.authentication.app_portal_access("first", AppPortalAccessIn(capabilities=some)).token)
+    assert keeper.endpoint.get_secret("first", "sink").key.startswith("whsec_")
+    fails(403, "insufficient access", keeper.endpoint.delete, "first", "sink")
+    inline = AppPortalAccessIn(application=ApplicationIn(name="Inline", uid="inline"), expiry=3600)
+    inline = client(svix.authentication.app_portal_access("inline", inline).token)
+    assert inline.application.get("inline").name == "Inline"
+    svix.application.delete("inline")
     other = svix.authentication.app_portal_access("first", AppPortalAccessIn(feature_flags=["other"]))
     customer.authentication.logout()
     fails(401, "authentication_failed", customer.endpoint.list, "first")
-    other = Svix(other.token, SvixOptions(server_url=SERVER))
+    other = client(other.token)
     assert other.endpoint.list("first").data
     svix.authentication.expire_all("first", ApplicationTokenExpireIn())
     fails(401, "authentication_failed", other.endpoint.list, "first")
@@ -228,6 +291,8 @@ def messages(svix):
     fails(409, "conflict", svix.message.create, "first", given)
     fails(404, "not_found", svix.message.create, "absent", given)
     fails(422, None, svix.message.create, "first", MessageIn(event_type="no spaces", payload={}))
+    large = MessageIn(event_type="invoice.paid", payload={"large": "x" * (2 << 20)})
+    fails(413, "payload_too_large", svix.message.create, "first", large)
     skipped = svix.message.create("first", MessageIn(event_type="invoice.sent", payload={"no": "match"}))
     with_content = MessageGetOptions(with_content=True)
     for name in (sent.id, "event-1"):
@@ -245,6 +310,12 @@ def messages(svix):
     error = fails(422, None, svix.message.create, "first", other, once)
     assert error.detail[0].loc == ["header", "idempotency-key"], error.to_dict()
     assert len(svix.message.list("first").data) == 3
+    raw = svix.message.create("first", message_in_raw("invoice.sent", "<order id='1'/>", "application/xml"))
+    assert raw.event_type == "invoice.sent" and raw.id.startswith("msg_")
+    inline = MessageIn(event_type="x", payload={}, application=ApplicationIn(name="Inline", uid="inline"))
+    svix.message.create("inline", inline)
+    assert svix.application.get("inline").name == "Inline"
+    svix.application.delete("inline")
     return sent, skipped
 
 
@@ -268,8 +339,9 @@ def attempts(svix, endpoint, sent, skipped):
 
 
 def verifies(secret, delivery):
+    headers, body = delivery
     try:
-        Webhook(secret).verify(base64.b64decode(delivery["body"]), delivery["headers"])
+        Webhook(secret).verify(body, headers)
     except WebhookVerificationError:
         return False
     return True
@@ -280,14 +352,14 @@ def secrets(svix, sent):
     assert old.startswith("whsec_")
     first = until("two deliveries", lambda: [d for d in [recorded(sent.id)] if len(d) == 2])[0]
     assert all(verifies(old, d) for d in first)
-    assert json.loads(base64.b64decode(first[0]["body"])) == svix.message.get(
+    assert json.loads(first[0][1]) == svix.message.get(
         "first", sent.id, MessageGetOptions(with_content=True)
     ).payload
 
     svix.endpoint.rotate_secret("first", "sink", EndpointSecretRotateIn())
     new = svix.endpoint.get_secret("first", "sink").key
     assert new.startswith("whsec_") and new != old
-    own = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+    own = "whsec_" + "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
     after = svix.message.create("first", MessageIn(event_type="invoice.paid", payload={"signed": "twice"}))
     delivery = until("delivery", lambda: recorded(after.id))[0]
     assert verifies(old, delivery) and verifies(new, delivery) and not verifies(own, delivery)
@@ -298,9 +370,26 @@ def secrets(svix, sent):
     fails(422, None, svix.endpoint.rotate_secret, "first", "sink", EndpointSecretRotateIn(key="whsec_short"))
 
 
+def health(svix):
+    assert svix.health.get() is None
+
+
+def nothing_is_left_out(svix):
+    of_the_sdk = methods(svix._inner)
+    absent = {name for name in of_the_sdk if name.startswith(ABSENT)}
+    left_out = of_the_sdk.keys() - absent - CALLED
+    assert not left_out, f"neither called nor known to be absent: {sorted(left_out)}"
+    for name in sorted(absent):
+        call = svix
+        for part in name.split("."):
+            call = getattr(call, part)
+        fails(501, "not_implemented", call, *any_arguments(of_the_sdk[name]))
+    print(len(of_the_sdk), "methods,", len(absent), "of them absent")
+
+
 def main():
-    print("svix", version("svix"))
-    svix = Svix(TOKEN, SvixOptions(server_url=SERVER))
+    print("svix", version("svix"), MODE)
+    svix = client()
     applications(svix)
     application_changes(svix)
     event_types(svix)
@@ -310,12 +399,18 @@ def main():
     attempts(svix, endpoint, sent, skipped)
     secrets(svix, sent)
     standings(svix, endpoint, sent)
+    endpoint_changes(svix)
     endpoint_settings(svix)
     contents(svix, endpoint)
     portal(svix)
-    fails(401, "authentication_failed", Svix("no.such.token", SvixOptions(server_url=SERVER)).application.list)
+    lists(svix)
+    tasks(svix)
+    operational_webhooks(svix)
+    health(svix)
+    fails(401, "authentication_failed", client("no.such.token").application.list)
     svix.application.delete("first")
     fails(404, "not_found", svix.message.list, "first")
+    nothing_is_left_out(svix)
     print("all steps passed")
 
 

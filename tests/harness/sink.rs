@@ -153,12 +153,13 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
             continue;
         }
         let id = message.header("webhook-id").unwrap_or_default().to_owned();
+        let told = told(&message.first);
         let mut state = shared.state.lock();
         state.deliveries.push(Delivery { at, id, message });
         shared.changed.notify_all();
         let status = loop {
             match state.reply {
-                Reply::Status(status) => break status,
+                Reply::Status(status) => break told.unwrap_or(status),
                 Reply::Silence => shared.changed.wait(&mut state),
             }
         };
@@ -167,6 +168,12 @@ fn serve(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
         stream.get_mut().write_all(answer.as_bytes())?;
     }
     Ok(())
+}
+
+/// What a delivery to `…/status/NNN` is answered, for programs that cannot set the reply.
+fn told(first: &str) -> Option<u16> {
+    let (_, rest) = first.split_once("/status/")?;
+    rest.split(' ').next()?.parse().ok()
 }
 
 /// All deliveries as JSON: header map and the body in base64.

@@ -3,8 +3,8 @@
 //! What the publisher said in `ce-` headers goes before what the log knows; only the version of the
 //! specification and the type of the data cannot be said so, for both belong to how it is sent.
 //!
-//! **Invariant:** the payload is embedded as it is: JSON byte for byte, all else in base64; never
-//! parsed into a value and written anew.
+//! **Invariant:** the payload is embedded as it is: JSON byte for byte, text in UTF-8 as a string, all
+//! else in base64; never parsed into a value and written anew.
 //! **Next:** `request.rs`, which sends it.
 
 use std::collections::BTreeMap;
@@ -80,17 +80,38 @@ pub(crate) fn structured(record: &Record) -> Result<Bytes, serde_json::Error> {
         map.serialize_entry(name, value)?;
     }
     map.serialize_entry("datacontenttype", &event.content_type)?;
-    let json = is_json(&event.content_type)
-        .then(|| serde_json::from_slice::<&RawValue>(&event.payload).ok())
-        .flatten();
-    match json {
-        Some(json) => map.serialize_entry("data", json)?,
-        // No data is no member.
-        None if event.payload.is_empty() => {}
-        None => map.serialize_entry("data_base64", &STANDARD.encode(&event.payload))?,
+    match data(&event.content_type, &event.payload) {
+        Data::None => {}
+        Data::Json(json) => map.serialize_entry("data", json)?,
+        Data::Text(text) => map.serialize_entry("data", text)?,
+        Data::Binary(bytes) => map.serialize_entry("data_base64", &STANDARD.encode(bytes))?,
     }
     map.end()?;
     Ok(body.into())
+}
+
+/// How the JSON format holds a payload.
+enum Data<'a> {
+    /// No data is no member.
+    None,
+    Json(&'a RawValue),
+    Text(&'a str),
+    Binary(&'a [u8]),
+}
+
+fn data<'a>(content_type: &str, payload: &'a [u8]) -> Data<'a> {
+    if payload.is_empty() {
+        return Data::None;
+    }
+    let media = MediaType::of(content_type);
+    if media.is_json() {
+        let json = serde_json::from_slice(payload);
+        return json.map_or(Data::Binary(payload), Data::Json);
+    }
+    match std::str::from_utf8(payload) {
+        Ok(text) if media.is_text() => Data::Text(text),
+        Ok(_) | Err(_) => Data::Binary(payload),
+    }
 }
 
 /// Attributes of the publisher that count: not empty, each once, and none of those that say how the
@@ -116,14 +137,45 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Whether data of this media type is JSON: `*/json` or `*/*+json`, whatever the parameters.
-fn is_json(content_type: &str) -> bool {
-    let media = content_type.split(';').next().unwrap_or_default().trim();
-    let Some((_, subtype)) = media.split_once('/') else {
-        return false;
-    };
-    let subtype = subtype.to_ascii_lowercase();
-    subtype == "json" || subtype.ends_with("+json")
+/// What a content type says, in lower case.
+struct MediaType {
+    kind: String,
+    subtype: String,
+    charset: Option<String>,
+}
+
+impl MediaType {
+    fn of(content_type: &str) -> Self {
+        let lower = content_type.to_ascii_lowercase();
+        let mut parts = lower.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        let (kind, subtype) = media.split_once('/').unwrap_or_default();
+        let charset = parts.find_map(|parameter| parameter.strip_prefix("charset="));
+        Self {
+            kind: kind.to_owned(),
+            subtype: subtype.to_owned(),
+            charset: charset.map(|value| value.trim_matches('"').to_owned()),
+        }
+    }
+
+    /// `*/json` or `*/*+json`, whatever the parameters (JSON format, section 3.1).
+    fn is_json(&self) -> bool {
+        self.subtype == "json" || self.subtype.ends_with("+json")
+    }
+
+    /// Whether those who read it expect a text, which many libraries give them only of a string.
+    /// One in another charset would be another text there.
+    fn is_text(&self) -> bool {
+        let in_utf_8 = match self.charset.as_deref() {
+            None | Some("utf-8" | "utf8" | "us-ascii") => true,
+            Some(_) => false,
+        };
+        let is_text = self.kind == "text"
+            || self.subtype == "xml"
+            || self.subtype.ends_with("+xml")
+            || self.subtype == "x-www-form-urlencoded";
+        in_utf_8 && is_text
+    }
 }
 
 /// The text behind a header's value: quotes removed, then percent-encoding, once. What does not

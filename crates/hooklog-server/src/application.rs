@@ -3,38 +3,76 @@
 //! **Invariant:** as `request.rs`: each belongs to the token's organisation.
 //! **Next:** `event_type.rs`.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use hooklog_storage::{
-    Application, ApplicationId, ChangeError, NewApplication, Order, OrganisationId,
+    Application, ApplicationId, ChangeError, NewApplication, Order, OrganisationId, Registry,
 };
 use http::StatusCode;
 
 use crate::error::ApiError;
 use crate::page::PageRequest;
+use crate::query::Query;
 use crate::reply::{self, Answer};
 use crate::request::Call;
 use crate::state::State;
 use crate::wire::{ApplicationIn, ApplicationOut, ApplicationPatch, Fields, Issue};
 
 pub(crate) async fn list(call: Call) -> Answer {
-    call.query.refuse(&[
-        "exclude_apps_with_no_endpoints",
-        "exclude_apps_with_disabled_endpoints",
-    ])?;
+    let wanted = Wanted::parse(&call.query)?;
     let page = PageRequest::<ApplicationId>::parse_ordered(&call.query, Order::Ascending)?;
     let organisation = call.organisation()?;
     let scan = {
         let registry = call.state.log.registry();
         let items = registry.applications(organisation, page.range()).cloned();
         // Names and metadata are small: 250 of them are within any bound.
-        page.take(items, |_| 0)
+        if wanted.takes_all() {
+            page.take(items, |_| 0)
+        } else {
+            page.pick(
+                items,
+                |value| value.id,
+                |value| wanted.takes(&registry, value.id),
+            )
+        }
     };
     let list = page.list(scan, |value| value.id.to_string());
     reply::json(
         StatusCode::OK,
         &list.map(|value| ApplicationOut::from(&**value)),
     )
+}
+
+/// Which applications a list has, by their endpoints.
+struct Wanted {
+    /// Not those that have none.
+    having_any: bool,
+    /// Not those that have some, all of them disabled.
+    having_enabled: bool,
+}
+
+impl Wanted {
+    fn parse(query: &Query) -> Result<Self, ApiError> {
+        let flag = |name| Ok::<_, ApiError>(query.flag(name)?.unwrap_or(false));
+        Ok(Self {
+            having_any: flag("exclude_apps_with_no_endpoints")?,
+            having_enabled: flag("exclude_apps_with_disabled_endpoints")?,
+        })
+    }
+
+    fn takes_all(&self) -> bool {
+        !self.having_any && !self.having_enabled
+    }
+
+    fn takes(&self, registry: &Registry, application: ApplicationId) -> bool {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let mut endpoints = registry.subscriptions(application, all).peekable();
+        match endpoints.peek() {
+            None => !self.having_any,
+            Some(_) => !self.having_enabled || endpoints.any(|value| value.state.is_enabled()),
+        }
+    }
 }
 
 pub(crate) async fn create(call: Call) -> Answer {

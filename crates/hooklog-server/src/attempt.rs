@@ -4,12 +4,14 @@
 //! first.
 //! **Next:** `health.rs`.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hooklog_storage::{
-    Attempt, AttemptId, AttemptSeq, AttemptsOf, EventLog, Limit, Order, ReadError, SubscriptionId,
-    Timestamp,
+    Attempt, AttemptId, AttemptSeq, AttemptsOf, EventLog, Limit, Offset, Order, ReadError, Record,
+    SubscriptionId, Timestamp,
 };
 use http::StatusCode;
 
@@ -66,7 +68,7 @@ pub(crate) async fn list_by_event(call: Call) -> Answer {
         let page = filter
             .window
             .first_page(PageRequest::parse(&call.query, Order::Descending)?);
-        return answer(&call, page, none);
+        return answer(&call, page, none, &Messages::new());
     }
     list(call, AttemptsOf::Event(record.offset), filter, None).await
 }
@@ -87,18 +89,53 @@ async fn list(
 ) -> Answer {
     let page = PageRequest::<AttemptId>::parse(&call.query, Order::Descending)?;
     let page = filter.window.first_page(page);
-    let find = move |log: &EventLog| find(log, of, &page, &filter, events.as_ref());
-    let scan = call.state.read(find).await?;
-    answer(&call, page, scan)
+    let with_message = call.query.flag("with_msg")?.unwrap_or(false);
+    let find = move |log: &EventLog| {
+        let scan = find(log, of, &page, &filter, events.as_ref())?;
+        let messages = if with_message {
+            messages(log, &scan.found)?
+        } else {
+            Messages::new()
+        };
+        Ok::<_, ReadError>((scan, messages))
+    };
+    let (scan, messages) = call.state.read(find).await?;
+    answer(&call, page, scan, &messages)
 }
 
-fn answer(call: &Call, page: PageRequest<AttemptId>, scan: Scan<Attempt, AttemptId>) -> Answer {
+/// Messages by their offsets, without payloads.
+type Messages = BTreeMap<Offset, Record>;
+
+/// What the attempts were about, as far as it has not expired.
+fn messages(log: &EventLog, attempts: &[Attempt]) -> Result<Messages, ReadError> {
+    let mut messages = Messages::new();
+    for value in attempts {
+        let event = value.attempt.event;
+        if messages.contains_key(&event.offset()) {
+            continue;
+        }
+        if let Some(mut record) = log.get(event)? {
+            // A page of payloads would be up to half a gigabyte, and none of it is shown.
+            record.event.payload = Bytes::new();
+            messages.insert(record.offset, record);
+        }
+    }
+    Ok(messages)
+}
+
+fn answer(
+    call: &Call,
+    page: PageRequest<AttemptId>,
+    scan: Scan<Attempt, AttemptId>,
+    messages: &Messages,
+) -> Answer {
     let content = call.content()?;
     let list = page.list(scan, |value| value.id.to_string());
-    reply::json(
-        StatusCode::OK,
-        &list.map(|value| AttemptOut::new(value, content)),
-    )
+    let shown = list.map(|value| {
+        let message = messages.get(&value.attempt.event.offset());
+        AttemptOut::new(value, content).with_message(message)
+    });
+    reply::json(StatusCode::OK, &shown)
 }
 
 fn find(
@@ -208,7 +245,6 @@ struct AttemptFilter {
 impl AttemptFilter {
     fn parse(query: &Query, subscription: Option<SubscriptionId>) -> Result<Self, ApiError> {
         // `expanded_statuses`, which SDKs send unasked, adds a status that no attempt of ours has.
-        query.refuse(&["with_msg"])?;
         let status = query.number("status")?;
         // 1 (pending) and 3 (sending) are never said of an attempt that was made: no match.
         if status.is_some_and(|status| status > 4) {

@@ -157,6 +157,40 @@ impl<K: FromStr + Clone> PageRequest<K> {
         }
     }
 
+    /// As [`take`](Self::take) of small items, those that `keep` likes; looks at a bounded number.
+    pub(crate) fn pick<T>(
+        &self,
+        mut items: impl DoubleEndedIterator<Item = T>,
+        key: impl Fn(&T) -> K,
+        keep: impl Fn(&T) -> bool,
+    ) -> Scan<T, K> {
+        let order = self.order();
+        let mut next = || match order {
+            Order::Ascending => items.next(),
+            Order::Descending => items.next_back(),
+        };
+        let (mut found, mut reached, mut looked) = (Vec::new(), None, 0);
+        while let Some(item) = next() {
+            if found.len() == self.limit || looked == SCAN_ITEMS_MAX {
+                return Scan {
+                    found,
+                    reached,
+                    more: true,
+                };
+            }
+            looked += 1;
+            reached = Some(key(&item));
+            if keep(&item) {
+                found.push(item);
+            }
+        }
+        Scan {
+            found,
+            reached: None,
+            more: false,
+        }
+    }
+
     /// The answer: `found` in the order of [`order`](Self::order) becomes the list's order.
     pub(crate) fn list<T>(&self, scan: Scan<T, K>, key: impl Fn(&T) -> String) -> List<T>
     where

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use hooklog_storage::Timestamp;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::application;
 use crate::error::ApiError;
@@ -15,7 +15,7 @@ use crate::reply::{self, Answer};
 use crate::request::{Bearer, Call};
 use crate::revocation;
 use crate::state;
-use crate::token::{self, MintError, Subject};
+use crate::token::{self, MintError, Scope, Subject};
 use crate::wire::{AccessIn, AccessOut, EmptyOut, ExpireIn, Fields, WhoamiOut};
 
 /// How far the clocks of minter and server may differ: so long a token is taken after its expiry.
@@ -58,7 +58,12 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
         organisation: application.organisation,
     };
     let key = call.state.token_keys.current();
-    let token = match token::mint_with(key, subject, asked.feature_flags, issued, asked.expiry) {
+    let id = call.state.request_ids.of(&HeaderMap::new(), now);
+    let scope = Scope {
+        id: id.to_str().ok().map(str::to_owned),
+        ..asked.scope
+    };
+    let token = match token::mint_with(key, subject, scope, issued, asked.expiry) {
         Ok(token) => token,
         Err(MintError::Public { .. }) => {
             let what = "making tokens, with a public key alone,".to_owned();

@@ -89,6 +89,7 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/endpoint/{endpoint}/secret" { GET Any secret::get }
     "/app/{app}/endpoint/{endpoint}/secret/rotate" { POST Any secret::rotate }
     "/app/{app}/endpoint/{endpoint}/stats" { GET Any stats::get }
+    "/app/{app}/endpoint/{endpoint}/attempt-stats" { GET Any stats::of_attempts }
     "/app/{app}/endpoint/{endpoint}/send-example" { POST Org example::send }
     "/app/{app}/endpoint/{endpoint}/msg" { GET Any standing::messages }
     "/app/{app}/filter/test" { POST Any filter::test }
@@ -106,6 +107,7 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/event" { POST Org event_in::create }
     "/app/{app}/msg/{msg}" { GET Any message::get }
     "/app/{app}/msg/precheck/active" { POST Org precheck::active }
+    "/app/{app}/msg/bulk-expunge" { POST Org expunge::messages }
     "/app/{app}/msg/{msg}/content" { DELETE Org expunge::message }
     "/app/{app}/msg/{msg}/endpoint" { GET Any standing::endpoints }
     "/app/{app}/msg/{msg}/endpoint/{endpoint}/resend" { POST Any message::resend }
@@ -140,10 +142,8 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/health/ping" { GET Public health::ping }
 
     // Known to SDKs of this API family, not here yet: 501 instead of 404.
-    "/app/{app}/endpoint/{endpoint}/attempt-stats" { GET Any later }
     "/app/{app}/endpoint/{endpoint}/transformation" { GET Any later, PATCH Any later }
     "/app/{app}/msg/expunge-all-contents" { POST Org later }
-    "/app/{app}/msg/bulk-expunge" { POST Org later }
     "/admin/redrive-dlq" { POST Org later }
     "/stats/usage/app" { POST Org later }
     "/environment/export" { POST Org later }
@@ -173,12 +173,38 @@ async fn later(call: Call) -> Answer {
     Err(ApiError::NotImplemented(format!("`{}`", call.route)))
 }
 
+/// Paths of that family that other servers of it have and this one does not, whatever the method.
+/// One that is also a name of something here (`/event-type/import`) says so by its longer path.
+const ABSENT: &[&str] = &[
+    "/app/{app}/autoconfig",
+    "/app/{app}/autoconfig/{*rest}",
+    "/app/{app}/destination",
+    "/app/{app}/destination/{*rest}",
+    "/app/{app}/endpoint/{endpoint}/auto-config",
+    "/app/{app}/integration",
+    "/app/{app}/integration/{*rest}",
+    "/auth/stream-logout",
+    "/auth/stream-portal-access/{*rest}",
+    "/auth/stream/{*rest}",
+    "/connector",
+    "/connector/{*rest}",
+    "/event-type/import/openapi",
+    "/stats/usage/event-types",
+    "/stream",
+    "/stream/{*rest}",
+];
+
+/// What answers at each of [`ABSENT`].
+static ANY_LATER: &[(&str, &[Route])] = routes! {
+    "" { GET Any later, POST Any later, PUT Any later, PATCH Any later, DELETE Any later }
+};
+
 type Table = Router<(&'static str, &'static [Route])>;
 
 /// Routes by path. A pattern that contradicts another is left out, and fails the test.
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut table = Router::new();
-    for (pattern, insert) in patterns() {
+    for (pattern, insert) in patterns().chain(absent()) {
         let _contradiction = table.insert(pattern, insert);
     }
     table
@@ -195,6 +221,14 @@ fn patterns() -> impl Iterator<Item = (String, (&'static str, &'static [Route]))
     )
 }
 
+/// As [`patterns`], of what is absent.
+fn absent() -> impl Iterator<Item = (String, (&'static str, &'static [Route]))> {
+    ANY_LATER.iter().flat_map(|&(_, routes)| {
+        let paths = ABSENT.iter();
+        paths.map(move |&path| (format!("{BASE}{path}"), (path, routes)))
+    })
+}
+
 /// Most bytes of a body on the route of `pattern`: only messages are large.
 pub(crate) fn body_bytes_max(pattern: &str, limits: &Limits) -> usize {
     match pattern {
@@ -206,6 +240,12 @@ pub(crate) fn body_bytes_max(pattern: &str, limits: &Limits) -> usize {
 /// Whether the route of `pattern` reads its body piece by piece.
 pub(crate) fn reads_pieces(pattern: &str, method: &Method) -> bool {
     pattern == "/app/{app}/msg/batch" && *method == Method::POST
+}
+
+/// Whether the route of `pattern` makes a single write, as its last step, which goes through once it is
+/// begun: then a client that hangs up stops nothing half way, and the request needs no task of its own.
+pub(crate) fn is_one_write(pattern: &str, method: &Method) -> bool {
+    matches!(pattern, "/app/{app}/msg" | "/app/{app}/event") && *method == Method::POST
 }
 
 /// What a path and a method lead to: the pattern, the route, the named parts of the path.

@@ -1,4 +1,5 @@
-//! How many messages an endpoint got, has failed for good, or is to get again.
+//! How many messages an endpoint got, has failed for good, or is to get again; and how many attempts
+//! that took.
 //!
 //! **Invariant:** each message counts once, by its last attempt; at most `ATTEMPTS_MAX` attempts are
 //! looked at, and a range that has more is refused rather than counted in part.
@@ -9,8 +10,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use hooklog_storage::{
-    AttemptSeq, AttemptsOf, Delivered, EventLog, Limit, Offset, Order, Outcome, Subscription,
-    Timestamp,
+    Attempt, AttemptSeq, AttemptsOf, Delivered, EventLog, Limit, Offset, Order, Outcome, ReadError,
+    Subscription, SubscriptionId, Timestamp,
 };
 use http::StatusCode;
 
@@ -21,7 +22,7 @@ use crate::page::PAGE_BYTES_MAX;
 use crate::reply::{self, Answer};
 use crate::request::Call;
 use crate::state;
-use crate::wire::StatsOut;
+use crate::wire::{AttemptStatsOut, StatsOut};
 
 /// Longest range, with some minutes for clocks that differ (the API family's).
 const RANGE_MAX: Duration = Duration::from_hours(28 * 24);
@@ -31,23 +32,31 @@ const ATTEMPTS_AT_A_TIME: usize = 1_000;
 /// Most attempts of one answer: half a second of reading, and 4 MB of offsets seen.
 const ATTEMPTS_MAX: usize = 250_000;
 
+/// Of the messages of a range.
 pub(crate) async fn get(call: Call) -> Answer {
-    let subscription = call.subscription()?;
-    let range = range(
-        call.query.time("since")?,
-        call.query.time("until")?,
-        state::now(),
-    )?;
-    let counted = call
-        .state
-        .read(move |log| count(log, &subscription, &range))
-        .await?;
-    let stats = counted.ok_or_else(|| {
-        let detail =
-            format!("The range has more than {ATTEMPTS_MAX} attempts; ask for a shorter one");
-        invalid_range(detail)
-    })?;
-    reply::json(StatusCode::OK, &stats)
+    let ((_, range), subscription) = (asked(&call)?, call.subscription()?);
+    let count = move |log: &EventLog| count(log, &subscription, &range);
+    let counted = call.state.read(count).await?;
+    reply::json(StatusCode::OK, &counted.ok_or_else(too_many)?)
+}
+
+/// Of the attempts of a range.
+pub(crate) async fn of_attempts(call: Call) -> Answer {
+    let (id, range) = asked(&call)?;
+    let count = move |log: &EventLog| count_attempts(log, id, &range);
+    let counted = call.state.read(count).await?;
+    reply::json(StatusCode::OK, &counted.ok_or_else(too_many)?)
+}
+
+fn asked(call: &Call) -> Result<(SubscriptionId, Range<Timestamp>), ApiError> {
+    let (since, until) = (call.query.time("since")?, call.query.time("until")?);
+    Ok((call.subscription()?.id, range(since, until, state::now())?))
+}
+
+fn too_many() -> ApiError {
+    invalid_range(format!(
+        "The range has more than {ATTEMPTS_MAX} attempts; ask for a shorter one"
+    ))
 }
 
 fn invalid_range(detail: String) -> ApiError {
@@ -87,22 +96,74 @@ fn count(
     subscription: &Subscription,
     range: &Range<Timestamp>,
 ) -> Result<Option<StatsOut>, ApiError> {
-    let of = AttemptsOf::Subscription(subscription.id);
     // No attempt comes before its message; one may come long after the range.
     let window = Window {
         after: Some(range.start),
         before: None,
     };
+    let mut stats = StatsOut::default();
+    let mut seen: HashSet<Offset> = HashSet::new();
+    log.wait_applied();
+    let counted = visit(log, subscription.id, window, |value| {
+        let event = value.attempt.event;
+        if range.contains(&event.timestamp()) && seen.insert(event.offset()) {
+            let delivered = match value.attempt.outcome {
+                Outcome::Delivered => Delivered::Yes,
+                Outcome::Exhausted => Delivered::Failed,
+                // It may have been skipped since.
+                Outcome::Retry(_) => log.status_after_last(value, subscription)?.delivered,
+            };
+            match delivered {
+                Delivered::Yes => stats.success += 1,
+                Delivered::Pending => stats.pending += 1,
+                Delivered::Failed | Delivered::Never => stats.fail += 1,
+            }
+        }
+        Ok(())
+    })?;
+    Ok(counted.then_some(stats))
+}
+
+/// `None` if there are too many to count.
+fn count_attempts(
+    log: &EventLog,
+    id: SubscriptionId,
+    range: &Range<Timestamp>,
+) -> Result<Option<AttemptStatsOut>, ApiError> {
+    let window = Window {
+        after: Some(range.start),
+        before: Some(range.end),
+    };
+    let mut stats = AttemptStatsOut::default();
+    let counted = visit(log, id, window, |value| {
+        if range.contains(&value.attempt.started) {
+            match value.attempt.outcome {
+                Outcome::Delivered => stats.success += 1,
+                Outcome::Retry { .. } | Outcome::Exhausted => stats.fail += 1,
+            }
+        }
+        Ok(())
+    })?;
+    Ok(counted.then_some(stats))
+}
+
+/// Shows the attempts of about a window, the newest first; says whether those were all.
+fn visit(
+    log: &EventLog,
+    id: SubscriptionId,
+    window: Window,
+    mut show: impl FnMut(&Attempt) -> Result<(), ReadError>,
+) -> Result<bool, ApiError> {
+    let of = AttemptsOf::Subscription(id);
     let mut numbers = attempt::within(log, of, AttemptSeq::ZERO..AttemptSeq::MAX, window)?;
     let limit = Limit {
         items: ATTEMPTS_AT_A_TIME,
         bytes: PAGE_BYTES_MAX,
     };
-    let (mut stats, mut looked) = (StatsOut::default(), 0);
-    let mut seen: HashSet<Offset> = HashSet::new();
+    let mut looked = 0;
     while !numbers.is_empty() {
         if looked >= ATTEMPTS_MAX {
-            return Ok(None);
+            return Ok(false);
         }
         let page = log.attempts(of, numbers, Order::Descending, limit)?;
         if page.attempts.is_empty() {
@@ -110,26 +171,9 @@ fn count(
         }
         numbers = page.rest;
         looked += page.attempts.len();
-        for attempt in page.attempts {
-            let event = attempt.attempt.event;
-            if !range.contains(&event.timestamp()) || !seen.insert(event.offset()) {
-                continue;
-            }
-            match attempt.attempt.outcome {
-                Outcome::Delivered => stats.success += 1,
-                Outcome::Exhausted => stats.fail += 1,
-                // It may have been skipped since.
-                Outcome::Retry(_) => {
-                    match log.status_after_last(&attempt, subscription)?.delivered {
-                        Delivered::Yes => stats.success += 1,
-                        Delivered::Pending => stats.pending += 1,
-                        Delivered::Failed | Delivered::Never => stats.fail += 1,
-                    }
-                }
-            }
-        }
+        page.attempts.iter().try_for_each(&mut show)?;
     }
-    Ok(Some(stats))
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::reply::{self, Answer};
 use crate::request::Call;
 use crate::sse::Text;
 use crate::streamed::{Piece, Pieces, Step, Steps};
+use crate::token::Capability;
 use crate::waiters::{Purpose, Seat};
 use crate::wire::{ExpiredRangeOut, Issue, PolledOut};
 
@@ -42,7 +43,13 @@ pub(crate) async fn follow(call: Call) -> Answer {
     let sink = call.query.text("sink").unwrap_or(SINK_DEFAULT);
     let wanted = Wanted::parse(&call, application, sink)?;
     let key = match call.query.text("consumer") {
-        Some(consumer) => Some(consumers::key(application, sink, consumer)?),
+        Some(consumer) => {
+            // Its cursor moves with `Last-Event-ID`, as by a poll.
+            if !call.bearer()?.grant.may(Capability::CreateAttempts) {
+                return Err(ApiError::Forbidden);
+            }
+            Some(consumers::key(application, sink, consumer)?)
+        }
         None => None,
     };
     let start = consumers::starting_position(&call.query)?;

@@ -13,10 +13,12 @@ use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 
 mod backend;
+mod capability;
 mod der;
 mod grant;
 mod key;
 
+pub use self::capability::Capability;
 pub use self::grant::Grant;
 pub use self::key::{
     Symmetry, TokenAlgorithm, TokenAlgorithmError, TokenKey, TokenKeyError, TokenKeys,
@@ -112,6 +114,21 @@ struct Claims {
     org: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     feature_flags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    capabilities: Option<Vec<Capability>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+}
+
+/// What narrows or widens a customer's token, and tells it from others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Its own id: without one, two of the same second may be the same token, and end together.
+    pub id: Option<String>,
+    /// The feature flags of whom it is made for.
+    pub feature_flags: Vec<String>,
+    /// What it may do; `None` for whatever one for its subject may.
+    pub capabilities: Option<Vec<Capability>>,
 }
 
 /// Makes a token for `subject` that is valid from `now` for `expires`.
@@ -121,14 +138,14 @@ pub fn mint(
     now: Timestamp,
     expires: Duration,
 ) -> Result<String, MintError> {
-    mint_with(key, subject, Vec::new(), now, expires)
+    mint_with(key, subject, Scope::default(), now, expires)
 }
 
-/// As [`mint`], for someone who has feature flags.
+/// As [`mint`], for a scope.
 pub fn mint_with(
     key: &TokenKey,
     subject: Subject,
-    feature_flags: Vec<String>,
+    scope: Scope,
     now: Timestamp,
     expires: Duration,
 ) -> Result<String, MintError> {
@@ -150,7 +167,9 @@ pub fn mint_with(
         iss: Some("hooklog".to_owned()),
         sub,
         org,
-        feature_flags,
+        feature_flags: scope.feature_flags,
+        capabilities: scope.capabilities,
+        jti: scope.id,
     };
     let header = Header::new(algorithm.jwt());
     Ok(jsonwebtoken::encode(&header, &claims, signing)?)
@@ -186,6 +205,7 @@ pub fn grant(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Grant, Tok
         issued: claims.iat.map(seconds),
         expires: seconds(claims.exp),
         feature_flags: claims.feature_flags,
+        capabilities: claims.capabilities,
     })
 }
 

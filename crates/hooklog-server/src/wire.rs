@@ -44,8 +44,10 @@ pub(crate) use poll::{
 pub(crate) use portal::{AccessIn, AccessOut, ExpireIn, WhoamiOut};
 pub(crate) use problem::ProblemOut;
 pub(crate) use push::StartFrom;
-pub(crate) use requests::{ExampleIn, PrecheckIn, PrecheckOut};
-pub(crate) use standing::{EndpointMessageOut, MessageEndpointOut, Standing, StatsOut};
+pub(crate) use requests::{BulkExpungeIn, BulkExpungeOut, ExampleIn, PrecheckIn, PrecheckOut};
+pub(crate) use standing::{
+    AttemptStatsOut, EndpointMessageOut, MessageEndpointOut, Standing, StatsOut,
+};
 pub(crate) use task::{Between, TaskOut, kind as task_kind, replay_filter};
 
 /// A page of a list.

@@ -28,7 +28,7 @@ pub const EXPUNGED_PAYLOAD: &[u8] = br#"{"expired":true}"#;
 pub const EXPUNGED_RESPONSE: &str = "EXPUNGED";
 
 /// What lost its content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Expunged {
     /// The payload of the event at this offset.
     Event(Offset),

@@ -94,7 +94,7 @@ fn what_the_publisher_said_wins() {
 
 #[test]
 fn data_is_embedded_byte_for_byte() {
-    let cases: [(&str, &[u8], &str); 10] = [
+    let cases: [(&str, &[u8], &str); 17] = [
         // Numbers beyond any type, order, duplicates, escapes and space inside stay as they are.
         (
             "application/json",
@@ -114,7 +114,31 @@ fn data_is_embedded_byte_for_byte() {
         ),
         ("application/json", b"\"\xff\"", r#""data_base64":"Iv8i"}"#),
         ("application/json", b"1 2", r#""data_base64":"MSAy"}"#),
-        ("text/plain", b"hi", r#""data_base64":"aGk="}"#),
+        ("text/plain", b"hi", r#""data":"hi"}"#),
+        (
+            "Application/XML; charset=\"UTF-8\"",
+            "<a b=\"é\"/>\n".as_bytes(),
+            r#""data":"<a b=\"é\"/>\n"}"#,
+        ),
+        ("image/svg+xml", b"<svg/>", r#""data":"<svg/>"}"#),
+        (
+            "application/x-www-form-urlencoded",
+            b"a=1&b=%20",
+            r#""data":"a=1&b=%20"}"#,
+        ),
+        // A receiver would write it in that charset, and have other bytes.
+        (
+            "text/plain; charset=iso-8859-1",
+            b"hi",
+            r#""data_base64":"aGk="}"#,
+        ),
+        ("text/plain", b"\xff", r#""data_base64":"/w=="}"#),
+        ("text/plain", b"", r#""text/plain"}"#),
+        (
+            "application/octet-stream",
+            b"hi",
+            r#""data_base64":"aGk="}"#,
+        ),
         ("application/jsonx", b"1", r#""data_base64":"MQ=="}"#),
         ("json", b"1", r#""data_base64":"MQ=="}"#),
         (

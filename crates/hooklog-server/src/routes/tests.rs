@@ -34,7 +34,7 @@ mod visits;
 #[test]
 fn patterns_do_not_contradict_each_other() {
     let mut table = Router::new();
-    for (pattern, routes) in patterns() {
+    for (pattern, routes) in patterns().chain(absent()) {
         table
             .insert(pattern.clone(), routes)
             .unwrap_or_else(|error| panic!("{pattern}: {error}"));

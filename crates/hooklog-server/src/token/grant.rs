@@ -5,7 +5,7 @@
 
 use hooklog_storage::Timestamp;
 
-use super::Subject;
+use super::{Capability, Subject};
 
 /// What a verified token gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +18,17 @@ pub struct Grant {
     pub expires: Timestamp,
     /// The feature flags of whom it was made for.
     pub feature_flags: Vec<String>,
+    /// What it may do; `None` for whatever one for its subject may.
+    pub capabilities: Option<Vec<Capability>>,
 }
 
 impl Grant {
+    /// Whether it is good for what asks for this.
+    pub(crate) fn may(&self, needed: Capability) -> bool {
+        let has = |all: &Vec<Capability>| all.iter().any(|one| one.includes(needed));
+        self.capabilities.as_ref().is_none_or(has)
+    }
+
     /// Whether something with these feature flags is visible: an organisation sees everything.
     pub(crate) fn sees(&self, flags: &[String]) -> bool {
         match self.subject {

@@ -4,10 +4,12 @@
 //! be an attempt of its own.
 //! **Next:** `wire/problem.rs`.
 
-use hooklog_storage::{Attempt, AttemptId, EventId, Outcome, SubscriptionId, Timestamp, Trigger};
+use hooklog_storage::{
+    Attempt, AttemptId, EventId, Outcome, Record, SubscriptionId, Timestamp, Trigger,
+};
 use serde::Serialize;
 
-use super::{Content, text, time};
+use super::{Content, MessageOut, text, time};
 
 /// The number that stands for an outcome on the wire.
 pub(crate) fn status(outcome: Outcome) -> u16 {
@@ -37,6 +39,8 @@ pub(crate) struct AttemptOut<'a> {
     trigger_type: u16,
     #[serde(serialize_with = "time")]
     timestamp: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg: Option<MessageOut<'a>>,
 }
 
 impl<'a> AttemptOut<'a> {
@@ -64,6 +68,13 @@ impl<'a> AttemptOut<'a> {
                 Trigger::Manual => 1,
             },
             timestamp: attempt.started,
+            msg: None,
         }
+    }
+
+    /// With the message that it was about, but for its payload.
+    pub(crate) fn with_message(self, record: Option<&'a Record>) -> Self {
+        let msg = record.map(|record| MessageOut::new(record, Content::Omitted));
+        Self { msg, ..self }
     }
 }

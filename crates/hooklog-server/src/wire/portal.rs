@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::fields::Fields;
 use super::{ApplicationIn, Issue, time};
-use crate::token::{Grant, Subject};
+use crate::token::{Capability, Grant, Scope, Subject};
 
 /// How long a token is good unless told otherwise, and within which bounds (the API family's).
 const EXPIRY_DEFAULT: Duration = Duration::from_hours(28 * 24);
@@ -26,7 +26,7 @@ const FLAGS_BYTES_MAX: usize = 2048;
 /// A token to make.
 #[derive(Debug)]
 pub(crate) struct AccessIn {
-    pub(crate) feature_flags: Vec<String>,
+    pub(crate) scope: Scope,
     pub(crate) expiry: Duration,
     /// The application to create if there is none.
     pub(crate) application: Option<ApplicationIn>,
@@ -35,7 +35,7 @@ pub(crate) struct AccessIn {
 impl Default for AccessIn {
     fn default() -> Self {
         Self {
-            feature_flags: Vec::new(),
+            scope: Scope::default(),
             expiry: EXPIRY_DEFAULT,
             application: None,
         }
@@ -44,7 +44,7 @@ impl Default for AccessIn {
 
 impl AccessIn {
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
-        fields.refuse(&["readOnly", "capabilities", "sessionId"])?;
+        fields.refuse(&["sessionId"])?;
         let expiry = match fields.value("expiry")?.map(Duration::from_secs) {
             None => EXPIRY_DEFAULT,
             Some(expiry) if (EXPIRY_MIN..=EXPIRY_MAX).contains(&expiry) => expiry,
@@ -59,11 +59,36 @@ impl AccessIn {
             None => None,
         };
         Ok(Self {
-            feature_flags: feature_flags(fields)?.unwrap_or_default(),
+            scope: Scope {
+                id: None,
+                feature_flags: feature_flags(fields)?.unwrap_or_default(),
+                capabilities: capabilities(fields)?,
+            },
             expiry,
             application,
         })
     }
+}
+
+/// What a token may do, by `capabilities` or `readOnly`.
+fn capabilities(fields: &Fields<'_>) -> Result<Option<Vec<Capability>>, Issue> {
+    let name = "capabilities";
+    let read_only = fields.value("readOnly")?.unwrap_or(false);
+    let Some(mut all) = fields.value::<Vec<Capability>>(name)? else {
+        return Ok(read_only.then(|| vec![Capability::ViewBase]));
+    };
+    if all.len() > Capability::COUNT || !all.contains(&Capability::ViewBase) {
+        let message = format!(
+            "must have `ViewBase`, and at most {} items",
+            Capability::COUNT
+        );
+        return Err(Issue::body(name, message));
+    }
+    if read_only {
+        let sees = [Capability::ViewBase, Capability::ViewEndpointSecret];
+        all.retain(|one| sees.contains(one));
+    }
+    Ok(Some(all))
 }
 
 /// The field `featureFlags`: of a token, or of an event type.

@@ -3,6 +3,8 @@
 //! **Invariant:** as `wire.rs`.
 //! **Next:** `wire/message.rs`.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hooklog_storage::{Channel, EventTypeName};
 use serde::Serialize;
@@ -13,6 +15,9 @@ use super::fields::{Fields, required};
 
 /// Most channels of one message (the API family's bound).
 const CHANNELS_MAX: usize = 5;
+
+/// Most messages that are expunged at once: as many as one list shows.
+const EXPUNGED_AT_ONCE_MAX: usize = 250;
 
 /// An example to send.
 #[derive(Debug)]
@@ -56,6 +61,39 @@ impl PrecheckIn {
                 .ok_or_else(required("eventType"))?,
             channels: fields.names("channels", CHANNELS_MAX)?.unwrap_or_default(),
         })
+    }
+}
+
+/// Messages whose payloads are to go.
+#[derive(Debug)]
+pub(crate) struct BulkExpungeIn {
+    pub(crate) ids: Vec<String>,
+}
+
+impl BulkExpungeIn {
+    pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
+        let ids: Vec<String> = fields.value("ids")?.unwrap_or_default();
+        if ids.len() > EXPUNGED_AT_ONCE_MAX {
+            let message = format!("must have at most {EXPUNGED_AT_ONCE_MAX} items");
+            return Err(Issue::body("ids", message));
+        }
+        Ok(Self { ids })
+    }
+}
+
+/// What became of each of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct BulkExpungeOut {
+    results: BTreeMap<String, &'static str>,
+}
+
+impl BulkExpungeOut {
+    /// Of the names that were given, with whether there is a message of that name.
+    pub(crate) fn new(found: impl Iterator<Item = (String, bool)>) -> Self {
+        let word = |is_there| if is_there { "expunged" } else { "not-found" };
+        Self {
+            results: found.map(|(id, is_there)| (id, word(is_there))).collect(),
+        }
     }
 }
 

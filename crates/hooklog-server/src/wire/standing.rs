@@ -101,6 +101,15 @@ impl<'a> MessageEndpointOut<'a> {
     }
 }
 
+/// How many attempts at an endpoint ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct AttemptStatsOut {
+    pub(crate) success: u64,
+    pub(crate) fail: u64,
+    /// Nothing is canceled by this server.
+    canceled: u64,
+}
+
 /// How many messages of an endpoint are where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct StatsOut {

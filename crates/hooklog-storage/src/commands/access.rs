@@ -82,22 +82,27 @@ impl EventLog {
 
     /// Takes the payload out of an event, for good.
     pub async fn expunge(&self, event: &Record) -> Result<(), ChangeError> {
-        self.expunge_one(Expunged::Event(event.offset)).await
+        self.expunge_all(vec![Expunged::Event(event.offset)]).await
     }
 
     /// Takes the response out of an attempt, for good.
     pub async fn expunge_attempt(&self, attempt: &Attempt) -> Result<(), ChangeError> {
-        self.expunge_one(Expunged::Attempt(attempt.id.seq())).await
+        let what = Expunged::Attempt(attempt.id.seq());
+        self.expunge_all(vec![what]).await
     }
 
-    async fn expunge_one(&self, what: Expunged) -> Result<(), ChangeError> {
+    /// Takes out the contents of several, for good and in one commit: of all or of none.
+    pub async fn expunge_all(&self, mut all: Vec<Expunged>) -> Result<(), ChangeError> {
+        all.sort_unstable();
+        all.dedup();
         self.change(move |registry, _| {
-            if registry.expunged.has(what) {
+            all.retain(|what| !registry.expunged.has(*what));
+            let Some(more) = all.len().checked_sub(1) else {
                 return Ok((Vec::new(), ()));
-            }
-            let count = registry.expunged.count();
+            };
+            let count = registry.expunged.count() + more;
             below("the number of expunged contents", count, EXPUNGED_MAX)?;
-            Ok((vec![Change::Expunge(what)], ()))
+            Ok((all.into_iter().map(Change::Expunge).collect(), ()))
         })
         .await
     }

@@ -14,6 +14,20 @@ use crate::read::ReadError;
 use crate::testing::{copy_directory, files};
 use crate::{repair, restore};
 
+impl EventKeys {
+    /// Writes the keys of events below `end` to runs.
+    pub(crate) fn seal_all(&self, end: Offset) {
+        for index in self.both() {
+            index.seal(end).unwrap();
+        }
+    }
+
+    /// How many runs there are of idempotency keys and of uids.
+    pub(crate) fn runs(&self) -> [usize; 2] {
+        self.both().map(|index| index.stats().runs)
+    }
+}
+
 fn key(text: &str, request: &str) -> IdempotencyKey {
     IdempotencyKey::new(&[b"tests"], text, request.as_bytes())
 }
@@ -55,9 +69,7 @@ fn replayed(first: &Appended) -> Appended {
 /// Writes what is in memory to runs.
 fn seal(log: &EventLog) {
     let shared = &log.handle.shared;
-    for index in shared.keys.both() {
-        index.seal(shared.ring.end()).unwrap();
-    }
+    shared.keys.seal_all(shared.ring.end());
 }
 
 fn at(directory: &TempDir, name: &str) -> Config {

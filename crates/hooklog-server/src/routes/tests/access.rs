@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::super::ABSENT;
 use super::harness::{Harness, PATIENCE, SECRET, mint, organisation};
 use crate::token::Subject;
 
@@ -72,6 +73,28 @@ async fn tokens_reach_what_is_theirs() {
             assert!(is_json, "{reply:?}");
         }
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_other_servers_have_is_said_to_be_absent() {
+    let server = Harness::start().await;
+    for pattern in ABSENT {
+        let path = pattern.replace("{*rest}", "a/b").replace(['{', '}'], "");
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let path = format!("/api/v1{path}");
+            let reply = server.call(method, &path, "{}").await.is(501);
+            assert_eq!(reply.body["code"], "not_implemented", "{reply:?}");
+            server.call_as("garbage", method, &path, "{}").await.is(401);
+        }
+    }
+    // The names of such paths are still free for what is here.
+    let named = r#"{"name":"import","description":""}"#;
+    server
+        .call("POST", "/api/v1/event-type", named)
+        .await
+        .is(201);
+    server.get("/api/v1/event-type/import").await.is(200);
     server.stop().await;
 }
 

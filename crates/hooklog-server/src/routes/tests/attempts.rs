@@ -98,7 +98,19 @@ async fn attempts() {
             );
         }
         server.get(&format!("{list}?status=9")).await.is(422);
-        server.get(&format!("{list}?with_msg=true")).await.is(501);
+        let path = format!("{list}?with_msg=true&limit=2");
+        let shown = server.get(&path).await.is(200).body;
+        for item in shown["data"].as_array().expect("a list") {
+            // Never its payload.
+            let message = &item["msg"];
+            assert_eq!(
+                (&message["id"], &message["payload"]),
+                (&json!(event), &json!({}))
+            );
+            assert_eq!(message["eventType"], "x");
+        }
+        let without = server.get(&format!("{list}?with_msg=false")).await.is(200);
+        assert!(!without.text.contains("\"msg\":"), "{}", without.text);
     }
     server.stop().await;
 }

@@ -187,7 +187,7 @@ async fn a_message_lists_its_endpoints() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_an_endpoint_are_counted_once() {
-    let Scene { server, .. } = scene().await;
+    let Scene { server, events, .. } = scene().await;
     let path = format!("{APPS}/a/endpoint/e/stats");
     let stats = server.get(&path).await.is(200).body;
     let expected = json!({ "success": 1, "pending": 1, "sending": 0, "fail": 1, "canceled": 0 });
@@ -199,6 +199,27 @@ async fn messages_of_an_endpoint_are_counted_once() {
         assert_eq!(refused.body["code"], "invalid_range");
     }
     server.get(&format!("{path}?since=yesterday")).await.is(422);
+    // The attempts themselves: as many as there are, by when they were made.
+    let path = format!("{APPS}/a/endpoint/e/attempt-stats");
+    let list = server.get(&format!("{APPS}/a/attempt/endpoint/e")).await;
+    let list = list.is(200).body;
+    let made = list["data"].as_array().expect("a list");
+    let last: EventId = events[3].parse().expect("an id");
+    let time = |millis| jiff::Timestamp::from_millisecond(millis).expect("a time");
+    let last = last.timestamp().as_millis();
+    let (low, high) = (time(last - 60_000), time(last + 60_000));
+    let within = format!("{path}?since={low}&until={high}");
+    let stats = server.get(&within).await.is(200).body;
+    let failed = made.iter().filter(|attempt| attempt["status"] == 2).count();
+    let expected = json!({ "success": made.len() - failed, "fail": failed, "canceled": 0 });
+    assert!(failed > 1, "more than messages");
+    assert_eq!(stats, expected);
+    let before = format!("{path}?since=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z");
+    let none = json!({ "success": 0, "fail": 0, "canceled": 0 });
+    assert_eq!(server.get(&before).await.is(200).body, none);
+    let turned = format!("{path}?since={high}&until={low}");
+    let refused = server.get(&turned).await.is(400);
+    assert_eq!(refused.body["code"], "invalid_range");
     server.stop().await;
 }
 
@@ -243,6 +264,48 @@ async fn content_is_taken_out_for_good() {
     delete(&format!("{APPS}/a/msg/absent/content"))
         .await
         .is(404);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_payloads_are_taken_out_at_once() {
+    let Scene { server, events, .. } = scene().await;
+    application(&server, "b").await;
+    let strange = publish(&server, "b", json!({ "eventType": "x", "payload": {} })).await;
+    let named = json!({ "eventType": "x", "payload": {}, "eventId": "by-uid" });
+    let named = publish(&server, "a", named).await;
+    let path = format!("{APPS}/a/msg/bulk-expunge");
+    let bulk = async |ids: Value| {
+        let body = json!({ "ids": ids }).to_string();
+        server.call("POST", &path, &body).await
+    };
+    let asked = json!([events[0], events[1], "by-uid", "absent", strange, "no name"]);
+    let told = bulk(asked).await.is(200).body;
+    let expected = json!({ "results": { &events[0]: "expunged", &events[1]: "expunged",
+        "by-uid": "expunged", "absent": "not-found", &strange: "not-found", "no name": "not-found" } });
+    assert_eq!(told, expected);
+    let gone = json!({ "expired": true });
+    for (id, is_gone) in [
+        (&events[0], true),
+        (&events[1], true),
+        (&named, true),
+        (&events[2], false),
+    ] {
+        let shown = server.get(&format!("{APPS}/a/msg/{id}")).await.is(200).body;
+        assert_eq!(shown["payload"] == gone, is_gone, "{id}");
+    }
+    let kept = server
+        .get(&format!("{APPS}/b/msg/{strange}"))
+        .await
+        .is(200)
+        .body;
+    assert_eq!(kept["payload"], json!({}));
+    assert_eq!(
+        server.call("POST", &path, "{}").await.is(200).body["results"],
+        json!({})
+    );
+    bulk(json!(vec!["x"; 251])).await.is(422);
+    bulk(json!("x")).await.is(422);
     server.stop().await;
 }
 

@@ -102,6 +102,65 @@ async fn applications() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn applications_are_listed_by_their_endpoints() {
+    let server = Harness::start().await;
+    for (app, endpoints) in [
+        ("none", ""),
+        ("off", "d"),
+        ("mixed", "de"),
+        ("on", "e"),
+        ("offs", "dd"),
+    ] {
+        application(&server, app).await;
+        for endpoint in endpoints.chars() {
+            let body = json!({ "url": "https://example.com", "disabled": endpoint == 'd' });
+            let path = format!("{APPS}/{app}/endpoint");
+            server.call("POST", &path, &body.to_string()).await.is(201);
+        }
+    }
+    let (any, enabled) = (
+        "exclude_apps_with_no_endpoints=true",
+        "exclude_apps_with_disabled_endpoints=true",
+    );
+    for (query, expected) in [
+        (any.to_owned(), vec!["off", "mixed", "on", "offs"]),
+        (enabled.to_owned(), vec!["none", "mixed", "on"]),
+        (format!("{any}&{enabled}"), vec!["mixed", "on"]),
+        (
+            any.replace("true", "false"),
+            vec!["none", "off", "mixed", "on", "offs"],
+        ),
+    ] {
+        for (order, turned) in [("ascending", false), ("descending", true)] {
+            let mut expected = expected.clone();
+            if turned {
+                expected.reverse();
+            }
+            // Page by page, in both directions.
+            let path = format!("{APPS}?{query}&order={order}&limit=1");
+            let mut found = Vec::new();
+            let mut page = server.get(&path).await.is(200).body;
+            loop {
+                let uid = |item: &Value| item["uid"].as_str().unwrap_or_default().to_owned();
+                found.extend(page["data"].as_array().expect("a list").iter().map(uid));
+                if page["done"] == true {
+                    break;
+                }
+                let iterator = page["iterator"].as_str().expect("more").to_owned();
+                let next = format!("{path}&iterator={iterator}");
+                page = server.get(&next).await.is(200).body;
+            }
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+    server
+        .get(&format!("{APPS}?exclude_apps_with_no_endpoints=maybe"))
+        .await
+        .is(422);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_types() {
     let server = Harness::start().await;
     let types = "/api/v1/event-type";

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::end_to_end::{APPS, application};
+use super::end_to_end::{APPS, application, publish};
 use super::harness::{Harness, Reply};
 
 const AUTH: &str = "/api/v1/auth";
@@ -61,9 +61,98 @@ async fn customers_get_tokens_that_reach_their_application() {
     );
     let mismatch = json!({ "application": { "name": "New", "uid": "other-uid" } });
     access(&server, "absent", &mismatch).await.is(422);
-    access(&server, "own", &json!({ "readOnly": true }))
+    access(&server, "own", &json!({ "sessionId": "s" }))
         .await
         .is(422);
+    server.stop().await;
+}
+
+/// Kinds of tokens, and which of the calls below each of them may make, in their order.
+fn capabilities() -> Vec<(Value, &'static str)> {
+    let base = "ViewBase";
+    vec![
+        (json!({}), "yyyyyyyy"),
+        (json!({ "readOnly": false }), "yyyyyyyy"),
+        (json!({ "readOnly": true }), "yynnnnnn"),
+        (json!({ "capabilities": [base] }), "yynnnnnn"),
+        (
+            json!({ "capabilities": [base, "ViewEndpointSecret"] }),
+            "yyynnnnn",
+        ),
+        (
+            json!({ "capabilities": ["ManageEndpointSecret", base] }),
+            "yyyynnnn",
+        ),
+        (
+            json!({ "capabilities": [base, "CreateAttempts"] }),
+            "yynnyyyn",
+        ),
+        (
+            json!({ "capabilities": [base, "ManageEndpoint"] }),
+            "yyyynnny",
+        ),
+        (
+            json!({ "capabilities": [base, "ManageEndpoint"], "readOnly": true }),
+            "yynnnnnn",
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn capabilities_narrow_a_token() {
+    let server = Harness::start().await;
+    application(&server, "own").await;
+    let endpoint = r#"{"url":"http://a/","uid":"e"}"#;
+    let all = "/api/v1/app/own/endpoint";
+    server.call("POST", all, endpoint).await.is(201);
+    publish(
+        &server,
+        "own",
+        json!({ "eventType": "x", "payload": {}, "eventId": "m" }),
+    )
+    .await;
+    let patch = ("PATCH", "/endpoint/e", r#"{"description":"d"}"#);
+    let calls = [
+        ("GET", "/endpoint/e", ""),
+        ("GET", "/msg/m", ""),
+        ("GET", "/endpoint/e/secret", ""),
+        ("POST", "/endpoint/e/secret/rotate", "{}"),
+        ("POST", "/msg/m/endpoint/e/resend", ""),
+        ("GET", "/poller/a/consumer/b", ""),
+        ("GET", "/stream?consumer=b", ""),
+        patch,
+    ];
+    for (asked, allowed) in capabilities() {
+        let bearer = token(&access(&server, "own", &asked).await.is(200));
+        for ((method, path, body), expected) in calls.into_iter().zip(allowed.chars()) {
+            // A stream would not end.
+            if path.starts_with("/stream") && expected == 'y' {
+                continue;
+            }
+            let path = format!("/api/v1/app/own{path}");
+            let reply = server.call_as(&bearer, method, &path, body).await;
+            let is_allowed = reply.status < 300;
+            assert_eq!(
+                is_allowed,
+                expected == 'y',
+                "{asked}: {method} {path}: {reply:?}"
+            );
+            assert!(is_allowed || reply.status == 403, "{reply:?}");
+        }
+        // It may still end itself, and nothing more than an application's.
+        server.call_as(&bearer, "GET", APPS, "").await.is(403);
+        let logout = format!("{AUTH}/logout");
+        server.call_as(&bearer, "POST", &logout, "").await.is(204);
+    }
+    for wrong in [
+        json!(["ManageEndpoint"]),
+        json!(["ViewBase", "Everything"]),
+        json!(vec!["ViewBase"; 7]),
+        json!("ViewBase"),
+    ] {
+        let asked = json!({ "capabilities": wrong });
+        access(&server, "own", &asked).await.is(422);
+    }
     server.stop().await;
 }
 
@@ -124,8 +213,8 @@ async fn tokens_end_before_their_time() {
     };
     let (path, logout) = ("/api/v1/app/own", format!("{AUTH}/logout"));
     let one = token(&access(&server, "own", &json!({})).await.is(200));
-    let two_flags = json!({ "featureFlags": ["two"] });
-    let two = token(&access(&server, "own", &two_flags).await.is(200));
+    // Of the same second, most likely, and a token of its own.
+    let two = token(&access(&server, "own", &json!({})).await.is(200));
     let other = token(&access(&server, "other", &json!({})).await.is(200));
     server.call_as(&one, "POST", &logout, "").await.is(204);
     assert_eq!(works(&one, path).await, 401);

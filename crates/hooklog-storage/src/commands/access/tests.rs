@@ -141,6 +141,29 @@ async fn expunged_content_is_read_by_nobody_and_its_mark_goes_with_it() {
     log.close().unwrap();
 }
 
+#[tokio::test]
+async fn several_contents_go_in_one_commit() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    let app = application(&log, "shop").await;
+    let of = |number: u8| Event {
+        application: app,
+        ..event(number, format!("{{\"n\":{number}}}"))
+    };
+    log.append((0..4).map(of).collect()).await.unwrap();
+    let at = |offset| Expunged::Event(Offset::new(offset));
+    log.expunge_all(Vec::new()).await.unwrap();
+    log.expunge_all(vec![at(2)]).await.unwrap();
+    // One of them is gone already, one is named twice.
+    log.expunge_all(vec![at(3), at(2), at(0), at(3)])
+        .await
+        .unwrap();
+    assert_eq!(log.registry().expunged.count(), 3);
+    let gone = String::from_utf8_lossy(EXPUNGED_PAYLOAD);
+    assert_eq!(payloads(&log), [&gone, "{\"n\":1}", &gone, &gone]);
+    log.close().unwrap();
+}
+
 impl EventLog {
     fn attempt_at_zero(&self) -> Attempt {
         let all = AttemptSeq::ZERO..AttemptSeq::MAX;
