@@ -187,6 +187,8 @@ pub(crate) struct Lane {
     throttle: Throttle,
     /// The endpoint asked to be left alone until then.
     paused_until: Timestamp,
+    /// Its rate has held up something since then.
+    throttled_since: Option<Timestamp>,
     /// Every attempt since then has failed.
     failing_since: Option<Timestamp>,
     /// It is to be disabled, so nothing starts until the registry says what became of that.
@@ -242,6 +244,7 @@ impl Lane {
             pace: Pace::default(),
             throttle: Throttle::default(),
             paused_until: Timestamp::default(),
+            throttled_since: None,
             failing_since: None,
             stopped: false,
             releasing: None,

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hooklog_storage::{
     Attempt, AttemptId, AttemptSeq, AttemptsOf, Delivered, DeliveryStatus, DisableReason, EventLog,
@@ -100,7 +101,9 @@ fn explain(
             ("waiting", format!("delayed until {due} by its publisher"))
         }
         (Delivered::Pending, ..) => {
-            let held = held(&log.health(subscription.id)?, now);
+            let health = log.health(subscription.id)?;
+            let throttled = throttled(log, subscription, &health, position..offset, now)?;
+            let held = held(&health, now) + &throttled;
             ("waiting", held + &waiting(status.parked, offset, position))
         }
         (Delivered::Never, ..) if offset < subscription.start => ("missed", TOO_EARLY.to_owned()),
@@ -127,6 +130,43 @@ fn held(health: &Health, now: Timestamp) -> String {
         (Some(since), None) => format!("the endpoint is down since {}; ", time_text(since)),
         (None, _) => String::new(),
     }
+}
+
+/// What is said of an endpoint whose rate holds up the events of a range and those behind them.
+fn throttled(
+    log: &EventLog,
+    subscription: &Subscription,
+    health: &Health,
+    range: Range<Offset>,
+    now: Timestamp,
+) -> Result<String, ReadError> {
+    let id = subscription.application;
+    let policy = {
+        let registry = log.registry();
+        let wider = registry.application(id).map(|value| value.policy.clone());
+        subscription.policy.or(&wider.unwrap_or_default())
+    };
+    let (Some(since), Some(rate)) = (health.throttled_since, policy.throttle_rate) else {
+        return Ok(String::new());
+    };
+    if range.is_empty() {
+        let since = time_text(since);
+        return Ok(format!("throttled to {rate} a second since {since}; "));
+    }
+    let page = log.read_application(id, range, Order::Ascending, LAG)?;
+    let takes = |record: &&Record| subscription.filter.takes(&record.event);
+    let count = page.records.iter().filter(takes).count();
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    let wait = Duration::from_millis(count.saturating_mul(1000) / u64::from(rate.get()));
+    let (since, until) = (time_text(since), time_text(now.plus(wait)));
+    let more = if page.rest.is_empty() {
+        ""
+    } else {
+        "at least "
+    };
+    Ok(format!(
+        "throttled to {rate} a second since {since}, with {more}{count} before it: until about {until}; "
+    ))
 }
 
 fn waiting(parked: Option<Retry>, offset: Offset, position: Offset) -> String {
@@ -172,6 +212,7 @@ pub(crate) async fn lag(call: Call) -> Answer {
             down_since: health.down_since,
             probe_at: health.probe_at,
             paused_until: health.paused_until,
+            throttled_since: health.throttled_since,
         };
         for record in &page.records {
             if subscription.filter.takes(&record.event) {
@@ -194,6 +235,7 @@ pub(crate) async fn dead_letters(call: Call) -> Answer {
     let subscription = call.subscription()?;
     let request = page;
     let scan = call.state.read(move |log| {
+        log.wait_applied();
         let of = AttemptsOf::Subscription(subscription.id);
         let read = |range: Range<AttemptSeq>, items| {
             let limit = Limit {

@@ -199,13 +199,17 @@ impl Shared {
         let wanted: Vec<_> = subscriptions.clone().map(|(value, _)| value.id).collect();
         let last = self.last_attempts(offset, &wanted)?;
         let status = |(value, position): (&Subscription, Offset)| {
-            let told = self.told_by_rows(offset, value, last.get(&value.id).copied())?;
-            // A delayed event is not found in passing by who was there before its time.
             let due = record.event.deliver_at;
+            let takes = || offset >= value.start && value.filter.takes(&record.event);
+            let waits = match due {
+                Some(_) if takes() => self.waits(offset, value)?,
+                Some(_) | None => None,
+            };
+            let told = self.told_by_rows(offset, value, last.get(&value.id).copied(), waits)?;
+            // A delayed event is not found in passing by who was there before its time.
             let is_passed = offset < position || due.is_some_and(|due| value.awaits(offset, due));
-            let comes = || offset >= value.start && value.filter.takes(&record.event);
             Ok(told.unwrap_or_else(|| {
-                let delivered = if !is_passed && comes() {
+                let delivered = if !is_passed && takes() {
                     Delivered::Pending
                 } else {
                     Delivered::Never
@@ -224,9 +228,7 @@ impl Shared {
     ) -> Result<DeliveryStatus, ReadError> {
         let (offset, id) = (attempt.attempt.event.offset(), subscription.id);
         let last = self.last_attempts(offset, &[id])?.remove(&id);
-        let last = last.unwrap_or_else(|| attempt.into());
-        let told = self.told_by_rows(offset, subscription, Some(last))?;
-        Ok(told.unwrap_or_else(|| DeliveryStatus::new(Delivered::Never, Some(&last))))
+        self.after(offset, subscription, last.unwrap_or_else(|| attempt.into()))
     }
 
     /// The same for the last attempt of a delivery.
@@ -235,8 +237,18 @@ impl Shared {
         attempt: &Attempt,
         subscription: &Subscription,
     ) -> Result<DeliveryStatus, ReadError> {
-        let (offset, last) = (attempt.attempt.event.offset(), attempt.into());
-        let told = self.told_by_rows(offset, subscription, Some(last))?;
+        let offset = attempt.attempt.event.offset();
+        self.after(offset, subscription, attempt.into())
+    }
+
+    fn after(
+        &self,
+        offset: Offset,
+        subscription: &Subscription,
+        last: Last,
+    ) -> Result<DeliveryStatus, ReadError> {
+        let waits = self.waits(offset, subscription)?;
+        let told = self.told_by_rows(offset, subscription, Some(last), waits)?;
         Ok(told.unwrap_or_else(|| DeliveryStatus::new(Delivered::Never, Some(&last))))
     }
 
@@ -246,6 +258,7 @@ impl Shared {
         offset: Offset,
         subscription: &Subscription,
         last: Option<Last>,
+        waits: Option<Waits>,
     ) -> Result<Option<DeliveryStatus>, ReadError> {
         let id = subscription.id;
         let (mut last, mut parked) = (last, self.parked(id, offset)?);
@@ -274,7 +287,6 @@ impl Shared {
         if outcome == Some(Outcome::Delivered) {
             return Ok(Some(DeliveryStatus::new(Delivered::Yes, last.as_ref())));
         }
-        let waits = self.waits(offset, subscription)?;
         if let Some(Waits::For(due)) = waits.filter(|_| parked.is_none()) {
             let delayed_until = Some(due);
             return Ok(Some(DeliveryStatus {

@@ -18,6 +18,7 @@ mod filter;
 mod harness;
 mod idempotency;
 mod isolation;
+mod later;
 mod operational;
 mod polling;
 mod rates;

@@ -84,4 +84,7 @@ pub(crate) struct LagOut {
     /// It asked to be left alone until then.
     #[serde(serialize_with = "some_time")]
     pub(crate) paused_until: Option<Timestamp>,
+    /// Its rate has held up messages since then.
+    #[serde(serialize_with = "some_time")]
+    pub(crate) throttled_since: Option<Timestamp>,
 }

@@ -206,6 +206,7 @@ const HEALTH: Health = Health {
     down_since: Some(TIME),
     probe_at: Some(TIME),
     paused_until: None,
+    throttled_since: Some(TIME),
 };
 
 fn consumer(scope: ConsumerScope) -> ConsumerKey {

@@ -76,6 +76,11 @@ impl EventLog {
         self.handle.shared.standings(subscriptions.into_iter())
     }
 
+    /// Blocks until all that was recorded before is in the rows that statuses are told from.
+    pub fn wait_applied(&self) {
+        self.handle.shared.all_applied();
+    }
+
     /// The first offsets that subscriptions have not settled or parked. Blocks as `standings` does.
     pub fn positions<'s>(
         &self,
@@ -84,7 +89,8 @@ impl EventLog {
         self.handle.shared.positions(subscriptions.into_iter())
     }
 
-    /// How the delivery of an event to a subscription that stands at a position is. May read the disk.
+    /// How the delivery of an event to a subscription that stands at a position is, as far as is
+    /// applied. May read the disk.
     pub fn status(
         &self,
         record: &Record,

@@ -157,10 +157,17 @@ async fn many_subscriptions_and_events_are_released_by_steps() {
         let made = world.log.create_subscription(disabled.clone()).await;
         made.unwrap();
     }
-    let due = now().plus(Duration::from_millis(50));
-    for number in 0..70 {
-        world.publish_for(number, due).await;
-    }
+    let due = now().plus(Duration::from_secs(1));
+    let event = |number| {
+        let payload = format!("{{\"n\":{number}}}");
+        let kind = "test.event".parse().unwrap();
+        Event::new(world.application.id, kind, payload).deliver_at(due)
+    };
+    world
+        .log
+        .append((0..70).map(event).collect())
+        .await
+        .unwrap();
     let dispatcher = world.dispatch().await;
     world.all_released().await;
     world.attempts(first.id, 70).await;
