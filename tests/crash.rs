@@ -269,6 +269,61 @@ fn a_retry_that_fell_due_while_the_server_was_down_comes_at_once() {
     assert_eq!(sink.counts()[&event], 2);
 }
 
+/// Killed before its time, when it has come, and again while it is delivered: what was published for
+/// later comes then, not before, and no more often than crashes explain.
+#[test]
+fn an_event_for_later_comes_at_its_time_over_crashes() {
+    let _machine = alone();
+    let scratch = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let server = Server::start(scratch.path());
+    let mut api = server.api();
+    api.create_application("later");
+    api.create_endpoint("later", &sink.url());
+    let delay = Duration::from_millis(1_500);
+    let (published, wall) = (Instant::now(), jiff::Timestamp::now());
+    let due = wall + delay;
+    let at =
+        |n| format!(r#"{{"eventType":"crash.later","payload":{{"n":{n}}},"deliverAt":"{due}"}}"#);
+    let later: Vec<String> = (0..20).map(|n| api.accept("later", &at(n))).collect();
+    let now = api.accept("later", r#"{"eventType":"crash.now","payload":{}}"#);
+    sink.wait("what does not wait", |deliveries| {
+        deliveries
+            .iter()
+            .any(|delivery| delivery.id == now)
+            .then_some(())
+    });
+    assert!(!sink.counts().contains_key(&later[0]), "it waits");
+    let mut kills = 0;
+    let mut kill = |mut server: Server| {
+        server.process.kill();
+        kills += 1;
+        drop(server);
+        Server::start(scratch.path())
+    };
+    let mut server = kill(server);
+    while published.elapsed() < delay {
+        assert!(!sink.counts().contains_key(&later[0]), "it came early");
+        pause(Duration::from_millis(20));
+    }
+    // Around its release and its delivery, wherever that is by now.
+    for wait in [5, 15, 40] {
+        pause(Duration::from_millis(wait));
+        server = kill(server);
+    }
+    sink.wait("all that waited", |deliveries| {
+        let arrived: BTreeSet<_> = deliveries.iter().map(|delivery| &delivery.id).collect();
+        later.iter().all(|id| arrived.contains(id)).then_some(())
+    });
+    let first = sink.deliveries();
+    let first = first.iter().find(|delivery| later.contains(&delivery.id));
+    assert!(first.unwrap().at - published >= delay);
+    server.stop();
+    for (id, count) in sink.counts() {
+        assert!(count <= 1 + kills, "{id} came {count} times");
+    }
+}
+
 #[test]
 fn a_clean_stop_repeats_nothing() {
     let _machine = alone();

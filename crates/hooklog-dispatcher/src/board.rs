@@ -69,6 +69,8 @@ pub(crate) struct Board {
     /// Subscriptions whose delivery state is wanted.
     loaders: VecDeque<SubscriptionId>,
     loads: usize,
+    /// When the last load was done.
+    loaded: Timestamp,
     /// Subscriptions that were enabled and get a lane as soon as their state is loaded.
     waiting: BTreeMap<SubscriptionId, Waiting>,
     /// What the log held at the start, until the first registry claims it.
@@ -127,6 +129,7 @@ impl Board {
             reads: 0,
             loaders: VecDeque::new(),
             loads: 0,
+            loaded: Timestamp::default(),
             waiting: BTreeMap::new(),
             restored: Some(Restored::new(state, now)),
             resync: None,

@@ -21,6 +21,7 @@ use crate::board::{Board, Effect, Finished, Input};
 use crate::config::Config;
 use crate::deliver::Deliver;
 use crate::errand::{self, Errand};
+use crate::releases::{self, Alarm};
 use crate::{reader, tasks};
 
 /// Items that the tail's reader may be ahead by; each is a batch of records.
@@ -71,6 +72,8 @@ pub(crate) struct Driver {
     errands: JoinSet<Errand>,
     /// Counts what may have made work for the background tasks.
     tasks_changed: watch::Sender<u64>,
+    /// Rings when the time of an event may have come.
+    alarm: Arc<Alarm>,
 }
 
 impl Driver {
@@ -90,6 +93,7 @@ impl Driver {
             attempts: JoinSet::new(),
             errands: JoinSet::new(),
             tasks_changed: watch::Sender::new(0),
+            alarm: Arc::default(),
         }
     }
 
@@ -99,6 +103,8 @@ impl Driver {
         let mut reader = JoinSet::new();
         reader.spawn(reader::follow(self.log.clone(), from, sender));
         reader.spawn(tasks::run(self.log.clone(), self.tasks_changed.subscribe()));
+        let alarm = Arc::clone(&self.alarm);
+        reader.spawn(releases::run(self.log.clone(), alarm, clock));
         let ended = self.turn_until_ended(&mut tail, &mut stop).await;
         reader.abort_all();
         match ended {
@@ -187,6 +193,7 @@ impl Driver {
                     self.tasks_changed
                         .send_modify(|count| *count = count.wrapping_add(1));
                 }
+                self.alarm.set(releases::earliest(&item));
                 Input::Tail(item)
             }
             Woken::Stop(_) | Woken::Broken | Woken::Timer => return Ok(()),

@@ -79,6 +79,10 @@ pub(crate) enum Input {
     PageFailed { again: Timestamp },
     /// Somebody wants this event delivered (again).
     Redeliver { offset: Offset, asked: Timestamp },
+    /// The time of this event has come.
+    Released { offset: Offset, retry: Retry },
+    /// The log may have this event parked, and the lane was not told.
+    Missed { offset: Offset },
     /// Somebody wants this delivery settled without another attempt.
     Skip { offset: Offset },
     /// Somebody wants the next attempt of this parked delivery made now.
@@ -183,6 +187,8 @@ pub(crate) struct Lane {
     throttle: Throttle,
     /// The endpoint asked to be left alone until then.
     paused_until: Timestamp,
+    /// Its rate has held up something since then.
+    throttled_since: Option<Timestamp>,
     /// Every attempt since then has failed.
     failing_since: Option<Timestamp>,
     /// It is to be disabled, so nothing starts until the registry says what became of that.
@@ -238,6 +244,7 @@ impl Lane {
             pace: Pace::default(),
             throttle: Throttle::default(),
             paused_until: Timestamp::default(),
+            throttled_since: None,
             failing_since: None,
             stopped: false,
             releasing: None,
@@ -267,6 +274,8 @@ impl Lane {
                 self.read_after = again;
             }
             Input::Redeliver { offset, asked } => self.redeliver(offset, asked, limits),
+            Input::Released { offset, retry } => self.released(offset, retry, limits),
+            Input::Missed { offset } => self.missed(offset),
             Input::Skip { offset } => self.skip(offset, limits),
             Input::RetryNow { offset, asked } => self.retry_now(offset, asked),
             Input::Finished { offset, outcome } => self.finished(offset, outcome, limits),
@@ -318,8 +327,14 @@ impl Lane {
     fn loaded(&mut self, mut rows: Vec<(Offset, Retry)>, limits: &Limits) {
         self.loading = false;
         self.surplus = std::mem::take(&mut self.load_again);
-        // First what others may wait for.
-        rows.sort_by_key(|(offset, retry)| (!retry.is_awaited, retry.due, *offset));
+        // First what others may wait for; where order counts, the lowest of these, for whatever does
+        // not fit then waits behind it, too.
+        let is_ordered = limits.ordering != Ordering::None;
+        rows.sort_by_key(|(offset, retry)| {
+            let by_offset = is_ordered && retry.is_awaited;
+            let due = Some(retry.due).filter(|_| !by_offset);
+            (!retry.is_awaited, due, *offset)
+        });
         for (offset, retry) in rows {
             if self.in_flight.contains_key(&offset) || self.parked.contains(offset) {
                 continue;
@@ -361,3 +376,4 @@ mod tests;
 mod wants;
 
 pub(crate) use judge::{Ended, Judged};
+pub(crate) use order::key_of;

@@ -55,6 +55,7 @@ mod lane;
 mod pace;
 mod pool;
 mod reader;
+mod releases;
 mod request;
 mod resolve;
 mod retries;

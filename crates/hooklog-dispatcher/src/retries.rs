@@ -94,6 +94,11 @@ impl Retries {
         self.released.contains(&offset) || row.is_some_and(|row| row.due <= now)
     }
 
+    /// Whether any is due.
+    pub(crate) fn is_due_any(&self, now: Timestamp) -> bool {
+        self.first_due().is_some_and(|due| due <= now)
+    }
+
     /// When the first is due.
     pub(crate) fn first_due(&self) -> Option<Timestamp> {
         self.by_due.first().map(|(due, _)| *due)

@@ -51,9 +51,18 @@ struct ByChannel {
     named: BTreeMap<Channel, BTreeSet<SubscriptionId>>,
 }
 
-/// Whether the filter of a subscription takes this record of its application.
+/// Whether a subscription is to get this record of its application: its filter takes it, and it is
+/// not one that is released to it at a time of its own.
 pub(crate) fn wants(subscription: &Subscription, record: &Record) -> bool {
-    subscription.application == record.event.application && subscription.filter.takes(&record.event)
+    subscription.application == record.event.application
+        && !is_released(subscription, record)
+        && subscription.filter.takes(&record.event)
+}
+
+/// Whether it is `releases.rs` that brings the record to the subscription.
+fn is_released(subscription: &Subscription, record: &Record) -> bool {
+    let due = record.event.deliver_at;
+    due.is_some_and(|due| subscription.awaits(record.offset, due))
 }
 
 impl Routes {
@@ -129,7 +138,8 @@ impl Routes {
                 let filter = &entry.subscription.filter;
                 // The index has looked at all the rest.
                 let holds = filter.condition.is_none() || filter.takes_parsed(&parsed);
-                holds && entry.from <= record.offset
+                let comes_now = !is_released(&entry.subscription, record);
+                holds && comes_now && entry.from <= record.offset
             })
         });
     }

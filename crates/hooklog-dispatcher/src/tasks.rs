@@ -148,7 +148,7 @@ fn look(
     let mut again = Vec::new();
     for record in &page.records {
         if subscription.filter.takes(&record.event) {
-            let status = log.delivered(record.offset, subscription.id, &standing)?;
+            let status = log.status(record, subscription, standing.position)?;
             if task.replay.takes(&record.event, status) {
                 again.push(record.offset);
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hooklog_storage::{AppendError, BackupError, ChangeError, CommitError, ReadError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::publish;
 use crate::rate;
 use crate::reply::{self, Response};
 use crate::token::{MintError, TokenError};
@@ -335,6 +336,9 @@ impl From<AppendError> for ApiError {
         match error {
             AppendError::PayloadTooLarge { limit, .. }
             | AppendError::AppendTooLarge { limit, .. } => Self::BodyTooLarge { limit },
+            AppendError::DeliverAt { limit } => {
+                Issue::body("deliverAt", publish::deliver_limit(limit)).into()
+            }
             AppendError::Keys(error) => error.into(),
             AppendError::Commit(error) => error.into(),
         }

@@ -6,23 +6,25 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hooklog_storage::{
-    Attempt, AttemptId, AttemptSeq, AttemptsOf, Delivered, DisableReason, EventLog, Health, Limit,
-    Offset, Order, Outcome, ReadError, Record, Retry, Standing, Subscription, SubscriptionId,
+    Attempt, AttemptId, AttemptSeq, AttemptsOf, Delivered, DeliveryStatus, DisableReason, EventLog,
+    Health, Limit, Offset, Order, Outcome, ReadError, Record, Retry, Subscription, SubscriptionId,
     SubscriptionState, Timestamp,
 };
 use http::StatusCode;
 
 use crate::attempt::numbers;
 use crate::error::ApiError;
-use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan, Wanted};
+use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Wanted};
 use crate::reply::{self, Answer};
 use crate::request::Call;
 use crate::state;
 use crate::wire::{AttemptOut, LagOut, TraceOut, TraceStatus, time_text};
 
 const GIVEN_UP: &str = "given up: the retries are exhausted, or the endpoint refused it for good; `resend` or `recover` sends it";
+const SKIPPED: &str = "skipped by hand; `resend` or `recover` sends it";
 const TOO_EARLY: &str =
     "published before the first message that the endpoint takes; `replay-missing` sends it";
 const PASSED: &str = "passed over: the endpoint did not want it then, or the attempts of that time have \
@@ -51,12 +53,15 @@ pub(crate) async fn trace(call: Call) -> Answer {
     let told = {
         let subscriptions = list.data.clone();
         call.state.read(move |log| {
-            let standings = log.standings(subscriptions.iter().map(|value| &**value))?;
-            let pairs = subscriptions.iter().zip(&standings);
-            let status = |(value, standing): (&Arc<Subscription>, _)| {
-                explain(log, value, standing, &record, now)
+            let positions = log.positions(subscriptions.iter().map(|value| &**value))?;
+            let values = subscriptions.iter().map(|value| &**value);
+            let pairs = values.zip(positions);
+            let statuses = log.statuses(&record, pairs.clone())?;
+            let told = |((value, position), status): ((&Subscription, Offset), _)| {
+                explain(log, value, position, &record, status, now)
             };
-            pairs.map(status).collect::<Result<Vec<_>, ReadError>>()
+            let told = pairs.zip(statuses).map(told);
+            told.collect::<Result<Vec<_>, ReadError>>()
         })
     };
     let mut told = told.await?.into_iter();
@@ -67,22 +72,23 @@ pub(crate) async fn trace(call: Call) -> Answer {
 fn explain(
     log: &EventLog,
     subscription: &Subscription,
-    standing: &Standing,
+    position: Offset,
     record: &Record,
+    status: DeliveryStatus,
     now: Timestamp,
 ) -> Result<TraceStatus, ReadError> {
     let offset = record.offset;
-    let status = log.delivered(offset, subscription.id, standing)?;
-    let parked = log.parked(subscription.id, offset)?;
     let refusal = subscription.filter.explain(&record.event).err();
     let disabled = match subscription.state {
         SubscriptionState::Disabled { since, reason } => Some((since, reason)),
         SubscriptionState::Enabled => None,
     };
-    let (status, why) = match (status.delivered, refusal, disabled) {
+    let (word, why) = match (status.delivered, refusal, disabled) {
         (Delivered::Yes, ..) => ("delivered", "the endpoint took it".to_owned()),
+        (Delivered::Failed, ..) if status.is_skipped => ("failed", SKIPPED.to_owned()),
         (Delivered::Failed, ..) => ("failed", GIVEN_UP.to_owned()),
-        (_, Some(refusal), _) if parked.is_none() => ("unwanted", refusal.to_string()),
+        (Delivered::Never, ..) if status.is_skipped => ("missed", SKIPPED.to_owned()),
+        (_, Some(refusal), _) if status.parked.is_none() => ("unwanted", refusal.to_string()),
         (_, _, Some((since, reason))) => {
             let (since, by) = (time_text(since), by(reason));
             (
@@ -90,17 +96,23 @@ fn explain(
                 format!("the endpoint is disabled since {since} {by}"),
             )
         }
+        (Delivered::Pending, ..) if let Some(due) = status.delayed_until => {
+            let due = time_text(due);
+            ("waiting", format!("delayed until {due} by its publisher"))
+        }
         (Delivered::Pending, ..) => {
-            let held = held(&log.health(subscription.id)?, now);
-            ("waiting", held + &waiting(parked, offset, standing))
+            let health = log.health(subscription.id)?;
+            let throttled = throttled(log, subscription, &health, position..offset, now)?;
+            let held = held(&health, now) + &throttled;
+            ("waiting", held + &waiting(status.parked, offset, position))
         }
         (Delivered::Never, ..) if offset < subscription.start => ("missed", TOO_EARLY.to_owned()),
         (Delivered::Never, ..) => ("missed", PASSED.to_owned()),
     };
     Ok(TraceStatus {
-        status,
+        status: word,
         why,
-        next_attempt: parked.map(|retry| retry.due),
+        next_attempt: status.next_attempt(),
     })
 }
 
@@ -120,12 +132,49 @@ fn held(health: &Health, now: Timestamp) -> String {
     }
 }
 
-fn waiting(parked: Option<Retry>, offset: Offset, standing: &Standing) -> String {
+/// What is said of an endpoint whose rate holds up the events of a range and those behind them.
+fn throttled(
+    log: &EventLog,
+    subscription: &Subscription,
+    health: &Health,
+    range: Range<Offset>,
+    now: Timestamp,
+) -> Result<String, ReadError> {
+    let id = subscription.application;
+    let policy = {
+        let registry = log.registry();
+        let wider = registry.application(id).map(|value| value.policy.clone());
+        subscription.policy.or(&wider.unwrap_or_default())
+    };
+    let (Some(since), Some(rate)) = (health.throttled_since, policy.throttle_rate) else {
+        return Ok(String::new());
+    };
+    if range.is_empty() {
+        let since = time_text(since);
+        return Ok(format!("throttled to {rate} a second since {since}; "));
+    }
+    let page = log.read_application(id, range, Order::Ascending, LAG)?;
+    let takes = |record: &&Record| subscription.filter.takes(&record.event);
+    let count = page.records.iter().filter(takes).count();
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    let wait = Duration::from_millis(count.saturating_mul(1000) / u64::from(rate.get()));
+    let (since, until) = (time_text(since), time_text(now.plus(wait)));
+    let more = if page.rest.is_empty() {
+        ""
+    } else {
+        "at least "
+    };
+    Ok(format!(
+        "throttled to {rate} a second since {since}, with {more}{count} before it: until about {until}; "
+    ))
+}
+
+fn waiting(parked: Option<Retry>, offset: Offset, position: Offset) -> String {
     if let Some(retry) = parked {
         let (number, due) = (u32::from(retry.number) + 1, time_text(retry.due));
         return format!("attempt {number} is due at {due}");
     }
-    let behind = offset.get().saturating_sub(standing.position.get());
+    let behind = offset.get().saturating_sub(position.get());
     format!("not reached yet: the endpoint is {behind} places of the log behind it")
 }
 
@@ -163,6 +212,7 @@ pub(crate) async fn lag(call: Call) -> Answer {
             down_since: health.down_since,
             probe_at: health.probe_at,
             paused_until: health.paused_until,
+            throttled_since: health.throttled_since,
         };
         for record in &page.records {
             if subscription.filter.takes(&record.event) {
@@ -185,14 +235,7 @@ pub(crate) async fn dead_letters(call: Call) -> Answer {
     let subscription = call.subscription()?;
     let request = page;
     let scan = call.state.read(move |log| {
-        let standing = log.standings([&*subscription])?.pop();
-        let Some(standing) = standing else {
-            return Ok(Scan {
-                found: Vec::new(),
-                reached: None,
-                more: false,
-            });
-        };
+        log.wait_applied();
         let of = AttemptsOf::Subscription(subscription.id);
         let read = |range: Range<AttemptSeq>, items| {
             let limit = Limit {
@@ -206,8 +249,7 @@ pub(crate) async fn dead_letters(call: Call) -> Answer {
             if value.attempt.outcome != Outcome::Exhausted {
                 return Ok(false);
             }
-            let offset = value.attempt.event.offset();
-            let status = log.delivered(offset, subscription.id, &standing)?;
+            let status = log.status_after(value, &subscription)?;
             Ok(status.delivered == Delivered::Failed)
         };
         let range = numbers(request.range());

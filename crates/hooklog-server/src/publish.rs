@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hooklog_storage::{
     AppendError, Appended, ApplicationId, CommitError, Event, EventId, Header, IdempotencyKey,
-    Record,
+    Record, Timestamp,
 };
 use http::StatusCode;
 
@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use crate::idempotency;
 use crate::reply::{self, Answer};
 use crate::request::Call;
-use crate::state::State;
+use crate::state::{self, State};
 use crate::trace_context::TraceContext;
 use crate::wire::{Content, Issue, MessageIn, MessageOut};
 
@@ -56,7 +56,7 @@ pub(crate) fn event(
         ordering_key: new.ordering_key,
         headers: headers(new.headers, trace),
         only: None,
-        deliver_at: None,
+        deliver_at: new.deliver_at,
     }
 }
 
@@ -80,6 +80,8 @@ pub(crate) async fn one(state: &State, event: Event, content: Content, taken: Ta
     match appended.into_iter().next() {
         // The same body made the same event, so this is the first answer again.
         Some(Appended::Committed { id, timestamp } | Appended::Replayed { id, timestamp }) => {
+            // A time that has come is none.
+            shown.deliver_at = shown.deliver_at.filter(|due| *due > timestamp);
             let record = Record {
                 offset: id.offset(),
                 id,
@@ -136,7 +138,25 @@ pub(crate) fn within_limits(state: &State, event: Event) -> Result<Event, ApiErr
     if event.payload.len() > limit {
         return Err(ApiError::BodyTooLarge { limit });
     }
-    Ok(event)
+    match too_late(state, event.deliver_at) {
+        Some(message) => Err(Issue::body("deliverAt", message).into()),
+        None => Ok(event),
+    }
+}
+
+/// What is wrong with a time to push at.
+pub(crate) fn too_late(state: &State, deliver_at: Option<Timestamp>) -> Option<String> {
+    let limit = state.log.config().deliver_after_max();
+    let is_far = deliver_at.is_some_and(|due| due > state::now().plus(limit));
+    is_far.then(|| deliver_limit(limit))
+}
+
+/// How far ahead that may be.
+pub(crate) fn deliver_limit(limit: Duration) -> String {
+    let (limit, most) = (limit.as_secs(), Event::DELIVER_AFTER_MAX.as_secs());
+    format!(
+        "must be at most {limit} s ahead: {most} s, or the age at which this server's messages expire"
+    )
 }
 
 /// Appends events in one commit; waits a while for a busy log.

@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use hooklog_storage::{
-    AttemptSeq, AttemptsOf, EventLog, Limit, NewAttempt, Offset, Order, Outcome, SubscriptionId,
-    Timestamp,
+    Attempt, AttemptSeq, AttemptsOf, Delivered, EventLog, Limit, Offset, Order, Outcome, ReadError,
+    Subscription, SubscriptionId, Timestamp,
 };
 use http::StatusCode;
 
@@ -34,8 +34,9 @@ const ATTEMPTS_MAX: usize = 250_000;
 
 /// Of the messages of a range.
 pub(crate) async fn get(call: Call) -> Answer {
-    let (id, range) = asked(&call)?;
-    let counted = call.state.read(move |log| count(log, id, &range)).await?;
+    let ((_, range), subscription) = (asked(&call)?, call.subscription()?);
+    let count = move |log: &EventLog| count(log, &subscription, &range);
+    let counted = call.state.read(count).await?;
     reply::json(StatusCode::OK, &counted.ok_or_else(too_many)?)
 }
 
@@ -92,7 +93,7 @@ fn range(
 /// `None` if there are too many attempts to count.
 fn count(
     log: &EventLog,
-    id: SubscriptionId,
+    subscription: &Subscription,
     range: &Range<Timestamp>,
 ) -> Result<Option<StatsOut>, ApiError> {
     // No attempt comes before its message; one may come long after the range.
@@ -102,14 +103,23 @@ fn count(
     };
     let mut stats = StatsOut::default();
     let mut seen: HashSet<Offset> = HashSet::new();
-    let counted = visit(log, id, window, |attempt| {
-        if range.contains(&attempt.event.timestamp()) && seen.insert(attempt.event.offset()) {
-            match attempt.outcome {
-                Outcome::Delivered => stats.success += 1,
-                Outcome::Retry { .. } => stats.pending += 1,
-                Outcome::Exhausted => stats.fail += 1,
+    log.wait_applied();
+    let counted = visit(log, subscription.id, window, |value| {
+        let event = value.attempt.event;
+        if range.contains(&event.timestamp()) && seen.insert(event.offset()) {
+            let delivered = match value.attempt.outcome {
+                Outcome::Delivered => Delivered::Yes,
+                Outcome::Exhausted => Delivered::Failed,
+                // It may have been skipped since.
+                Outcome::Retry(_) => log.status_after_last(value, subscription)?.delivered,
+            };
+            match delivered {
+                Delivered::Yes => stats.success += 1,
+                Delivered::Pending => stats.pending += 1,
+                Delivered::Failed | Delivered::Never => stats.fail += 1,
             }
         }
+        Ok(())
     })?;
     Ok(counted.then_some(stats))
 }
@@ -125,13 +135,14 @@ fn count_attempts(
         before: Some(range.end),
     };
     let mut stats = AttemptStatsOut::default();
-    let counted = visit(log, id, window, |attempt| {
-        if range.contains(&attempt.started) {
-            match attempt.outcome {
+    let counted = visit(log, id, window, |value| {
+        if range.contains(&value.attempt.started) {
+            match value.attempt.outcome {
                 Outcome::Delivered => stats.success += 1,
                 Outcome::Retry { .. } | Outcome::Exhausted => stats.fail += 1,
             }
         }
+        Ok(())
     })?;
     Ok(counted.then_some(stats))
 }
@@ -141,7 +152,7 @@ fn visit(
     log: &EventLog,
     id: SubscriptionId,
     window: Window,
-    mut show: impl FnMut(&NewAttempt),
+    mut show: impl FnMut(&Attempt) -> Result<(), ReadError>,
 ) -> Result<bool, ApiError> {
     let of = AttemptsOf::Subscription(id);
     let mut numbers = attempt::within(log, of, AttemptSeq::ZERO..AttemptSeq::MAX, window)?;
@@ -160,7 +171,7 @@ fn visit(
         }
         numbers = page.rest;
         looked += page.attempts.len();
-        page.attempts.iter().for_each(|value| show(&value.attempt));
+        page.attempts.iter().try_for_each(&mut show)?;
     }
     Ok(true)
 }

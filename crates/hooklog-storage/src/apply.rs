@@ -19,7 +19,7 @@ use crate::engine::{COMMIT_BYTES_MAX, Engine, EngineError, Op};
 use crate::entry::Committed;
 use crate::offset::Sequence;
 use crate::plan::expire::Removal;
-use crate::plan::{Plan, PlanError};
+use crate::plan::{Plan, PlanError, Waiting};
 use crate::poison::Poison;
 use crate::ring::Ring;
 use crate::state::State;
@@ -72,6 +72,8 @@ pub(crate) struct Applier {
     removed: Low,
     /// More could go but for a backup that reads it.
     is_pinned: bool,
+    /// Where the rows of events that wait come from.
+    pub(crate) waiting: Waiting,
 }
 
 impl Applier {
@@ -85,6 +87,7 @@ impl Applier {
             durable: None,
             removed: Low::default(),
             is_pinned: false,
+            waiting: Waiting::New,
         }
     }
 
@@ -120,7 +123,8 @@ impl Applier {
 
     fn apply_group(&mut self, group: &[Arc<Committed>]) -> Result<(), PlanError> {
         let commits = group.iter().map(AsRef::as_ref);
-        let plan = Plan::of(&self.engine, self.state.clone(), self.compression, commits)?;
+        let state = self.state.clone();
+        let plan = Plan::of(&self.engine, state, self.compression, self.waiting, commits)?;
         let (mut ops, last, state) = plan.finish()?;
         let total = self.sled_bytes(&ops) + self.sled_bytes(&last);
         if total > COMMIT_BYTES_MAX && group.len() > 1 {

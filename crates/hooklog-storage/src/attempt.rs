@@ -22,6 +22,8 @@ pub enum Trigger {
     Scheduled,
     /// A person or program asked for it (resend).
     Manual,
+    /// The time came that its publisher gave; only a first attempt is caused by that.
+    Delayed,
 }
 
 /// What an attempt led to.
@@ -94,7 +96,7 @@ pub enum CursorState {
 /// Why a delivery is parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
-    /// A person or program asked for it.
+    /// A person or program asked for it, or its publisher for this time.
     Asked,
     /// The endpoint failed; the delivery is due as soon as the endpoint is back.
     Endpoint,
@@ -136,6 +138,16 @@ impl Retry {
             is_awaited: false,
             key: None,
             is_skipped: false,
+        }
+    }
+
+    /// A delivery whose event was published for a later time, which has come by `now`.
+    pub fn released(now: Timestamp, key: Option<u64>) -> Self {
+        Self {
+            trigger: Trigger::Delayed,
+            is_awaited: true,
+            key,
+            ..Self::asked(now)
         }
     }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use crate::attempt::{Attempt, DeliveryState};
 use crate::bytes::Reader;
 use crate::codec;
-use crate::commit::{APPLIER_PATIENCE, stuck};
 use crate::entry::{Committed, Entry, StoredAttempt};
 use crate::frame::{Batch, FrameError, Kind};
 use crate::id::{AttemptId, SubscriptionId};
@@ -18,7 +17,6 @@ use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::page::{AttemptPage, AttemptsOf, Limit, Order};
 use crate::read::{ReadError, corrupt};
-use crate::ring::Room;
 use crate::shared::Shared;
 use crate::state::State;
 
@@ -166,10 +164,7 @@ impl Shared {
         &self,
         of: Option<SubscriptionId>,
     ) -> Result<DeliveryState, ReadError> {
-        let poisoned = || self.poison.reason().is_some();
-        if self.ring.wait_applied(APPLIER_PATIENCE, poisoned) == Room::None {
-            self.poison.set(&stuck(APPLIER_PATIENCE));
-        }
+        self.all_applied();
         let mut result = DeliveryState::default();
         if let Some(state) = self.engine.get(Family::State, keys::STATE)? {
             result.mark = decode::<State>(&state)?.mark;

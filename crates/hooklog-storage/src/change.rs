@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::commit_error::CommitError;
+use crate::delayed::Release;
 use crate::expunged::Expunged;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::EventTypeName;
@@ -73,6 +74,8 @@ pub enum Change {
     ForgetToken(RevokedToken),
     /// The content of an event or an attempt is not shown any more.
     Expunge(Expunged),
+    /// The time of an event has come: some of its deliveries are parked, due at once.
+    Release(Arc<Release>),
 }
 
 /// Why a change was not made. Nothing was changed then.

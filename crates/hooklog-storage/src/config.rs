@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::engine::{Sizes, VALUE_BYTES_MAX};
+use crate::event::Event;
 
 /// How record batches are stored in sled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,14 @@ impl Config {
     pub(crate) fn append_bytes_max(&self) -> usize {
         let half = usize::try_from(self.journal_segment_bytes / 2).unwrap_or(usize::MAX);
         half.min(APPEND_BYTES_MAX)
+    }
+
+    /// How far ahead an event's `deliver_at` may lie: not beyond the time that events are kept.
+    pub fn deliver_after_max(&self) -> Duration {
+        let kept = self.retention.events.age;
+        kept.map_or(Event::DELIVER_AFTER_MAX, |age| {
+            age.min(Event::DELIVER_AFTER_MAX)
+        })
     }
 
     /// A barrier at the latest after this many bytes of the journal: a quarter of a segment, so that

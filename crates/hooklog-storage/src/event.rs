@@ -3,6 +3,8 @@
 //! **Invariant:** the payload's bytes are stored and delivered verbatim; nothing here parses them.
 //! **Next:** `commit.rs`, where an event gets its offset.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::header::Header;
@@ -38,13 +40,18 @@ pub struct Event {
     /// It is for this subscription alone, which gets it only when it is asked for
     /// ([`redeliver`](crate::EventLog::redeliver)): no filter takes it.
     pub only: Option<SubscriptionId>,
-    /// It is on record at once, and pushed not before this time.
+    /// It is in the log at once, for all who read it, and pushed not before this time (at most
+    /// [`Event::DELIVER_AFTER_MAX`] ahead). A time that has come by its commit is none.
     pub deliver_at: Option<Timestamp>,
     /// The payload, verbatim.
     pub payload: Bytes,
 }
 
 impl Event {
+    /// How far ahead `deliver_at` may lie, if events are kept for so long. Svix's SDKs promise a day
+    /// and Twilio takes 35; a month is what people plan by, and costs a row of some 100 bytes.
+    pub const DELIVER_AFTER_MAX: Duration = Duration::from_hours(30 * 24);
+
     /// A JSON event of which nothing else is said.
     pub fn new(
         application: ApplicationId,
@@ -64,6 +71,15 @@ impl Event {
             only: None,
             deliver_at: None,
             payload: payload.into(),
+        }
+    }
+
+    /// The same, pushed not before `time`.
+    #[must_use]
+    pub fn deliver_at(self, time: impl Into<Timestamp>) -> Self {
+        Self {
+            deliver_at: Some(time.into()),
+            ..self
         }
     }
 }

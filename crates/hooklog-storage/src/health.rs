@@ -25,6 +25,8 @@ pub struct Health {
     pub probe_at: Option<Timestamp>,
     /// It asked to be left alone until then (`Retry-After`).
     pub paused_until: Option<Timestamp>,
+    /// More than its rate allows has waited for it since then.
+    pub throttled_since: Option<Timestamp>,
 }
 
 impl Shared {

@@ -15,6 +15,9 @@
 //! | `expired` | subscription 20 | what retention took from it (codec) | replaced |
 //! | `health` | subscription 20 | what is known of its endpoint, unless it is well (codec) | put, removed |
 //! | `consumer` | scope u8 (0 log, 1 application), application 20 (or zeros), name | cursor (codec) | replaced |
+//! | `delayed` | 1 u8, due u64, offset u64 | whose event it is, and who has it already (codec) | put, replaced, removed |
+//! | | 2 u8, offset u64 | when it is due (codec) | put, removed |
+//! | | 3 u8, offset u64, subscription 20 | nothing: it is skipped there | put, removed |
 //! | `answer` | hash of an idempotency key 16 | the answer to its request (codec) | put, removed |
 //!
 //! **Invariant:** names and layouts are on disk: they change only with the format version.
@@ -26,6 +29,7 @@ use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::EventTypeName;
 use crate::offset::Offset;
 use crate::revocation::RevokedToken;
+use crate::time::Timestamp;
 
 /// The families of keys, one tree each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,11 +47,12 @@ pub(crate) enum Family {
     Consumer,
     Health,
     Answer,
+    Delayed,
 }
 
 impl Family {
     /// Every family with the name of its tree, in the order of the trees.
-    pub(crate) const ALL: [(Self, &'static str); 13] = [
+    pub(crate) const ALL: [(Self, &'static str); 14] = [
         (Self::State, "state"),
         (Self::Log, "log"),
         (Self::AppLog, "app_log"),
@@ -61,11 +66,12 @@ impl Family {
         (Self::Consumer, "consumer"),
         (Self::Health, "health"),
         (Self::Answer, "answer"),
+        (Self::Delayed, "delayed"),
     ];
 
     /// Families whose rows are summed up in the applier's state, because no chain of batches would
     /// tell that a row of them was lost.
-    pub(crate) const SUMMED: [Self; 7] = [
+    pub(crate) const SUMMED: [Self; 8] = [
         Self::Registry,
         Self::Cursor,
         Self::Retry,
@@ -73,6 +79,7 @@ impl Family {
         Self::Consumer,
         Self::Health,
         Self::Answer,
+        Self::Delayed,
     ];
 
     /// What a row of this family goes with: a copy of the log takes the rows of the batches that it
@@ -93,7 +100,8 @@ impl Family {
             | Self::Expired
             | Self::Consumer
             | Self::Health
-            | Self::Answer => None,
+            | Self::Answer
+            | Self::Delayed => None,
         };
         place.unwrap_or(Place::Alone)
     }
@@ -113,7 +121,8 @@ impl Family {
             | Self::Expired
             | Self::Consumer
             | Self::Health
-            | Self::Answer => false,
+            | Self::Answer
+            | Self::Delayed => false,
         }
     }
 }
@@ -257,6 +266,43 @@ pub(crate) fn expired(id: SubscriptionId) -> Vec<u8> {
 
 pub(crate) fn health(id: SubscriptionId) -> Vec<u8> {
     id.as_bytes().to_vec()
+}
+
+/// An event that waits for its time, in the order of these times.
+pub(crate) fn delayed(due: Timestamp, offset: Offset) -> Vec<u8> {
+    // It lies behind the time of a commit, which is never before 1970.
+    let due = u64::try_from(due.as_millis()).unwrap_or(0);
+    join(&[&[1], &due.to_be_bytes(), &offset.get().to_be_bytes()])
+}
+
+/// The time and the offset in such a key.
+pub(crate) fn delayed_parts(key: &[u8]) -> Option<(Timestamp, Offset)> {
+    let (tag, rest) = key.split_first()?;
+    let (due, rest) = rest.split_first_chunk::<8>()?;
+    let offset = u64::from_be_bytes(rest.try_into().ok()?);
+    let due = i64::try_from(u64::from_be_bytes(*due)).ok()?;
+    (*tag == 1).then_some((Timestamp::from_millis(due), Offset::new(offset)))
+}
+
+/// The same event, by its offset.
+pub(crate) fn delayed_at(offset: Offset) -> Vec<u8> {
+    join(&[&[2], &offset.get().to_be_bytes()])
+}
+
+/// A subscription that is not to get it.
+pub(crate) fn delayed_skip(offset: Offset, id: SubscriptionId) -> Vec<u8> {
+    join(&[&[3], &offset.get().to_be_bytes(), id.as_bytes()])
+}
+
+/// The offset in a key of `delayed`.
+pub(crate) fn delayed_offset(key: &[u8]) -> Option<Offset> {
+    let (tag, rest) = key.split_first()?;
+    match tag {
+        1 => delayed_parts(key).map(|(_, offset)| offset),
+        _ => rest
+            .first_chunk()
+            .map(|at| Offset::new(u64::from_be_bytes(*at))),
+    }
 }
 
 /// The subscription in a key of `cursor`, `retry` or `health`.

@@ -93,6 +93,7 @@ mod answers;
 mod attempt;
 mod change;
 mod consumer;
+mod delayed;
 mod delivery;
 mod event;
 mod expunged;
@@ -134,7 +135,6 @@ mod state;
 
 // Reading and following.
 mod attempts;
-mod floors;
 mod page;
 mod read;
 mod read_application;
@@ -181,6 +181,7 @@ pub use consumer::{
     Acker, ConsumeError, Consumer, ConsumerError, ConsumerInfo, ConsumerKey, ConsumerOptions,
     ConsumerScope, ConsumerStream, Delivery, Start,
 };
+pub use delayed::{Delayed, DelayedPage, Release, ReleaseStep};
 pub use delivery::{Format, Ordering, Policy, STATUSES_MAX};
 pub use directory::{DirectoryError, IoError};
 pub use engine::EngineError;

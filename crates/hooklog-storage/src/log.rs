@@ -4,6 +4,7 @@
 //! **Next:** `handle.rs`, then `commit.rs`, where an append goes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLockReadGuard;
 use tokio::sync::oneshot;
@@ -52,6 +53,16 @@ pub enum AppendError {
         found: usize,
         /// The limit.
         limit: usize,
+    },
+    /// An event is to be pushed too far ahead: longer than events are kept, or than the log allows.
+    #[error(
+        "deliver_at is more than {} s ahead, the limit here ({} s, or the age at which events expire)",
+        limit.as_secs(),
+        Event::DELIVER_AFTER_MAX.as_secs()
+    )]
+    DeliverAt {
+        /// How far it may be ahead.
+        limit: Duration,
     },
     /// Whether the log knows a key of an event cannot be told. Events without keys are taken.
     #[error("cannot look up the keys of an event: {0}")]

@@ -35,6 +35,15 @@ const BATCH_BYTES: usize = 64 << 10;
 /// A batch is closed at this many items, so that positions in it fit a `u16` with room to spare.
 const BATCH_ITEMS: usize = 4096;
 
+/// Where the rows of events that wait for their time come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// They are made of the events.
+    New,
+    /// They are copied from another log, as are the events: what was released there is not again.
+    Copied,
+}
+
 /// Why a plan could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlanError {
@@ -67,6 +76,7 @@ impl<'a> Plan<'a> {
         engine: &'a Engine,
         state: State,
         compression: Compression,
+        waiting: Waiting,
         commits: impl Iterator<Item = &'c Committed> + Clone,
     ) -> Result<Self, PlanError> {
         let mut plan = Self {
@@ -77,6 +87,9 @@ impl<'a> Plan<'a> {
             summed: BTreeMap::new(),
         };
         plan.events(commits.clone().flat_map(|commit| commit.records.iter()))?;
+        if waiting == Waiting::New {
+            plan.delay(commits.clone().flat_map(|commit| commit.records.iter()))?;
+        }
         let attempts = commits.clone().flat_map(|commit| &commit.entries);
         plan.attempts(attempts.filter_map(Entry::attempt))?;
         for commit in commits {
@@ -288,7 +301,7 @@ impl<'a> Plan<'a> {
             // A resend that was asked for while this attempt was under way, and that it does not
             // know of, stays parked.
             Outcome::Delivered | Outcome::Exhausted
-                if attempt.trigger == Trigger::Scheduled
+                if attempt.trigger != Trigger::Manual
                     && self
                         .retry(&key)?
                         .is_some_and(|retry| retry.trigger == Trigger::Manual) => {}
@@ -381,4 +394,5 @@ impl<'a> Plan<'a> {
 }
 
 mod change;
+mod delay;
 pub(crate) mod expire;

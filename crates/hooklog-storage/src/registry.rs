@@ -240,7 +240,10 @@ impl Registry {
             Change::PutTask(value) => self.tasks.put(value),
             Change::DeleteTask(id) => self.tasks.delete(*id),
             // Commands for the dispatcher; the registry does not change.
-            Change::Redeliver { .. } | Change::Skip { .. } | Change::RetryNow { .. } => {}
+            Change::Redeliver { .. }
+            | Change::Skip { .. }
+            | Change::RetryNow { .. }
+            | Change::Release(_) => {}
             Change::PutTokenCuts(value) => self.revocations.put_cuts(value),
             Change::RevokeToken(token) => self.revocations.revoke(*token),
             Change::ForgetToken(token) => self.revocations.forget_token(token),

@@ -241,6 +241,9 @@ impl Shared {
         for (_, row) in self.consumers.lock().list(None) {
             lowest = lowest.min(row.cursor);
         }
+        if let Some(delayed) = self.first_delayed()? {
+            lowest = lowest.min(delayed);
+        }
         for (id, start, subscription) in subscriptions {
             let cursor: Option<Cursor> = self.row(Family::Cursor, &keys::cursor(id))?;
             let floor = cursor.as_ref().map_or(start, |cursor| cursor.floor);

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::answers::Answers;
 use crate::apply::Durable;
+use crate::commit::{APPLIER_PATIENCE, stuck};
 use crate::config::Config;
 use crate::consumer::Consumers;
 use crate::directory::Directory;
@@ -18,7 +19,7 @@ use crate::event_keys::EventKeys;
 use crate::offset::Offset;
 use crate::poison::Poison;
 use crate::registry::Registry;
-use crate::ring::Ring;
+use crate::ring::{Ring, Room};
 use crate::transfer::pins::Pins;
 
 /// What the façade, the committer, the applier and tails share.
@@ -50,6 +51,15 @@ impl Shared {
     /// Gives back room in the queue.
     pub(crate) fn release(&self, bytes: usize) {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Waits until the database holds all that was committed before; a database that takes nothing
+    /// for too long stops the log.
+    pub(crate) fn all_applied(&self) {
+        let poisoned = || self.poison.reason().is_some();
+        if self.ring.wait_applied(APPLIER_PATIENCE, poisoned) == Room::None {
+            self.poison.set(&stuck(APPLIER_PATIENCE));
+        }
     }
 
     /// The lowest offset that is kept.

@@ -1,33 +1,35 @@
 //! How the delivery of one event to one subscription stands.
 //!
-//! **Invariant:** it is told from what is on record: the last attempt, the parked deliveries and
-//! the cursor; nothing is kept for it.
+//! **Invariant:** this is the one place that tells it, from what is on record: the rows of parked and
+//! of delayed deliveries first, then the last attempt, then the cursor; nothing is kept for it.
 //! **Next:** `task.rs`, which decides by it what is sent again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Cursor, CursorState, Outcome, Retry};
+use crate::attempt::{Attempt, Cursor, CursorState, Outcome, Retry};
 use crate::codec;
-use crate::commit::{APPLIER_PATIENCE, stuck};
+use crate::delayed::Waits;
 use crate::engine::Edge;
+use crate::event::Record;
 use crate::id::SubscriptionId;
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::page::{AttemptsOf, Limit, Order};
 use crate::read::{ReadError, corrupt};
-use crate::ring::Room;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::subscription::Subscription;
+use crate::time::Timestamp;
 
 /// How a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Delivered {
     /// The endpoint took it.
     Yes,
-    /// It was given up.
+    /// It was given up, or skipped after an attempt.
     Failed,
     /// It waits for its first or its next attempt.
     Pending,
@@ -42,6 +44,36 @@ pub struct DeliveryStatus {
     pub delivered: Delivered,
     /// Status of the last answer, if there was one.
     pub status_code: Option<u16>,
+    /// How it is parked, if it waits for that.
+    pub parked: Option<Retry>,
+    /// The time that its publisher gave, if it waits for that.
+    pub delayed_until: Option<Timestamp>,
+    /// Somebody wanted it settled without another attempt.
+    pub is_skipped: bool,
+}
+
+impl DeliveryStatus {
+    /// None of the subscription's.
+    pub(crate) const NEVER: Self = Self {
+        delivered: Delivered::Never,
+        status_code: None,
+        parked: None,
+        delayed_until: None,
+        is_skipped: false,
+    };
+
+    fn new(delivered: Delivered, last: Option<&Last>) -> Self {
+        Self {
+            delivered,
+            status_code: last.and_then(|last| last.status_code),
+            ..Self::NEVER
+        }
+    }
+
+    /// When the next attempt is due, as far as that is known.
+    pub fn next_attempt(&self) -> Option<Timestamp> {
+        self.parked.map(|retry| retry.due).or(self.delayed_until)
+    }
 }
 
 /// Where one subscription stands.
@@ -58,8 +90,29 @@ impl Standing {
     pub const PARKED_MAX: usize = 512;
 }
 
+/// The last attempt of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Last {
+    seq: AttemptSeq,
+    outcome: Outcome,
+    status_code: Option<u16>,
+}
+
+impl From<&Attempt> for Last {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            seq: attempt.id.seq(),
+            outcome: attempt.attempt.outcome,
+            status_code: attempt.attempt.status_code,
+        }
+    }
+}
+
 /// Attempts of one event that are read at a time: of an event with one subscription, all of them.
 const ATTEMPTS_PAGE: usize = 32;
+/// Attempts of one event that are looked at: 500 subscriptions with all ten attempts of the default
+/// schedule.
+const ATTEMPTS_MAX: usize = 5_000;
 
 impl Shared {
     /// Where subscriptions stand, with all that was recorded so far.
@@ -67,29 +120,50 @@ impl Shared {
         &self,
         subscriptions: impl Iterator<Item = &'s Subscription>,
     ) -> Result<Vec<Standing>, ReadError> {
-        let poisoned = || self.poison.reason().is_some();
-        if self.ring.wait_applied(APPLIER_PATIENCE, poisoned) == Room::None {
-            self.poison.set(&stuck(APPLIER_PATIENCE));
-        }
-        let state = self.engine.get(Family::State, keys::STATE)?;
-        let mark = match state {
-            Some(row) => decode::<State>(&row)?.mark,
-            None => Offset::ZERO,
+        self.all_applied();
+        let mark = self.mark()?;
+        let standing = |subscription: &Subscription| {
+            Ok(Standing {
+                position: self.position(subscription, mark)?,
+                parked: self.first_of_parked(subscription.id)?,
+            })
         };
+        subscriptions.map(standing).collect()
+    }
+
+    /// The first offsets that subscriptions have not settled, with all that was recorded so far.
+    pub(crate) fn positions<'s>(
+        &self,
+        subscriptions: impl Iterator<Item = &'s Subscription>,
+    ) -> Result<Vec<Offset>, ReadError> {
+        self.all_applied();
+        let mark = self.mark()?;
         subscriptions
-            .map(|subscription| self.standing(subscription, mark))
+            .map(|subscription| self.position(subscription, mark))
             .collect()
     }
 
-    fn standing(&self, subscription: &Subscription, mark: Offset) -> Result<Standing, ReadError> {
-        let id = subscription.id;
-        let cursor = self.engine.get(Family::Cursor, &keys::cursor(id))?;
-        let cursor: Option<Cursor> = cursor.map(|row| decode(&row)).transpose()?;
-        let position = match &cursor {
+    fn mark(&self) -> Result<Offset, ReadError> {
+        let state = self.engine.get(Family::State, keys::STATE)?;
+        Ok(match state {
+            Some(row) => decode::<State>(&row)?.mark,
+            None => Offset::ZERO,
+        })
+    }
+
+    fn position(&self, subscription: &Subscription, mark: Offset) -> Result<Offset, ReadError> {
+        let row = self
+            .engine
+            .get(Family::Cursor, &keys::cursor(subscription.id))?;
+        let cursor: Option<Cursor> = row.map(|row| decode(&row)).transpose()?;
+        Ok(match cursor {
             Some(cursor) if cursor.state == CursorState::Behind => cursor.floor,
             Some(cursor) => cursor.floor.max(mark),
             None => subscription.start.max(mark),
-        };
+        })
+    }
+
+    fn first_of_parked(&self, id: SubscriptionId) -> Result<Vec<(Offset, Retry)>, ReadError> {
         let mut parked = Vec::new();
         let (mut low, high) = (keys::retry(id, Offset::ZERO), keys::retry(id, Offset::MAX));
         while parked.len() < Standing::PARKED_MAX {
@@ -106,64 +180,160 @@ impl Shared {
             parked.push((offset, decode(&row)?));
             low = keys::retry(id, offset.next());
         }
-        Ok(Standing { position, parked })
+        Ok(parked)
     }
 
     /// The parked delivery of an event to a subscription, if there is one.
-    pub(crate) fn parked(
-        &self,
-        subscription: SubscriptionId,
-        offset: Offset,
-    ) -> Result<Option<Retry>, ReadError> {
-        let row = self
-            .engine
-            .get(Family::Retry, &keys::retry(subscription, offset))?;
+    fn parked(&self, id: SubscriptionId, offset: Offset) -> Result<Option<Retry>, ReadError> {
+        let row = self.engine.get(Family::Retry, &keys::retry(id, offset))?;
         row.map(|row| decode(&row)).transpose()
     }
 
-    /// How the delivery of the event at `offset` to a subscription that stands like this is.
-    pub(crate) fn delivered(
+    /// How the deliveries of an event to these subscriptions, which stand at these positions, are.
+    pub(crate) fn statuses<'s>(
+        &self,
+        record: &Record,
+        subscriptions: impl Iterator<Item = (&'s Subscription, Offset)> + Clone,
+    ) -> Result<Vec<DeliveryStatus>, ReadError> {
+        let offset = record.offset;
+        let wanted: Vec<_> = subscriptions.clone().map(|(value, _)| value.id).collect();
+        let last = self.last_attempts(offset, &wanted)?;
+        let status = |(value, position): (&Subscription, Offset)| {
+            let due = record.event.deliver_at;
+            let takes = || offset >= value.start && value.filter.takes(&record.event);
+            let waits = match due {
+                Some(_) if takes() => self.waits(offset, value)?,
+                Some(_) | None => None,
+            };
+            let told = self.told_by_rows(offset, value, last.get(&value.id).copied(), waits)?;
+            // A delayed event is not found in passing by who was there before its time.
+            let is_passed = offset < position || due.is_some_and(|due| value.awaits(offset, due));
+            Ok(told.unwrap_or_else(|| {
+                let delivered = if !is_passed && takes() {
+                    Delivered::Pending
+                } else {
+                    Delivered::Never
+                };
+                DeliveryStatus::new(delivered, None)
+            }))
+        };
+        subscriptions.map(status).collect()
+    }
+
+    /// How the delivery stands that this attempt belongs to, whichever attempts came after it.
+    pub(crate) fn status_after(
+        &self,
+        attempt: &Attempt,
+        subscription: &Subscription,
+    ) -> Result<DeliveryStatus, ReadError> {
+        let (offset, id) = (attempt.attempt.event.offset(), subscription.id);
+        let last = self.last_attempts(offset, &[id])?.remove(&id);
+        self.after(offset, subscription, last.unwrap_or_else(|| attempt.into()))
+    }
+
+    /// The same for the last attempt of a delivery.
+    pub(crate) fn status_after_last(
+        &self,
+        attempt: &Attempt,
+        subscription: &Subscription,
+    ) -> Result<DeliveryStatus, ReadError> {
+        let offset = attempt.attempt.event.offset();
+        self.after(offset, subscription, attempt.into())
+    }
+
+    fn after(
         &self,
         offset: Offset,
-        subscription: SubscriptionId,
-        standing: &Standing,
+        subscription: &Subscription,
+        last: Last,
     ) -> Result<DeliveryStatus, ReadError> {
-        let is_parked = standing
-            .parked
-            .binary_search_by_key(&offset, |(at, _)| *at)
-            .is_ok();
-        let mut range = AttemptSeq::ZERO..AttemptSeq::MAX;
-        while range.start < range.end {
-            let limit = Limit {
-                items: ATTEMPTS_PAGE,
-                bytes: usize::MAX,
-            };
+        let waits = self.waits(offset, subscription)?;
+        let told = self.told_by_rows(offset, subscription, Some(last), waits)?;
+        Ok(told.unwrap_or_else(|| DeliveryStatus::new(Delivered::Never, Some(&last))))
+    }
+
+    /// What rows and the last attempt tell; `None` if there is neither.
+    fn told_by_rows(
+        &self,
+        offset: Offset,
+        subscription: &Subscription,
+        last: Option<Last>,
+        waits: Option<Waits>,
+    ) -> Result<Option<DeliveryStatus>, ReadError> {
+        let id = subscription.id;
+        let (mut last, mut parked) = (last, self.parked(id, offset)?);
+        if parked.is_none()
+            && let Some(Outcome::Retry(_)) = last.map(|last| last.outcome)
+        {
+            // An attempt is read before its row is applied; without its row it was skipped.
+            self.all_applied();
+            parked = self.parked(id, offset)?;
+            let newer = self.last_attempts(offset, &[id])?.remove(&id);
+            let is_newer = newer.map(|newer| newer.seq) > last.map(|last| last.seq);
+            if parked.is_none() && is_newer {
+                parked = match newer.map(|newer| newer.outcome) {
+                    Some(Outcome::Retry(retry)) => Some(retry),
+                    Some(Outcome::Delivered | Outcome::Exhausted) | None => None,
+                };
+                last = newer;
+            }
+        }
+        let waiting = DeliveryStatus::new(Delivered::Pending, last.as_ref());
+        if let Some(retry) = parked.filter(|retry| !retry.is_skipped) {
+            let parked = Some(retry);
+            return Ok(Some(DeliveryStatus { parked, ..waiting }));
+        }
+        let outcome = last.map(|last| last.outcome);
+        if outcome == Some(Outcome::Delivered) {
+            return Ok(Some(DeliveryStatus::new(Delivered::Yes, last.as_ref())));
+        }
+        if let Some(Waits::For(due)) = waits.filter(|_| parked.is_none()) {
+            let delayed_until = Some(due);
+            return Ok(Some(DeliveryStatus {
+                delayed_until,
+                ..waiting
+            }));
+        }
+        let is_skipped = parked.is_some()
+            || waits == Some(Waits::Skipped)
+            || matches!(outcome, Some(Outcome::Retry(_)));
+        let delivered = match outcome {
+            Some(_) => Delivered::Failed,
+            None => Delivered::Never,
+        };
+        let told = DeliveryStatus {
+            is_skipped,
+            ..DeliveryStatus::new(delivered, last.as_ref())
+        };
+        Ok((outcome.is_some() || is_skipped).then_some(told))
+    }
+
+    /// The last attempts of an event at these subscriptions.
+    fn last_attempts(
+        &self,
+        offset: Offset,
+        wanted: &[SubscriptionId],
+    ) -> Result<BTreeMap<SubscriptionId, Last>, ReadError> {
+        let wanted: BTreeSet<_> = wanted.iter().copied().collect();
+        let mut found = BTreeMap::new();
+        let (mut range, mut looked) = (AttemptSeq::ZERO..AttemptSeq::MAX, 0);
+        let limit = Limit {
+            items: ATTEMPTS_PAGE.max(wanted.len().min(ATTEMPTS_MAX)),
+            bytes: usize::MAX,
+        };
+        while !range.is_empty() && looked < ATTEMPTS_MAX && found.len() < wanted.len() {
             let of = AttemptsOf::Event(offset);
             let page = self.attempts(of, range, Order::Descending, limit)?;
-            let own = |one: &&crate::attempt::Attempt| one.attempt.subscription == subscription;
-            if let Some(last) = page.attempts.iter().find(own) {
-                let delivered = match last.attempt.outcome {
-                    Outcome::Retry { .. } => Delivered::Pending,
-                    // Somebody asked for it again.
-                    _ if is_parked => Delivered::Pending,
-                    Outcome::Delivered => Delivered::Yes,
-                    Outcome::Exhausted => Delivered::Failed,
-                };
-                return Ok(DeliveryStatus {
-                    delivered,
-                    status_code: last.attempt.status_code,
-                });
+            looked += page.attempts.len();
+            for attempt in &page.attempts {
+                let id = attempt.attempt.subscription;
+                if wanted.contains(&id) {
+                    found.entry(id).or_insert_with(|| attempt.into());
+                }
             }
             range = page.rest;
         }
-        Ok(DeliveryStatus {
-            delivered: if is_parked || offset >= standing.position {
-                Delivered::Pending
-            } else {
-                Delivered::Never
-            },
-            status_code: None,
-        })
+        Ok(found)
     }
 }
 

@@ -72,6 +72,8 @@ pub(crate) struct Settings {
     pub(crate) retry_jitter: f64,
     pub(crate) attempt_timeout: HumanDuration,
     pub(crate) endpoint_concurrency: usize,
+    pub(crate) host_concurrency: usize,
+    pub(crate) disable_after: HumanDuration,
     pub(crate) body_limit: ByteSize,
     pub(crate) connection_limit: usize,
     pub(crate) drain_timeout: HumanDuration,
@@ -95,6 +97,7 @@ pub(crate) struct Settings {
     pub(crate) expires: HumanDuration,
     pub(crate) token: Option<String>,
     pub(crate) event_type: Option<String>,
+    pub(crate) deliver_at: Option<String>,
     pub(crate) concurrency: usize,
 
     // receive
@@ -136,6 +139,8 @@ impl Default for Settings {
             attempt_timeout: HumanDuration(Duration::from_secs(15)),
             // What the crates take by themselves; a test compares them.
             endpoint_concurrency: 16,
+            host_concurrency: 256,
+            disable_after: HumanDuration(Duration::from_hours(5 * 24)),
             body_limit: ByteSize(2 << 20),
             connection_limit: 4096,
             // Below the 30 s that Kubernetes waits, and the 90 s of systemd, before they kill.
@@ -163,6 +168,7 @@ impl Default for Settings {
             expires: HumanDuration(Duration::from_hours(28 * 24)),
             token: None,
             event_type: None,
+            deliver_at: None,
             // Enough to share group commits; a server takes many publishers at once.
             concurrency: 16,
             receive_listen: (Ipv4Addr::LOCALHOST, 9000).into(),

@@ -29,7 +29,7 @@ use crate::config::Settings;
 use crate::{output, token};
 
 use self::batch::{Batch, ITEMS_MAX, Sent};
-use self::input::{Item, Place};
+use self::input::{Item, Place, Wrap};
 use self::progress::Progress;
 
 /// Most in flight: as many connections as a server's default limit leaves room for others.
@@ -48,6 +48,11 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "TYPE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     event_type: Option<String>,
+    /// Time before which the events are not pushed, as 2026-01-31T12:00:00Z; with --event-type only
+    /// (other documents say it by `deliverAt`) [default: at once].
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliver_at: Option<String>,
     /// URL of the server [default: `http://127.0.0.1:8071`].
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +97,10 @@ pub(crate) fn run(settings: &Settings, files: Vec<PathBuf>) -> anyhow::Result<()
         .app
         .clone()
         .ok_or(Usage("no application: name one with --app"))?;
+    if settings.deliver_at.is_some() && settings.event_type.is_none() {
+        let message = "--deliver-at needs --event-type: other documents say it by `deliverAt`";
+        return Err(Usage(message).into());
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     let result = runtime.block_on(publish(settings, app, files));
     // A read of stdin cannot be cancelled; it must not hold the end up.
@@ -107,12 +116,15 @@ async fn publish(settings: &Settings, app: String, files: Vec<PathBuf>) -> anyho
         .with_context(|| format!("application {app:?}"))?;
     let concurrency = settings.concurrency.clamp(1, CONCURRENCY_MAX);
     let progress = Progress::new(&files);
-    let event_type = settings.event_type.clone();
+    let wrap = settings.event_type.clone().map(|event_type| Wrap {
+        event_type,
+        deliver_at: settings.deliver_at.clone(),
+    });
     let (sender, mut items) = mpsc::channel(ITEMS_MAX / 2);
     let mut keys = Keys::new()?;
     let reader = tokio::task::spawn_blocking(move || {
         for file in &files {
-            if !input::read(file, event_type.as_deref(), &mut |item| {
+            if !input::read(file, wrap.as_ref(), &mut |item| {
                 sender.blocking_send(item).is_ok()
             }) {
                 return;

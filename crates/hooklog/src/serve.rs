@@ -59,6 +59,15 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "COUNT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint_concurrency: Option<usize>,
+    /// Attempts that all endpoints of one host get at the same time, together [default: 256].
+    #[arg(long, value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_concurrency: Option<usize>,
+    /// An endpoint that gave nothing but failures for so long is disabled, unless it or its
+    /// application says otherwise; 0s never [default: 5d].
+    #[arg(long, value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disable_after: Option<HumanDuration>,
     /// Largest request body; a larger one is answered 413 [default: 2MiB].
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,6 +227,7 @@ fn service_config(settings: &Settings, keys: TokenKeys) -> anyhow::Result<hooklo
         ("body_limit", settings.body_limit.0),
         ("connection_limit", settings.connection_limit),
         ("endpoint_concurrency", settings.endpoint_concurrency),
+        ("host_concurrency", settings.host_concurrency),
     ];
     for (name, count) in counts {
         anyhow::ensure!(count > 0, "{name} must be above zero");
@@ -256,6 +266,8 @@ fn service_config(settings: &Settings, keys: TokenKeys) -> anyhow::Result<hooklo
         Schedule::try_new(delays, settings.retry_jitter).context("--retry-schedule")?;
     config.dispatcher.attempt_timeout = settings.attempt_timeout.0;
     config.dispatcher.lane_concurrency = settings.endpoint_concurrency;
+    config.dispatcher.host_attempts_max = settings.host_concurrency;
+    config.dispatcher.disable_after = settings.disable_after.0;
     config
         .dispatcher
         .allow_networks
@@ -277,6 +289,8 @@ mod tests {
             ("HOOKLOG_ALLOW_NETWORK", "127.0.0.0/8,::1/128"),
             ("HOOKLOG_LISTEN", "[::1]:0"),
             ("HOOKLOG_IDEMPOTENCY_AGE", "30m"),
+            ("HOOKLOG_DISABLE_AFTER", "2d"),
+            ("HOOKLOG_HOST_CONCURRENCY", "7"),
         ];
         let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let settings = Settings::load(None, pairs, Default::default()).unwrap();
@@ -295,6 +309,9 @@ mod tests {
         let age = config.log.idempotency_age;
         assert_eq!(age, std::time::Duration::from_mins(30));
         assert_eq!(config.dispatcher.allow_networks.len(), 2);
+        assert_eq!(config.dispatcher.host_attempts_max, 7);
+        let days = std::time::Duration::from_hours(48);
+        assert_eq!(config.dispatcher.disable_after, days);
         assert_eq!(config.listen, ["[::1]:0".parse().unwrap()]);
     }
 

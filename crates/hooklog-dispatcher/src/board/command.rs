@@ -47,6 +47,9 @@ impl Board {
                 self.command(*id, Input::Skip { offset }, now);
             } else if retry.number == 0 && retry.trigger == Trigger::Manual && asked >= since {
                 self.command(*id, Input::Redeliver { offset, asked }, now);
+            } else if retry.trigger == Trigger::Delayed && asked >= since {
+                // It may have been delivered since this was read, so the lane reads for itself.
+                self.command(*id, Input::Missed { offset }, now);
             } else if let Some(slot) = self.slots.get(id)
                 // What was asked for is due since then; any other row that is due earlier than the
                 // lane's is of an attempt that was made twice.

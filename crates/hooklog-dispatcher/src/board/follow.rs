@@ -129,6 +129,18 @@ impl Board {
             } => {
                 self.command(subscription, Input::Redeliver { offset, asked }, now);
             }
+            Change::Release(release) => {
+                let (offset, retry) = (release.offset, Retry::released(release.at, release.key));
+                // What was loaded since then may have it already, and it may be delivered by now.
+                let input = if release.at <= self.loaded {
+                    Input::Missed { offset }
+                } else {
+                    Input::Released { offset, retry }
+                };
+                for id in &release.to {
+                    self.command(*id, input.clone(), now);
+                }
+            }
             Change::Skip {
                 subscription,
                 offset,
@@ -291,6 +303,7 @@ impl Board {
     /// overflowed.
     pub(super) fn loaded(&mut self, id: SubscriptionId, state: DeliveryState, now: Timestamp) {
         self.loads = self.loads.saturating_sub(1);
+        self.loaded = self.loaded.max(now);
         let mut restored = Restored::new(state, now);
         let retries = restored.retries.remove(&id).unwrap_or_default();
         if self.slots.contains_key(&id) {

@@ -88,6 +88,7 @@ impl Board {
             slot.in_dirty = true;
             self.flush.push(id);
         }
+        slot.lane.note_throttle(now, &limits);
         let health = slot.lane.health(now);
         let busy = slot.in_ready || slot.in_readers || slot.in_dirty || slot.writing;
         let is_quiet = !busy && slot.outcomes.is_empty() && slot.lane.is_quiet(now, &limits);

@@ -40,6 +40,12 @@ struct Log {
     /// What subscriptions were told to have lost.
     expired: BTreeMap<SubscriptionId, Vec<OffsetRange>>,
     health: BTreeMap<SubscriptionId, Health>,
+    /// Events that wait for their time, and up to which subscription they are released.
+    delayed: BTreeMap<(Timestamp, Offset), Option<SubscriptionId>>,
+    /// Deliveries of them that were skipped.
+    delayed_skips: BTreeSet<(SubscriptionId, Offset)>,
+    /// Deliveries whose success is on record.
+    delivered: BTreeSet<(SubscriptionId, Offset)>,
 }
 
 impl Log {
@@ -76,6 +82,10 @@ impl Log {
         let key = (attempt.subscription, attempt.event.offset());
         let old = self.retries.get(&key).copied();
         let is_scheduled = attempt.trigger == Trigger::Scheduled;
+        let is_asked = attempt.trigger == Trigger::Manual;
+        if attempt.outcome == Outcome::Delivered {
+            self.delivered.insert(key);
+        }
         match attempt.outcome {
             Outcome::Retry(mut retry) => {
                 retry.is_skipped |= old.is_some_and(|old| old.is_skipped);
@@ -83,7 +93,7 @@ impl Log {
             }
             Outcome::Delivered | Outcome::Exhausted if attempt.number == 0 && is_scheduled => {}
             Outcome::Delivered | Outcome::Exhausted
-                if is_scheduled && old.is_some_and(|old| old.trigger == Trigger::Manual) => {}
+                if !is_asked && old.is_some_and(|old| old.trigger == Trigger::Manual) => {}
             Outcome::Delivered | Outcome::Exhausted => {
                 self.retries.remove(&key);
             }
@@ -115,6 +125,12 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// Whether an event waits for its time still, as far as a subscription is concerned.
+    fn waits(&self, (id, offset): Key) -> bool {
+        let of = self.delayed.iter().find(|((_, at), _)| *at == offset);
+        of.is_some_and(|(_, after)| after.is_none_or(|after| id > after))
     }
 
     fn page(&self, range: &OffsetRange, limit: lane::Read) -> Page {
@@ -165,10 +181,12 @@ struct Seen {
     given_up: usize,
     throttled: usize,
     ordered: usize,
+    delayed: usize,
+    expired_delayed: usize,
 }
 
 impl Seen {
-    fn all(self) -> [usize; 9] {
+    fn all(self) -> [usize; 11] {
         let Self {
             probes,
             recoveries,
@@ -179,9 +197,21 @@ impl Seen {
             given_up,
             throttled,
             ordered,
+            delayed,
+            expired_delayed,
         } = self;
         [
-            probes, recoveries, pauses, disabled, skipped, forced, given_up, throttled, ordered,
+            probes,
+            recoveries,
+            pauses,
+            disabled,
+            skipped,
+            forced,
+            given_up,
+            throttled,
+            ordered,
+            delayed,
+            expired_delayed,
         ]
     }
 }
@@ -209,6 +239,8 @@ struct Simulation {
     given_up: BTreeSet<Key>,
     skipped: BTreeSet<Key>,
     forced: BTreeSet<Key>,
+    /// In flight and settled before: nobody waits for them, and they wait for nobody.
+    free: BTreeSet<Key>,
     /// Arrived, but the answer was lost.
     unanswered: usize,
     /// No connection to these until then.
@@ -260,6 +292,7 @@ impl Simulation {
             given_up: BTreeSet::new(),
             skipped: BTreeSet::new(),
             forced: BTreeSet::new(),
+            free: BTreeSet::new(),
             unanswered: 0,
             down: BTreeMap::new(),
             paused: BTreeMap::new(),
@@ -331,10 +364,24 @@ impl Simulation {
             record.event.event_type = format!("t{}", self.rng.u8(0..3)).parse().unwrap();
             let key = self.rng.u8(0..4);
             record.event.ordering_key = (key > 0).then(|| format!("k{key}").parse().unwrap());
+            if self.rng.u8(0..6) == 0 {
+                let due = self
+                    .now
+                    .plus(Duration::from_millis(self.rng.u64(1..60_000)));
+                record.event.deliver_at = Some(due);
+                self.log.delayed.insert((due, offset), None);
+            }
             for value in self.log.subscriptions.values() {
-                if value.start <= offset && route::wants(value, &record) {
-                    self.wanted.insert((value.id, offset));
-                    self.pending.insert((value.id, offset));
+                if value.start > offset {
+                    continue;
+                }
+                let key = (value.id, offset);
+                if route::wants(value, &record) {
+                    self.wanted.insert(key);
+                    self.pending.insert(key);
+                } else if value.filter.takes(&record.event) {
+                    assert!(record.event.deliver_at.is_some());
+                    self.wanted.insert(key);
                 }
             }
             self.log.records.push(record.clone());
@@ -344,6 +391,59 @@ impl Simulation {
         self.tail.extend(change.map(TailItem::Change));
     }
 
+    /// What the releaser does: one step for the first event that is due.
+    fn release(&mut self) {
+        let Some((&(due, offset), &after)) = self.log.delayed.first_key_value() else {
+            return;
+        };
+        if due > self.now {
+            return;
+        }
+        let behind = |id: &SubscriptionId| after.is_none_or(|after| *id > after);
+        let subscriptions = self.log.subscriptions.values();
+        let mut seen: Vec<_> = subscriptions.filter(|value| behind(&value.id)).collect();
+        let count = self.rng.usize(1..=2);
+        let rest = (seen.len() > count).then(|| seen[count - 1].id);
+        seen.truncate(count);
+        seen.retain(|value| value.awaits(offset, due));
+        let record = &self.log.records[usize::try_from(offset.get()).unwrap()];
+        let key = lane::key_of(record);
+        let mut to = Vec::new();
+        if offset < self.log.low {
+            self.seen.expired_delayed += 1;
+            for value in seen {
+                let told = self.log.expired.entry(value.id).or_default();
+                told.push(offset..offset.next());
+            }
+        } else {
+            seen.retain(|value| value.filter.takes(&record.event));
+            to.extend(seen.iter().map(|value| value.id));
+            let is_left_out = |id: &SubscriptionId| {
+                let key = (*id, offset);
+                self.log.delivered.contains(&key) || self.log.delayed_skips.contains(&key)
+            };
+            to.retain(|id| !is_left_out(id));
+        }
+        for id in &to {
+            let parked = Retry::released(self.now, key);
+            self.log.retries.entry((*id, offset)).or_insert(parked);
+            self.seen.delayed += 1;
+        }
+        match rest {
+            Some(_) => drop(self.log.delayed.insert((due, offset), rest)),
+            None => drop(self.log.delayed.remove(&(due, offset))),
+        }
+        let release = hooklog_storage::Release {
+            due,
+            offset,
+            at: self.now,
+            key,
+            to,
+            rest,
+        };
+        self.change(Change::Release(Arc::new(release)));
+    }
+
     fn create(&mut self) -> Option<Change> {
         let number = u8::try_from(self.log.subscriptions.len()).unwrap();
         if number == SUBSCRIPTIONS {
@@ -351,6 +451,7 @@ impl Simulation {
         }
         let mut value = subscription(number);
         value.start = self.log.end();
+        value.created = self.now;
         if self.rng.bool() {
             let name = format!("t{}", self.rng.u8(0..3)).parse().unwrap();
             value.filter.event_types = Some(vec![name]);
@@ -425,11 +526,17 @@ impl Simulation {
                 }
             }
             1 => {
-                let retry = Retry {
-                    is_skipped: true,
-                    ..old.unwrap_or(Retry::asked(asked))
-                };
-                self.log.retries.insert(key, retry);
+                let waits = self.log.waits(key);
+                if waits {
+                    self.log.delayed_skips.insert(key);
+                }
+                if !waits || old.is_some() {
+                    let retry = Retry {
+                        is_skipped: true,
+                        ..old.unwrap_or(Retry::asked(asked))
+                    };
+                    self.log.retries.insert(key, retry);
+                }
                 self.skipped.insert(key);
                 self.pending.remove(&key);
                 self.seen.skipped += 1;
@@ -473,6 +580,7 @@ impl Simulation {
                 }
             }
             25..28 => self.command(),
+            70..75 => self.release(),
             28..29 => {
                 self.crashes += 1;
                 self.tell(&"crash");
@@ -708,7 +816,19 @@ impl Simulation {
         let count = self.sink.entry(key).or_default();
         *count += 1;
         self.pending.remove(&key);
-        if *count > 1 || self.reordered.contains(&id) {
+        let is_first = *count == 1;
+        let due = self.due(offset);
+        let is_asked = self.asked.contains_key(&key);
+        assert!(
+            is_asked || due.is_none_or(|due| due <= self.now),
+            "{key:?} arrived before its time"
+        );
+        if !is_first || self.reordered.contains(&id) {
+            return;
+        }
+        // Asked for by hand after it was settled by a skip, or before its time, it waits for nobody.
+        let is_settled = self.skipped.contains(&key) && self.free.contains(&key);
+        if is_asked && (is_settled || due.is_some()) {
             return;
         }
         let ordering = self.log.subscriptions[&id].ordering;
@@ -720,7 +840,9 @@ impl Simulation {
         // What expired is settled, too.
         for before in self.pending.range((id, self.log.low.min(offset))..key) {
             let same = key_of(offset).is_some() && key_of(offset) == key_of(before.1);
+            // What came later may be on its way already when it takes its place.
             let is_behind = match ordering {
+                _ if self.due(before.1).is_some() => false,
                 Ordering::None => false,
                 Ordering::Fifo => true,
                 Ordering::FifoByKey => same,
@@ -734,12 +856,28 @@ impl Simulation {
         }
     }
 
+    /// The time that an event was published for.
+    fn due(&self, offset: Offset) -> Option<Timestamp> {
+        let index = usize::try_from(offset.get()).unwrap();
+        self.log.records[index].event.deliver_at
+    }
+
     /// What must hold when an attempt starts.
     fn started(&mut self, subscription: &Subscription, start: &Start) {
         let (id, key) = (subscription.id, (subscription.id, start.offset));
+        let due = self.due(start.offset).filter(|due| *due > self.now);
+        assert!(
+            due.is_none() || self.asked.contains_key(&key),
+            "{key:?} is tried before {due:?}"
+        );
         let is_forced = self.forced.contains(&key);
         self.seen.forced += usize::from(is_forced);
         let lane = &self.board.slots[&id].lane;
+        if lane.is_awaited(start.offset) {
+            self.free.remove(&key);
+        } else {
+            self.free.insert(key);
+        }
         assert!(lane.probes() <= 1, "one probe at a time");
         if lane.is_down() {
             assert!(
@@ -832,11 +970,19 @@ impl Simulation {
                 self.perform();
             }
             if self.beside.is_empty() {
-                match self.board.deadline(self.now) {
+                let due = self.log.delayed.first_key_value();
+                let due = due.map(|((due, _), _)| *due);
+                match [due, self.board.deadline(self.now)]
+                    .into_iter()
+                    .flatten()
+                    .min()
+                {
                     Some(at) => self.now = self.now.max(at),
-                    None => return,
+                    None if self.tail.is_empty() => return,
+                    None => {}
                 }
             }
+            self.release();
             self.finish_one();
             self.perform();
         }
@@ -883,6 +1029,7 @@ impl Simulation {
             "parked for ever: {:?}",
             self.log.retries
         );
+        assert!(self.log.delayed.is_empty(), "nothing waits for ever");
         assert!(
             self.board.slots.is_empty(),
             "a subscription at rest has no lane"
@@ -930,7 +1077,7 @@ fn run(seed: u64, traced: bool) -> (Seen, Option<String>) {
 
 /// Runs seeds until one fails; which one is printed.
 fn run_all(seeds: impl Iterator<Item = u64>) -> Seen {
-    let mut sum = [0; 9];
+    let mut sum = [0; 11];
     for seed in seeds {
         match std::panic::catch_unwind(|| run(seed, false)) {
             Ok((seen, _)) => {
@@ -954,6 +1101,8 @@ fn run_all(seeds: impl Iterator<Item = u64>) -> Seen {
         given_up,
         throttled,
         ordered,
+        delayed,
+        expired_delayed,
     ] = sum;
     Seen {
         probes,
@@ -965,6 +1114,8 @@ fn run_all(seeds: impl Iterator<Item = u64>) -> Seen {
         given_up,
         throttled,
         ordered,
+        delayed,
+        expired_delayed,
     }
 }
 

@@ -207,6 +207,7 @@ fn distinct(received: &[Received]) -> usize {
     numbers(received).into_iter().collect::<BTreeSet<_>>().len()
 }
 
+mod releases;
 mod tasks;
 
 const STOP: Duration = Duration::from_secs(10);

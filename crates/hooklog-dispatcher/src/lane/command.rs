@@ -33,6 +33,24 @@ impl Lane {
         );
     }
 
+    /// The first delivery of an event that had to wait for its time. From now on it is in its place:
+    /// before all that came after it and has not started.
+    pub(super) fn released(&mut self, offset: Offset, retry: Retry, limits: &Limits) {
+        // Somebody asked for it before its time, and the log has left it at that.
+        let is_known = self.in_flight.contains_key(&offset) || self.parked.contains(offset);
+        if !is_known && self.fits(limits) {
+            self.park(offset, retry);
+        }
+    }
+
+    /// What is parked is loaded again, once everything is on record.
+    pub(super) fn missed(&mut self, offset: Offset) {
+        if !self.in_flight.contains_key(&offset) && !self.parked.contains(offset) {
+            self.surplus = true;
+            self.load_again = self.loading;
+        }
+    }
+
     /// Settles a delivery: at once, when its attempt ends, or when its turn comes.
     pub(super) fn skip(&mut self, offset: Offset, limits: &Limits) {
         if let Some(flight) = self.in_flight.get_mut(&offset) {

@@ -113,6 +113,12 @@ impl Lane {
             .is_some_and(|flight| flight.is_probe)
     }
 
+    pub(crate) fn is_awaited(&self, offset: Offset) -> bool {
+        self.in_flight
+            .get(&offset)
+            .is_some_and(|flight| flight.is_awaited)
+    }
+
     pub(crate) fn counted(&self, offset: Offset) -> Option<u16> {
         self.in_flight.get(&offset).map(|flight| flight.counted)
     }

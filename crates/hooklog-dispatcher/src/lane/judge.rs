@@ -5,6 +5,8 @@
 //! restart must know to keep this so is in [`Lane::health`].
 //! **Next:** `lane/cursor.rs`.
 
+use std::time::Duration;
+
 use hooklog_storage::{Cause, DisableReason, Health, Offset, Outcome, Retry, Timestamp, Trigger};
 
 use super::{Flight, Lane, Limits};
@@ -37,6 +39,9 @@ pub(crate) struct Judged {
     /// The subscription is to be disabled.
     pub(crate) disable: Option<DisableReason>,
 }
+
+/// A rate that has held something up for so long is told of: its bucket gives a token in less.
+const THROTTLED_MIN: Duration = Duration::from_secs(1);
 
 impl Lane {
     /// Judges the attempt of this offset, if it is in flight. The outcome is then to be told by
@@ -193,6 +198,23 @@ impl Lane {
             down_since: open.map(|open| open.since).or(self.releasing),
             probe_at: open.map(|open| open.probe_at),
             paused_until: Some(self.paused_until).filter(|until| *until > now),
+            throttled_since: self.throttled_since.filter(|since| {
+                // What is over in a moment is not worth a row.
+                now.since(*since) >= THROTTLED_MIN
+            }),
+        }
+    }
+
+    /// Takes note of whether the rate holds something up: from the first that has to wait until
+    /// nothing waits any more.
+    pub(crate) fn note_throttle(&mut self, now: Timestamp, limits: &Limits) {
+        let token = self.throttle.ready_at(limits.rate, now);
+        let is_down = self.paused || self.breaker.open().is_some() || now < self.paused_until;
+        let waits = !self.queue.is_empty() || self.is_behind() || self.parked.is_due_any(now);
+        if is_down || !waits || limits.rate.is_none() {
+            self.throttled_since = None;
+        } else if token.is_some() {
+            self.throttled_since.get_or_insert(now);
         }
     }
 
@@ -205,5 +227,6 @@ impl Lane {
         self.breaker = Breaker::restored(open);
         self.failing_since = health.failing_since;
         self.paused_until = health.paused_until.unwrap_or_default();
+        self.throttled_since = health.throttled_since;
     }
 }

@@ -16,7 +16,7 @@ use super::{Lane, Limits};
 
 /// Hash of a record's ordering key. It is on disk with parked deliveries, so it is FNV-1a of 64 bits
 /// for good; two keys with one hash only wait for each other.
-pub(super) fn key_of(record: &Record) -> Option<u64> {
+pub(crate) fn key_of(record: &Record) -> Option<u64> {
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let key = record.event.ordering_key.as_ref()?;

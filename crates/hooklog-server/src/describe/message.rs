@@ -15,7 +15,7 @@ use super::parameters::{content, events, order, status, window};
 use crate::batch::NDJSON;
 use crate::wire::schemas::{
     BatchIn, BatchOut, BulkReplayIn, CloudEvent, CloudEvents, ReplayIn, flag, iterator, name,
-    one_of, raw,
+    one_of, raw, time,
 };
 use crate::wire::{
     AttemptOut, BulkExpungeIn, BulkExpungeOut, EmptyOut, MessageEndpointOut, MessageIn, MessageOut,
@@ -151,6 +151,7 @@ fn event() -> Operation {
         .query("channel", "At most 5.", list(Channel::LIMIT))
         .query("tag", "At most 8.", list(Tag::LIMIT))
         .query("ordering_key", "As `orderingKey` of a message.", key)
+        .query("deliver_at", "As `deliverAt` of a message.", time())
         .body_optional()
         .body_form("application/octet-stream", raw(octets), None)
         .body_as::<CloudEvent>("application/cloudevents+json", Some(cloud.clone()))

@@ -7,6 +7,7 @@
 //! | `channel` | `hooklog-channel` | up to 5, repeated or with commas |
 //! | `tag` | `hooklog-tag` | up to 8, likewise |
 //! | `ordering_key` | `hooklog-ordering-key` | |
+//! | `deliver_at` | `hooklog-deliver-at` | not pushed before this time |
 //! | | `hooklog-header-NAME` | sent as `NAME` with each delivery |
 //!
 //! **Invariant:** what is said twice is refused, since two readers could choose differently; a header
@@ -17,11 +18,13 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use hooklog_storage::{
-    ApplicationId, Channel, Event, EventId, EventTypeName, Header, NameError, OrderingKey, Tag, Uid,
+    ApplicationId, Channel, Event, EventId, EventTypeName, Header, NameError, OrderingKey, Tag,
+    Timestamp, Uid,
 };
 use http::HeaderMap;
 
 use crate::error::ApiError;
+use crate::publish;
 use crate::request::Call;
 use crate::wire::Issue;
 
@@ -69,6 +72,11 @@ const ORDERING_KEY: Name = Name {
     header: "hooklog-ordering-key",
 };
 
+const DELIVER_AT: Name = Name {
+    query: "deliver_at",
+    header: "hooklog-deliver-at",
+};
+
 impl Name {
     fn issue(&self, place: Place, message: impl Into<String>) -> ApiError {
         match place {
@@ -95,12 +103,34 @@ impl Name {
         }
     }
 
-    fn one<T: FromStr<Err = NameError>>(&self, call: &Call) -> Result<Option<T>, ApiError> {
+    /// The one value there may be, and where it is.
+    fn text<'a>(&self, call: &'a Call) -> Result<Option<(Place, &'a str)>, ApiError> {
         let (place, values) = self.values(call)?;
-        let text = match values.as_slice() {
-            [] => return Ok(None),
-            [one] => one,
-            _ => return Err(self.issue(place, "must be given once")),
+        match values.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some((place, one))),
+            _ => Err(self.issue(place, "must be given once")),
+        }
+    }
+
+    /// A time, if it is not too far ahead.
+    fn time(&self, call: &Call) -> Result<Option<Timestamp>, ApiError> {
+        let Some((place, text)) = self.text(call)? else {
+            return Ok(None);
+        };
+        let message = "must be a time as 2026-01-31T12:00:00Z";
+        let time: Result<jiff::Timestamp, _> = text.trim().parse();
+        let time = time.map_err(|_| self.issue(place, message))?;
+        let time = Some(Timestamp::from_millis(time.as_millisecond()));
+        match publish::too_late(&call.state, time) {
+            Some(message) => Err(self.issue(place, message)),
+            None => Ok(time),
+        }
+    }
+
+    fn one<T: FromStr<Err = NameError>>(&self, call: &Call) -> Result<Option<T>, ApiError> {
+        let Some((place, text)) = self.text(call)? else {
+            return Ok(None);
         };
         let parsed = text.trim().parse();
         let told = |error: NameError| self.issue(place, error.to_string());
@@ -138,6 +168,7 @@ pub(super) struct Attributes {
     pub(super) tags: Vec<Tag>,
     pub(super) ordering_key: Option<OrderingKey>,
     pub(super) headers: Vec<Header>,
+    pub(super) deliver_at: Option<Timestamp>,
 }
 
 impl Attributes {
@@ -157,6 +188,7 @@ impl Attributes {
             tags: TAG.list(call, TAGS_MAX)?,
             ordering_key: ORDERING_KEY.one(call)?,
             headers: sent_on(&call.headers)?,
+            deliver_at: DELIVER_AT.time(call)?,
         })
     }
 
@@ -180,6 +212,7 @@ impl Attributes {
             tags: self.tags,
             ordering_key: self.ordering_key,
             headers: self.headers,
+            deliver_at: self.deliver_at,
             ..Event::new(application, event_type, payload)
         })
     }

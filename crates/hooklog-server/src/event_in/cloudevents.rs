@@ -91,6 +91,7 @@ impl CloudEvent {
             tags: given.tags.clone(),
             ordering_key,
             headers,
+            deliver_at: given.deliver_at,
             ..Event::new(application, event_type, self.data)
         })
     }

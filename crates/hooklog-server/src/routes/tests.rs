@@ -19,6 +19,7 @@ mod filter;
 mod harness;
 mod idempotency;
 mod isolation;
+mod later;
 mod operational;
 mod polling;
 mod rates;

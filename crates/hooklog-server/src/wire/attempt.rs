@@ -70,7 +70,7 @@ impl<'a> AttemptOut<'a> {
                 Outcome::Retry { .. } | Outcome::Exhausted => "fail",
             },
             trigger_type: match attempt.trigger {
-                Trigger::Scheduled => 0,
+                Trigger::Scheduled | Trigger::Delayed => 0,
                 Trigger::Manual => 1,
             },
             timestamp: attempt.started,

@@ -94,4 +94,8 @@ pub(crate) struct LagOut {
     #[serde(serialize_with = "some_time")]
     #[schema(required, value_type = Option<schemas::Time>)]
     pub(crate) paused_until: Option<Timestamp>,
+    /// Its rate has held up messages since then.
+    #[serde(serialize_with = "some_time")]
+    #[schema(required, value_type = Option<schemas::Time>)]
+    pub(crate) throttled_since: Option<Timestamp>,
 }

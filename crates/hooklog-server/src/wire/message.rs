@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::fields::{Fields, required};
-use super::{ApplicationIn, Content, Issue, headers, raw, schemas, text, time};
+use super::{ApplicationIn, Content, Issue, headers, raw, schemas, some_time, text, time};
 
 /// Most channels of one message (the API family's bound).
 pub(super) const CHANNELS_MAX: usize = 5;
@@ -23,7 +23,7 @@ pub(super) const CHANNELS_MAX: usize = 5;
 pub(super) const RETENTION_DAYS: u16 = 90;
 /// Most tags of one message: as many as channels and a few more.
 pub(super) const TAGS_MAX: usize = 8;
-const UNSUPPORTED: &[&str] = &["deliverAt", "payloadRetentionHours"];
+const UNSUPPORTED: &[&str] = &["payloadRetentionHours"];
 /// What a payload is unless its publisher says otherwise.
 const JSON: &str = "application/json";
 
@@ -44,6 +44,8 @@ pub(crate) struct MessageIn {
     /// What every delivery carries.
     pub(crate) headers: Vec<Header>,
     pub(crate) content_type: String,
+    /// When it is to be pushed, if not at once.
+    pub(crate) deliver_at: Option<Timestamp>,
     /// The application to create if there is none of that uid.
     pub(crate) application: Option<ApplicationIn>,
 }
@@ -87,6 +89,7 @@ impl MessageIn {
             ordering_key: fields.name("orderingKey")?,
             headers: headers::parse(&fields, "headers")?.unwrap_or_default(),
             content_type: content_type.unwrap_or_else(|| JSON.to_owned()),
+            deliver_at: fields.time("deliverAt")?,
             application,
         })
     }
@@ -135,6 +138,10 @@ pub(crate) struct MessageOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     ordering_key: Option<&'a str>,
+    /// It is not pushed before.
+    #[serde(serialize_with = "some_time", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schemas::Time, required = false)]
+    deliver_at: Option<Timestamp>,
     #[serde(serialize_with = "time")]
     #[schema(value_type = schemas::Time)]
     timestamp: Timestamp,
@@ -183,6 +190,7 @@ impl<'a> MessageOut<'a> {
             channels: channels.map(|channels| channels.iter().map(Channel::as_str).collect()),
             tags: tags.map(|tags| tags.iter().map(Tag::as_str).collect()),
             ordering_key: event.ordering_key.as_ref().map(OrderingKey::as_str),
+            deliver_at: event.deliver_at,
             timestamp: record.timestamp,
         }
     }

@@ -3,7 +3,7 @@
 //! **Invariant:** the numbers and words are the API family's.
 //! **Next:** `wire/attempt.rs`.
 
-use hooklog_storage::{Outcome, Record, Subscription, Timestamp};
+use hooklog_storage::{Delivered, DeliveryStatus, Record, Subscription, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,7 +13,7 @@ use super::{Content, EndpointOut, MessageOut, schemas, some_time};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Delivered,
-    /// It waits, be it for the next attempt of several or for its first.
+    /// It waits, be it for the next attempt of several, for its first, or for its time.
     Pending {
         due: Option<Timestamp>,
     },
@@ -21,26 +21,23 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// It waits for its first attempt.
-    pub(crate) const AWAITED: Self = Self::Pending { due: None };
+    /// What the log tells; `None` if the event was none of the subscription's.
+    pub(crate) fn new(status: &DeliveryStatus) -> Option<Self> {
+        match status.delivered {
+            Delivered::Yes => Some(Self::Delivered),
+            Delivered::Pending => Some(Self::Pending {
+                due: status.next_attempt(),
+            }),
+            Delivered::Failed => Some(Self::Failed),
+            Delivered::Never => None,
+        }
+    }
 
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::Delivered => 0,
             Self::Pending { .. } => 1,
             Self::Failed => 2,
-        }
-    }
-}
-
-impl From<Outcome> for Standing {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Delivered => Self::Delivered,
-            Outcome::Retry(retry) => Self::Pending {
-                due: Some(retry.due),
-            },
-            Outcome::Exhausted => Self::Failed,
         }
     }
 }

@@ -320,7 +320,7 @@ fn bodies_are_refused_by_field() {
         message(r#"{"eventType":"a","payload":{},"channels":[]}"#),
         message(r#"{"eventType":"a","payload":{},"eventId":"msg_x"}"#),
         message(r#"{"eventType":"a","payload":{},"payloadRetentionPeriod":5}"#),
-        message(r#"{"eventType":"a","payload":{},"deliverAt":"2030-01-01T00:00:00Z"}"#),
+        message(r#"{"eventType":"a","payload":{},"deliverAt":"2030-01-01"}"#),
         message(r#"{"eventType":"a","payload":{},"transformationsParams":{"rawPayload":1}}"#),
         message(r#"{"eventType":"a","payload":{},"transformationsParams":{"mode":"x"}}"#),
         message(
@@ -371,7 +371,7 @@ fn bodies_are_refused_by_field() {
         body.channels: must have 1 to 5 items, but has 0
         body.eventId: must not start with `msg_`
         body.payloadRetentionPeriod: retention is a setting of this server; only 90 is accepted
-        body.deliverAt: is not supported by this server
+        body.deliverAt: must be a time as 2026-01-31T12:00:00Z
         body.transformationsParams: `rawPayload` in it must be a text
         body.transformationsParams: "mode" in it is not supported by this server
         body.transformationsParams: of `headers` in it, "a" is not supported by this server

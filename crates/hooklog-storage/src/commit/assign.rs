@@ -154,6 +154,14 @@ impl Committer {
         now: Timestamp,
         group: &Group,
     ) -> Result<Vec<Verdict>, AppendError> {
+        let limit = self.shared.config.deliver_after_max();
+        let is_far = |due: &Timestamp| *due > now.plus(limit);
+        if events
+            .iter()
+            .any(|event| event.deliver_at.as_ref().is_some_and(is_far))
+        {
+            return Err(AppendError::DeliverAt { limit });
+        }
         self.take_room(held, RESERVE_BYTES)?;
         self.judge(events, now, &group.records)
     }
@@ -244,10 +252,12 @@ impl Committer {
     /// Gives an event its place.
     fn place(
         &mut self,
-        event: Event,
+        mut event: Event,
         timestamp: Timestamp,
         records: &mut Vec<Record>,
     ) -> Result<Appended, KeyIndexError> {
+        // What is due by now is an event like any other.
+        event.deliver_at = event.deliver_at.filter(|due| *due > timestamp);
         let mut tail = [0; 7];
         self.rng.fill(&mut tail);
         let offset = self.next.offset;

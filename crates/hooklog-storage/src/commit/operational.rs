@@ -109,7 +109,8 @@ pub(super) fn of_changes(registry: &Registry, changes: &[Change]) -> Vec<Event> 
             | Change::DeleteTask(_)
             | Change::Redeliver { .. }
             | Change::Skip { .. }
-            | Change::RetryNow { .. } => {}
+            | Change::RetryNow { .. }
+            | Change::Release(_) => {}
         }
     }
     events

@@ -8,6 +8,7 @@ use super::*;
 use crate::answers::AnswerRow;
 use crate::attempt::{Cause, CursorState, Expired, Low, Outcome, Retry, Trigger};
 use crate::consumer::ConsumerScope;
+use crate::delayed::{DelayedRow, Release};
 use crate::event::Event;
 use crate::expunged::Expunged;
 use crate::filter::Filter;
@@ -189,6 +190,14 @@ fn commands() -> Vec<Change> {
         Change::ForgetToken(REVOKED),
         Change::Expunge(Expunged::Event(Offset::new(5))),
         Change::Expunge(Expunged::Attempt(AttemptSeq::new(6))),
+        Change::Release(Arc::new(Release {
+            due: TIME,
+            offset: Offset::new(5),
+            at: TIME,
+            key: Some(7),
+            to: vec![SUBSCRIPTION],
+            rest: Some(SUBSCRIPTION),
+        })),
     ]
 }
 
@@ -197,6 +206,7 @@ const HEALTH: Health = Health {
     down_since: Some(TIME),
     probe_at: Some(TIME),
     paused_until: None,
+    throttled_since: Some(TIME),
 };
 
 fn consumer(scope: ConsumerScope) -> ConsumerKey {
@@ -339,6 +349,14 @@ fn the_bytes_of_rows_and_keys_are_golden() {
         keys::cursor(SUBSCRIPTION),
         keys::retry(SUBSCRIPTION, Offset::new(5)),
         keys::owned(&keys::block(Offset::new(1030)), 7),
+        codec::encode(&DelayedRow {
+            application: APPLICATION,
+            after: Some(SUBSCRIPTION),
+        })
+        .unwrap(),
+        keys::delayed(TIME, Offset::new(5)),
+        keys::delayed_at(Offset::new(5)),
+        keys::delayed_skip(Offset::new(5), SUBSCRIPTION),
         keys::consumer(&consumer(ConsumerScope::Log)),
         keys::consumer(&consumer(ConsumerScope::Application(APPLICATION))),
     ];

@@ -60,6 +60,11 @@ proptest! {
         prop_assert_eq!(subscription_of(&retry(id, offset)), Some(id));
         prop_assert_eq!(subscription_of(&cursor(id)), Some(id));
         prop_assert_eq!(last_number(&retry(id, offset)), Some(at));
+        let time = Timestamp::from_millis(i64::try_from(at >> 1).unwrap());
+        prop_assert_eq!(delayed_parts(&delayed(time, offset)), Some((time, offset)));
+        for key in [delayed(time, offset), delayed_at(offset), delayed_skip(offset, id)] {
+            prop_assert_eq!(delayed_offset(&key), Some(offset));
+        }
         // The block in the key and the place in it are the offset again.
         let key = owned(&block(offset), 0);
         prop_assert_eq!(owner_of(&key), block(offset));
@@ -122,6 +127,9 @@ proptest! {
         prop_assert_eq!(batch_base(&key).is_some(), key.len() >= 8);
         prop_assert_eq!(last_number(&key).is_some(), key.len() >= 8);
         prop_assert_eq!(subscription_of(&key).is_some(), key.len() >= 20);
+        let parts = delayed_parts(&key).is_some();
+        prop_assert!(!parts || key.len() == 17 && key[0] == 1);
+        prop_assert!(delayed_offset(&key).is_none() || key.len() >= 9);
         let known = key.first().is_some_and(|kind| (1..=8).contains(kind));
         prop_assert_eq!(registry_kind(&key).is_some(), known);
     }

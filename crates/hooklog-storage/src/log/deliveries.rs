@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use crate::attempt::{Attempt, Cursor, DeliveryState, Expired, Retry};
+use crate::attempt::{Attempt, Cursor, DeliveryState, Expired};
+use crate::event::Record;
 use crate::health::Health;
 use crate::id::{AttemptId, SubscriptionId};
 use crate::log::EventLog;
@@ -75,23 +76,56 @@ impl EventLog {
         self.handle.shared.standings(subscriptions.into_iter())
     }
 
-    /// The parked delivery of an event to a subscription, as far as it is applied.
-    pub fn parked(
-        &self,
-        subscription: SubscriptionId,
-        offset: Offset,
-    ) -> Result<Option<Retry>, ReadError> {
-        self.handle.shared.parked(subscription, offset)
+    /// Blocks until all that was recorded before is in the rows that statuses are told from.
+    pub fn wait_applied(&self) {
+        self.handle.shared.all_applied();
     }
 
-    /// How the delivery of the event at `offset` to a subscription that stands like this is. May
-    /// read the disk.
-    pub fn delivered(
+    /// The first offsets that subscriptions have not settled or parked. Blocks as `standings` does.
+    pub fn positions<'s>(
         &self,
-        offset: Offset,
-        subscription: SubscriptionId,
-        standing: &Standing,
+        subscriptions: impl IntoIterator<Item = &'s Subscription>,
+    ) -> Result<Vec<Offset>, ReadError> {
+        self.handle.shared.positions(subscriptions.into_iter())
+    }
+
+    /// How the delivery of an event to a subscription that stands at a position is, as far as is
+    /// applied. May read the disk.
+    pub fn status(
+        &self,
+        record: &Record,
+        subscription: &Subscription,
+        position: Offset,
     ) -> Result<DeliveryStatus, ReadError> {
-        self.handle.shared.delivered(offset, subscription, standing)
+        let one = std::iter::once((subscription, position));
+        let status = self.handle.shared.statuses(record, one)?.pop();
+        Ok(status.unwrap_or(DeliveryStatus::NEVER))
+    }
+
+    /// The same for several subscriptions of the event's application, in their order.
+    pub fn statuses<'s>(
+        &self,
+        record: &Record,
+        subscriptions: impl Iterator<Item = (&'s Subscription, Offset)> + Clone,
+    ) -> Result<Vec<DeliveryStatus>, ReadError> {
+        self.handle.shared.statuses(record, subscriptions)
+    }
+
+    /// How the delivery stands that an attempt belongs to, whatever came after that.
+    pub fn status_after(
+        &self,
+        attempt: &Attempt,
+        subscription: &Subscription,
+    ) -> Result<DeliveryStatus, ReadError> {
+        self.handle.shared.status_after(attempt, subscription)
+    }
+
+    /// The same for the last attempt of a delivery, as the caller knows it to be.
+    pub fn status_after_last(
+        &self,
+        attempt: &Attempt,
+        subscription: &Subscription,
+    ) -> Result<DeliveryStatus, ReadError> {
+        self.handle.shared.status_after_last(attempt, subscription)
     }
 }

@@ -1,7 +1,7 @@
 //! From changes of the registry to rows.
 //!
 //! **Invariant:** a subscription leaves with all its rows: cursor, parked deliveries, what it lost.
-//! **Next:** `plan/expire.rs`.
+//! **Next:** `plan/delay.rs`, then `plan/expire.rs`.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -80,6 +80,9 @@ impl Plan<'_> {
                 offset,
                 asked,
             } => {
+                if self.skip_delayed(*subscription, *offset)? {
+                    return Ok(());
+                }
                 let asked = Retry::asked(*asked);
                 return self.command(*subscription, *offset, |old| {
                     let is_skipped = true;
@@ -90,6 +93,7 @@ impl Plan<'_> {
                     })
                 });
             }
+            Change::Release(release) => return self.release(release),
             Change::RetryNow {
                 subscription,
                 offset,
@@ -121,7 +125,7 @@ impl Plan<'_> {
     }
 
     /// Changes the row of a parked delivery.
-    fn command(
+    pub(super) fn command(
         &mut self,
         id: SubscriptionId,
         offset: Offset,

@@ -225,10 +225,12 @@ pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
     use crate::answers::AnswerRow;
     use crate::attempt::{Cursor, Expired, Retry};
     use crate::consumer::ConsumerCursor;
+    use crate::delayed::DelayedRow;
     use crate::expunged::Expunged;
     use crate::health::Health;
     use crate::revocation::{RevokedToken, TokenCuts};
     use crate::subscription::{Application, EventType, Organisation, Subscription};
+    use crate::time::Timestamp;
     match family {
         Family::Registry => match keys::registry_kind(key) {
             Some(keys::Kind::Organisation) => codec::decode::<Organisation>(value).is_ok(),
@@ -247,6 +249,12 @@ pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
         Family::Health => codec::decode::<Health>(value).is_ok(),
         Family::Consumer => codec::decode::<ConsumerCursor>(value).is_ok(),
         Family::Answer => codec::decode::<AnswerRow>(value).is_ok(),
+        Family::Delayed => match key.first() {
+            Some(1) => codec::decode::<DelayedRow>(value).is_ok(),
+            Some(2) => codec::decode::<Timestamp>(value).is_ok(),
+            Some(3) => value.is_empty(),
+            _ => false,
+        },
         Family::State
         | Family::Log
         | Family::AppLog

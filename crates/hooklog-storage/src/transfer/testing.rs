@@ -55,7 +55,10 @@ pub(crate) async fn publish(log: &EventLog, seed: u64, count: usize) -> Vec<Even
 pub(crate) async fn fill(log: &EventLog, seed: u64, count: usize) {
     let ids = publish(log, seed, count).await;
     let large: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
-    log.append(vec![event(1, large)]).await.unwrap();
+    // For later, and so it has rows of its own.
+    let later = ids[0].timestamp().plus(Duration::from_hours(1));
+    let large = event(1, large).deliver_at(later);
+    log.append(vec![large]).await.unwrap();
     let app = application(log, &format!("app-{seed}")).await;
     let target = subscription(log, app).await.id;
     let gone = subscription(log, app).await.id;

@@ -43,19 +43,22 @@ pub(super) struct Item {
     pub(super) message: Result<Bytes, String>,
 }
 
+/// How documents that are payloads become messages.
+#[derive(Clone, Debug)]
+pub(super) struct Wrap {
+    pub(super) event_type: String,
+    pub(super) deliver_at: Option<String>,
+}
+
 /// Reads a file (`-` is stdin) and hands each item to `take`, until that returns false. Returns
 /// whether there may be more to read in other files.
-pub(super) fn read(
-    path: &Path,
-    event_type: Option<&str>,
-    take: &mut dyn FnMut(Item) -> bool,
-) -> bool {
+pub(super) fn read(path: &Path, wrap: Option<&Wrap>, take: &mut dyn FnMut(Item) -> bool) -> bool {
     if path == Path::new("-") {
-        return Reader::new("stdin".into(), io::stdin().lock(), event_type).run(take);
+        return Reader::new("stdin".into(), io::stdin().lock(), wrap).run(take);
     }
     let name: Arc<str> = path.display().to_string().into();
     match File::open(path) {
-        Ok(file) => Reader::new(name, BufReader::new(file), event_type).run(take),
+        Ok(file) => Reader::new(name, BufReader::new(file), wrap).run(take),
         Err(error) => {
             let place = Place {
                 file: name,
@@ -80,16 +83,16 @@ enum Found {
 struct Reader<'a, R> {
     name: Arc<str>,
     input: R,
-    event_type: Option<&'a str>,
+    wrap: Option<&'a Wrap>,
     line: u64,
 }
 
 impl<'a, R: BufRead> Reader<'a, R> {
-    fn new(name: Arc<str>, input: R, event_type: Option<&'a str>) -> Self {
+    fn new(name: Arc<str>, input: R, wrap: Option<&'a Wrap>) -> Self {
         Self {
             name,
             input,
-            event_type,
+            wrap,
             line: 0,
         }
     }
@@ -105,7 +108,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 Ok(Found::Line) if buffer.trim_ascii().is_empty() => continue,
                 // A first line that only begins a document: the whole file is that document.
                 Ok(Found::Line) if first && is_unfinished(&buffer) => self.document(&mut buffer),
-                Ok(Found::Line) => message(&buffer, self.event_type),
+                Ok(Found::Line) => message(&buffer, self.wrap),
                 Err(error) => {
                     // The rest is out of reach, not only this line.
                     let message = Err(format!("cannot read: {error}"));
@@ -160,7 +163,7 @@ impl<'a, R: BufRead> Reader<'a, R> {
                 .map_err(|error| format!("cannot read: {error}"))?;
             return Err(too_long());
         }
-        message(buffer, self.event_type)
+        message(buffer, self.wrap)
     }
 }
 
@@ -174,11 +177,13 @@ fn is_unfinished(line: &[u8]) -> bool {
 }
 
 /// A document as the body of a message: a payload to be wrapped, or a message already.
-pub(super) fn message(document: &[u8], event_type: Option<&str>) -> Result<Bytes, String> {
+pub(super) fn message(document: &[u8], wrap: Option<&Wrap>) -> Result<Bytes, String> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Wrapped<'a> {
         event_type: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        deliver_at: Option<&'a str>,
         payload: &'a RawValue,
     }
     #[derive(Deserialize)]
@@ -190,9 +195,10 @@ pub(super) fn message(document: &[u8], event_type: Option<&str>) -> Result<Bytes
     }
     let json = |error: serde_json::Error| format!("not a JSON document: {error}");
     let raw: &RawValue = serde_json::from_slice(document).map_err(json)?;
-    if let Some(event_type) = event_type {
+    if let Some(wrap) = wrap {
         let wrapped = Wrapped {
-            event_type,
+            event_type: &wrap.event_type,
+            deliver_at: wrap.deliver_at.as_deref(),
             payload: raw,
         };
         return serde_json::to_vec(&wrapped).map(Bytes::from).map_err(json);

@@ -362,13 +362,22 @@ fn a_throttle_is_kept_to() {
     story.publish("--------");
     let mut at = Vec::new();
     let begun = story.now;
+    // It is told of as soon as it is more than a moment, and until nothing waits.
+    let mut told = Vec::new();
     while at.len() < 8 {
         for offset in story.started() {
             at.push(story.now.since(begun).as_millis());
             story.ok(offset);
         }
+        story.lane.note_throttle(story.now, &story.limits);
+        let since = story.lane.health(story.now).throttled_since;
+        let last = told.last().map(|(_, since)| *since);
+        if last.unwrap_or(None) != since {
+            told.push((story.now.since(begun).as_millis(), since));
+        }
         story.wait(10);
     }
+    assert_eq!(told, [(1000, Some(begun)), (1750, None)]);
     assert_eq!(at, [0, 250, 500, 750, 1000, 1250, 1500, 1750]);
     let is_quiet = |story: &Story| story.lane.is_quiet(story.now, &story.limits);
     assert!(!is_quiet(&story), "a new lane would have a new bucket");

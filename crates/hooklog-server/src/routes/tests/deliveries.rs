@@ -66,9 +66,13 @@ async fn scene() -> Scene {
         events.push(publish(&server, "a", body).await);
     }
     let retry = Outcome::Retry(hooklog_storage::Retry::failed(1, DUE));
+    let mut second = attempt(&events[0], &endpoint, Outcome::Delivered);
+    if let Progress::Attempt(second) = &mut second {
+        second.number = 1;
+    }
     let made = vec![
         attempt(&events[0], &endpoint, retry),
-        attempt(&events[0], &endpoint, Outcome::Delivered),
+        second,
         attempt(&events[1], &endpoint, retry),
         attempt(&events[2], &endpoint, Outcome::Exhausted),
     ];

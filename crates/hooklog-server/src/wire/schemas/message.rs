@@ -14,7 +14,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::super::application::ApplicationIn;
 use super::super::batch::{BatchEndOut, ResultOut};
 use super::super::message::{CHANNELS_MAX, MessageIn, RETENTION_DAYS, TAGS_MAX};
-use super::{any_object, body, describe, headers, name, names, or_null, raw, stand_in, told};
+use super::{any_object, body, describe, headers, name, names, or_null, raw, stand_in, time, told};
 use crate::event_in::CONTENT_TYPE_BYTES_MAX;
 
 describe! {
@@ -60,6 +60,23 @@ fn application() -> Value {
 }
 
 fn message() -> Value {
+    let fields = content().into_iter().chain(way());
+    let mut message = body(
+        "A message. Fields of the API family that would have no effect are refused: \
+          `payloadRetentionHours`.",
+        &["eventType"],
+        fields,
+    );
+    let either = |name: &str| json!({"required": [name], "properties": {name: {"type": "object"}}});
+    if let Value::Object(keywords) = &mut message {
+        let payload = [either("payload"), either("transformationsParams")];
+        keywords.insert("anyOf".to_owned(), json!(payload));
+    }
+    message
+}
+
+/// What it is.
+fn content() -> [(&'static str, Value); 6] {
     let key = json!({
         "type": "string", "minLength": 1, "maxLength": OrderingKey::LIMIT,
         "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$",
@@ -73,7 +90,7 @@ fn message() -> Value {
          has a `rawPayload`, that is the payload instead.",
         any_object(),
     );
-    let fields = [
+    [
         (
             "eventType",
             told(
@@ -98,7 +115,21 @@ fn message() -> Value {
                 key,
             ),
         ),
+    ]
+}
+
+/// How it is stored and delivered.
+fn way() -> [(&'static str, Value); 5] {
+    [
         ("headers", told("Headers of its deliveries.", headers())),
+        (
+            "deliverAt",
+            told(
+                "It is not pushed before this time, which is at most 30 days away, or the age at which \
+                 events expire. One in the past is none.",
+                time(),
+            ),
+        ),
         (
             "application",
             told(
@@ -117,19 +148,7 @@ fn message() -> Value {
                 raw_payload(),
             ),
         ),
-    ];
-    let mut message = body(
-        "A message. Fields of the API family that would have no effect are refused: \
-          `payloadRetentionHours`.",
-        &["eventType"],
-        fields,
-    );
-    let either = |name: &str| json!({"required": [name], "properties": {name: {"type": "object"}}});
-    if let Value::Object(keywords) = &mut message {
-        let payload = [either("payload"), either("transformationsParams")];
-        keywords.insert("anyOf".to_owned(), json!(payload));
-    }
-    message
+    ]
 }
 
 /// What stands for a payload that is not JSON.

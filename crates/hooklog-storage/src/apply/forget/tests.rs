@@ -80,12 +80,12 @@ fn most_of_what_is_parked_goes_before_and_in_pieces() {
     applier.forget_parked(&deletion()).unwrap();
     // As a kill -9 leaves it: nothing is applied yet, and the subscription is gone as a whole.
     assert_eq!(applier.state.applied, before.applied);
-    assert_eq!(rows(&applier.engine), [1, 1, 400, 0, 0, 0, 0]);
+    assert_eq!(rows(&applier.engine), [1, 1, 400, 0, 0, 0, 0, 0]);
     let stored = read_state(&applier.engine).unwrap().unwrap();
     let mut again = Applier::new(Arc::clone(&applier.engine), stored, Compression::None);
     again.apply(&[Arc::new(deletion())]).unwrap();
     assert_eq!(again.state.applied, Some(Sequence::new(7)));
-    assert_eq!(rows(&applier.engine), [1, 1, 400, 0, 0, 0, 0]);
+    assert_eq!(rows(&applier.engine), [1, 1, 400, 0, 0, 0, 0, 0]);
 }
 
 /// Each transaction leaves a database whose rows are what its state says, without the subscription.
@@ -123,5 +123,5 @@ fn a_usual_deletion_is_one_transaction() {
     applier.forget_parked(&deletion()).unwrap();
     assert_eq!(applier.state, before, "nothing was written");
     applier.apply(&[Arc::new(deletion())]).unwrap();
-    assert_eq!(rows(&applier.engine), [1, 1, 400, 0, 0, 0, 0]);
+    assert_eq!(rows(&applier.engine), [1, 1, 400, 0, 0, 0, 0, 0]);
 }

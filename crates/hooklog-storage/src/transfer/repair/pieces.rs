@@ -18,7 +18,7 @@ use crate::expunged;
 use crate::frame::{self, Batch, Header, Kind};
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset, Sequence};
-use crate::plan::PlanError;
+use crate::plan::{PlanError, Waiting};
 use crate::state::{Chain, Link, State};
 use crate::time::Timestamp;
 use crate::transfer::raw::{Raw, RawBatch};
@@ -256,7 +256,11 @@ impl Rebuild {
             crc: 0,
             epoch: 0,
         };
-        self.applier.apply(&[Arc::new(commit)])
+        // What waits has rows, which are copied.
+        self.applier.waiting = Waiting::Copied;
+        let applied = self.applier.apply(&[Arc::new(commit)]);
+        self.applier.waiting = Waiting::New;
+        applied
     }
 
     /// Adds rows of the summed families.
@@ -368,13 +372,11 @@ impl Rebuild {
 pub(crate) fn end_seen_by(row: &Row) -> Offset {
     let end = match row.family {
         Family::Cursor => codec::decode::<Cursor>(&row.value).ok().map(|cursor| {
-            let settled = cursor
-                .settled
-                .last()
-                .map_or(Offset::ZERO, |last| last.next());
-            settled.max(cursor.floor)
+            let settled = cursor.settled.last().copied();
+            settled.map_or(Offset::ZERO, Offset::next).max(cursor.floor)
         }),
         Family::Retry => keys::last_number(&row.key).map(|offset| Offset::new(offset).next()),
+        Family::Delayed => keys::delayed_offset(&row.key).map(Offset::next),
         Family::Registry => expunged::end_of_row(&row.key, &row.value),
         _ => None,
     };
@@ -384,11 +386,9 @@ pub(crate) fn end_seen_by(row: &Row) -> Offset {
 type Lost = (Vec<Range<u64>>, Vec<Range<u64>>);
 
 /// An empty chain that begins at a position.
-fn fresh<P: Copy>(old: &Chain<P>, first: P) -> Chain<P> {
-    let link = Link {
-        position: first,
-        crc: 0,
-    };
+fn fresh<P: Copy>(old: &Chain<P>, position: P) -> Chain<P> {
+    let first = position;
+    let link = Link { position, crc: 0 };
     Chain {
         low: old.low,
         first: link,

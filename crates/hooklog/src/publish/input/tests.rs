@@ -3,7 +3,11 @@ use super::*;
 /// Line and outcome of each item of an input.
 fn items(input: &str, event_type: Option<&str>) -> Vec<(u64, Result<String, String>)> {
     let mut items = Vec::new();
-    let more = Reader::new("in".into(), input.as_bytes(), event_type).run(&mut |item| {
+    let wrap = event_type.map(|event_type| Wrap {
+        event_type: event_type.to_owned(),
+        deliver_at: None,
+    });
+    let more = Reader::new("in".into(), input.as_bytes(), wrap.as_ref()).run(&mut |item| {
         let message = item
             .message
             .map(|body| String::from_utf8(body.to_vec()).unwrap());
@@ -37,6 +41,17 @@ fn with_an_event_type_documents_are_payloads() {
     let message = r#"{"eventType":"a","payload":{}}"#;
     let twice = format!(r#"{{"eventType":"t","payload":{message}}}"#);
     assert_eq!(items(message, Some("t")), [ok(1, &twice)]);
+}
+
+#[test]
+fn a_time_goes_into_each_message() {
+    let wrap = Wrap {
+        event_type: "a.b".to_owned(),
+        deliver_at: Some("2030-01-01T00:00:00Z".to_owned()),
+    };
+    let made = message(b"{\"n\": 1.0}", Some(&wrap)).unwrap();
+    let expected = r#"{"eventType":"a.b","deliverAt":"2030-01-01T00:00:00Z","payload":{"n": 1.0}}"#;
+    assert_eq!(made, expected);
 }
 
 #[test]
