@@ -112,9 +112,20 @@ proptest! {
                 })
                 .map(|entry| entry.subscription.id)
                 .collect();
-            let mut found = Vec::new();
-            routes.matching(&record, &mut found);
-            prop_assert_eq!(found, expected);
+            let mut found = Matches::default();
+            routes.matching(&record, &mut Budget::default(), &mut found);
+            prop_assert_eq!(&found.certain, &expected);
+            prop_assert!(found.unsure.is_empty());
+            // Without a budget, whoever has a condition is to look for itself.
+            routes.matching(&record, &mut Budget { bytes: 0 }, &mut found);
+            let has_condition = |id: &SubscriptionId| {
+                model.get(id).unwrap().subscription.filter.condition.is_some()
+            };
+            let mut all = found.certain.clone();
+            prop_assert!(!all.iter().any(has_condition) && found.unsure.iter().all(has_condition));
+            all.extend(found.unsure.iter().filter(|id| expected.contains(id)));
+            all.sort_unstable();
+            prop_assert_eq!(all, expected);
         }
         for owner in 0..2 {
             let expected: Vec<_> = model
@@ -129,6 +140,9 @@ proptest! {
             routes.remove(id);
         }
         // Nothing is left behind: memory follows the subscriptions that there are.
-        prop_assert!(routes.applications.is_empty() && routes.members.is_empty());
+        prop_assert!(routes.index.is_empty() && routes.places.is_empty());
+        prop_assert!(routes.types.is_empty() && routes.channels.is_empty());
+        prop_assert!(routes.applications.is_empty());
+        prop_assert_eq!(routes.free.len(), routes.entries.len());
     }
 }
