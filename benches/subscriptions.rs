@@ -121,10 +121,15 @@ fn measure(args: &Args, per_application: usize) {
                 get(&opened, "dispatcher"),
                 get(&opened, "rss") / MIB,
             );
-            let few = *few_memory.get_or_insert(get(&opened, "rss"));
+            let memory = (get(&opened, "rss_open"), get(&opened, "rss"));
+            let few = *few_memory.get_or_insert(memory);
             if ended == "an orderly end" && *count > FEW {
-                let each = (get(&opened, "rss") - few) / float(count - FEW);
-                println!("    {each:.0} bytes of RSS for each subscription");
+                let each = |now: f64, few: f64| (now - few) / float(count - FEW);
+                println!(
+                    "    {:.0} bytes of RSS for each subscription, {:.0} of them once the log is open",
+                    each(memory.1, few.1),
+                    each(memory.0, few.0),
+                );
             }
         }
     }

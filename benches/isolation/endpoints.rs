@@ -155,7 +155,9 @@ async fn receive(
             let due = u64::from_be_bytes(body.get(..8).unwrap().try_into().unwrap());
             let mut round = state.round.lock();
             let due = round.begun + Duration::from_nanos(due);
-            round.latencies.record(arrived.saturating_duration_since(due));
+            round
+                .latencies
+                .record(arrived.saturating_duration_since(due));
             drop(round);
             state.arrived.notify_one();
         }

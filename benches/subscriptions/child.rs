@@ -131,7 +131,10 @@ fn subscription(application: ApplicationId, number: usize) -> NewSubscription {
             event_types: Some(types),
             ..Filter::default()
         },
-        ..NewSubscription::new(application, Endpoint::new(url, SecretKey::new(key.to_vec())))
+        ..NewSubscription::new(
+            application,
+            Endpoint::new(url, SecretKey::new(key.to_vec())),
+        )
     }
 }
 
@@ -140,6 +143,7 @@ fn open(runtime: &Runtime, directory: &Path) {
     let begun = Instant::now();
     let log = EventLog::open(hooklog::storage::Config::new(directory)).unwrap();
     let opened = begun.elapsed();
+    println!("rss_open {}", memory().0);
     runtime.block_on(async {
         let dispatcher = Dispatcher::start(log.clone(), config()).await.unwrap();
         let sink = Sink::start().await;

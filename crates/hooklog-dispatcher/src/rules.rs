@@ -56,7 +56,7 @@ impl Rules {
         let own = &subscription.policy;
         let policy = match application {
             Some(wider) => own.or(wider),
-            None => own.clone(),
+            None => Policy::clone(own),
         };
         let schedule = policy.schedule.and_then(|delays| {
             let jitter = defaults.schedule.jitter();

@@ -253,7 +253,10 @@ mod tests {
             let registry = log.registry();
             let tasks = ids.iter().map(|id| Arc::clone(registry.task(*id).unwrap()));
             let tasks: Vec<_> = tasks.collect();
-            tasks.iter().all(|task| task.next().is_none()).then_some(tasks)
+            tasks
+                .iter()
+                .all(|task| task.next().is_none())
+                .then_some(tasks)
         };
         let waiting = async {
             loop {

@@ -162,18 +162,18 @@ impl Board {
             applications,
         } = listing;
         self.put_policies(&applications, now);
-        let listed: BTreeSet<_> = all.iter().map(|value| value.id).collect();
-        let gone: Vec<_> = self
-            .routes
-            .ids()
-            .filter(|id| !listed.contains(id))
-            .collect();
+        let mut gone: BTreeSet<_> = self.routes.ids().collect();
+        for value in &all {
+            gone.remove(&value.id);
+        }
         for id in gone {
             self.delete(id);
         }
+        self.routes.stage();
         for value in all {
             self.put(value, now);
         }
+        self.routes.pack();
         // Redeliveries may have been asked for since the state was read, and before this registry:
         // look them up. Later on, the reader missed changes, so look up all there are.
         let since = self

@@ -408,7 +408,7 @@ impl Simulation {
         // Some share a host.
         value.endpoint.url = format!("http://host{}/{number}", number % 2).into();
         value.ordering = self.ordering();
-        let policy = &mut value.policy;
+        let policy = Arc::make_mut(&mut value.policy);
         policy.give_up_statuses = Some(vec![413]);
         if self.rng.u8(0..3) == 0 {
             policy.throttle_rate = NonZeroU32::new(self.rng.u32(1..25));

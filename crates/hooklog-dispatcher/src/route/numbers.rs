@@ -66,6 +66,11 @@ impl<K: Ord + Clone> Numbers<K> {
         self.used.get(key).map(|used| used.number)
     }
 
+    /// Gives back what the table keeps free.
+    pub(super) fn pack(&mut self) {
+        self.used = std::mem::take(&mut self.used).into_iter().collect();
+    }
+
     /// Whether nothing is in use.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {

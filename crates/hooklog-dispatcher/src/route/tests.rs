@@ -75,13 +75,18 @@ proptest! {
     #[test]
     fn the_index_agrees_with_looking_at_every_subscription(
         wishes in prop::collection::vec(wish(), 0..40),
+        staged in 0_usize..40,
         events in prop::collection::vec(
             (0_u8..2, 0_u8..4, prop::collection::vec(0_u8..4, 0..3), 0_u64..4, 0_u8..5), 1..20,
         ),
     ) {
         let mut routes = Routes::default();
         let mut model: BTreeMap<SubscriptionId, Entry> = BTreeMap::new();
-        for wish in &wishes {
+        routes.stage();
+        for (number, wish) in wishes.iter().enumerate() {
+            if number == staged {
+                routes.pack();
+            }
             let subscription = value(wish);
             let id = subscription.id;
             if wish.delete {
@@ -92,6 +97,7 @@ proptest! {
                 model.insert(id, Entry { subscription, from });
             }
         }
+        routes.pack();
         for (owner, event_type, channels, offset, n) in events {
             let mut record = record_of(offset, 10);
             record.event.application = application(owner);
