@@ -44,6 +44,10 @@ mod process;
 #[path = "deliver/sink.rs"]
 mod sink;
 
+/// As the binary, on both sides.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Key bytes of every signature.
 const KEY: [u8; 24] = [7; 24];
 /// A run that takes longer has come to a standstill.

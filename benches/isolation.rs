@@ -33,6 +33,10 @@ use crate::endpoints::{Endpoints, Health, Latencies};
 #[path = "isolation/endpoints.rs"]
 mod endpoints;
 
+/// As the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A round that takes longer to arrive has come to a standstill.
 const STALL: Duration = Duration::from_mins(1);
 

@@ -33,6 +33,10 @@ mod limit;
 #[path = "publish/load.rs"]
 mod load;
 
+/// As the binary, on both sides.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Durable publishes over HTTP, and the least that they can cost.
 #[derive(Clone, Debug, Parser)]
 struct Args {

@@ -33,6 +33,10 @@ mod process;
 #[path = "deliver/sink.rs"]
 mod sink;
 
+/// As the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The fewest subscriptions, which all others are held against.
 const FEW: usize = 10;
 

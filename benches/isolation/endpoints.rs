@@ -145,7 +145,12 @@ async fn receive(
     state: Arc<State>,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let arrived = Instant::now();
-    let number: usize = request.uri().path()[1..].parse().unwrap();
+    let number: usize = request
+        .uri()
+        .path()
+        .trim_start_matches('/')
+        .parse()
+        .unwrap();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let mut response = Response::new(Empty::new());
     match state.health.get(number).unwrap() {

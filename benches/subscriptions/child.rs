@@ -111,8 +111,8 @@ fn subscription(application: ApplicationId, number: usize) -> NewSubscription {
     let kinds = ["created", "updated", "deleted", "failed", "completed"];
     let things = ["invoice", "customer", "subscription", "payment", "refund"];
     let types = (0..3).map(|turn| {
-        let kind = kinds[(number + turn) % kinds.len()];
-        let thing = things[(number / kinds.len()) % things.len()];
+        let kind = kinds.get((number + turn) % kinds.len()).unwrap();
+        let thing = things.get(number / kinds.len() % things.len()).unwrap();
         format!("{thing}.{kind}").parse().unwrap()
     });
     let types = match number {
@@ -154,7 +154,7 @@ fn open(runtime: &Runtime, directory: &Path) {
             .expect("a delivery");
         let total = begun.elapsed();
         println!("open {}", opened.as_secs_f64());
-        println!("dispatcher {}", (total - opened).as_secs_f64());
+        println!("dispatcher {}", total.saturating_sub(opened).as_secs_f64());
         println!("total {}", total.as_secs_f64());
         // The barrier and whatever else comes with it have passed by then.
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -1,8 +1,9 @@
 //! The way of a request through the door: route, token, query, body, handler.
 //!
 //! **Invariant:** a request that reaches a handler had a route, a method of it, a token with enough
-//! access and a body within limits. Requests that write run in tasks of their own, so a client that
-//! hangs up does not stop them half way; there is room for the answer to a write before it begins.
+//! access and a body within limits. Requests that write more than once run in tasks of their own, so a
+//! client that hangs up does not stop them half way; there is room for the answer to a write before it
+//! begins.
 //! **Next:** `request.rs`, then the handlers.
 
 use std::sync::Arc;
@@ -151,13 +152,15 @@ async fn write(
     if reads_pieces {
         call.upload = Some(upload.take());
     }
-    let work = match RequestKey::of(&call, &head.method, &head.uri)? {
-        Some(key) => state
-            .tasks
-            .spawn(repeat::once(Arc::clone(state), key, handler(call))),
-        None => state.tasks.spawn(handler(call)),
+    let response = match RequestKey::of(&call, &head.method, &head.uri)? {
+        Some(key) => {
+            let once = repeat::once(Arc::clone(state), key, handler(call));
+            state.tasks.spawn(once).await??
+        }
+        None if routes::is_one_write(pattern, &head.method) => handler(call).await?,
+        None => state.tasks.spawn(handler(call)).await??,
     };
-    let response = shaped(state, work.await??, wanted, pattern).await?;
+    let response = shaped(state, response, wanted, pattern).await?;
     state.write_answers.widen(&mut room, response.body().len());
     Ok((response, room))
 }

@@ -208,6 +208,12 @@ pub(crate) fn reads_pieces(pattern: &str, method: &Method) -> bool {
     pattern == "/app/{app}/msg/batch" && *method == Method::POST
 }
 
+/// Whether the route of `pattern` makes a single write, as its last step, which goes through once it is
+/// begun: then a client that hangs up stops nothing half way, and the request needs no task of its own.
+pub(crate) fn is_one_write(pattern: &str, method: &Method) -> bool {
+    matches!(pattern, "/app/{app}/msg" | "/app/{app}/event") && *method == Method::POST
+}
+
 /// What a path and a method lead to: the pattern, the route, the named parts of the path.
 pub(crate) type Found<'path> = (
     &'static str,

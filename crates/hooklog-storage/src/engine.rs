@@ -39,18 +39,13 @@ pub(crate) const VALUE_BYTES_MAX: usize = 112 << 10;
 /// Most bytes of one commit, and between two barriers (`apply.rs` says why): sled writes each byte
 /// about four times, so this is half a segment.
 pub(crate) const COMMIT_BYTES_MAX: usize = 1 << 20;
-/// What sled is told; large values make it use more, see `pump`. Batches lie in extents and what is
-/// looked up often lives in memory, so the cache serves few: rows of 100,000 subscriptions, read once at
-/// the start, would lie in it for good.
-const CACHE_BYTES: u64 = 16 << 20;
+/// What sled is told; large values make it use more, see `pump`.
+const CACHE_BYTES: u64 = 64 << 20;
 /// sled accounts for an access only after 64 more in the same shard; this many extra accesses per
 /// large value keep its cache near its limit (measured: 3.7 GiB without, 173 MiB with).
 const PUMP_ACCESSES: usize = 8;
 /// Values above this are worth pumping for: small ones are accounted for soon enough.
 const PUMP_VALUE_BYTES: usize = 4 << 10;
-/// A scan of small ones comes by each page only once, so it pumps for one row in so many: about one a
-/// page.
-const PUMP_ROWS: usize = 16;
 
 /// Where batches lie.
 #[derive(Clone, Copy, Debug)]

@@ -239,4 +239,19 @@ impl EventKeys {
 }
 
 #[cfg(test)]
+impl EventKeys {
+    /// Writes the keys of events below `end` to runs.
+    pub(crate) fn seal_all(&self, end: Offset) {
+        for index in self.both() {
+            index.seal(end).unwrap();
+        }
+    }
+
+    /// How many runs there are of idempotency keys and of uids.
+    pub(crate) fn runs(&self) -> [usize; 2] {
+        self.both().map(|index| index.stats().runs)
+    }
+}
+
+#[cfg(test)]
 mod tests;

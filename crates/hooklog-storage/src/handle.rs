@@ -99,13 +99,13 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
     };
     let (end_retention, retention) = RetentionLoop::new(&shared, &queue, next.timestamp);
     let mut threads = vec![
-        spawn(&shared, move || committer.run()),
-        spawn(&shared, move || apply.run()),
-        spawn(&shared, move || seal.run()),
-        spawn(&shared, move || merge.run()),
+        spawn(&shared, "hooklog-commit", move || committer.run())?,
+        spawn(&shared, "hooklog-apply", move || apply.run())?,
+        spawn(&shared, "hooklog-seal", move || seal.run())?,
+        spawn(&shared, "hooklog-merge", move || merge.run())?,
     ];
     if shared.config.retention.is_limited() {
-        threads.push(spawn(&shared, move || retention.run()));
+        threads.push(spawn(&shared, "hooklog-retain", move || retention.run())?);
     }
     Ok(Handle {
         shared,
@@ -153,11 +153,17 @@ pub(crate) fn share(
 /// A thread, and a channel that disconnects when it ends.
 type Running = (JoinHandle<()>, Receiver<()>);
 
-/// Starts a thread whose panic poisons the log.
-fn spawn(shared: &Shared, work: impl FnOnce() + Send + 'static) -> Running {
+/// Starts a thread whose panic poisons the log. Its name is what `top -H` shows, at most 15 characters
+/// of it on Linux.
+fn spawn(
+    shared: &Shared,
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<Running, OpenErrorKind> {
     let (alive, ended) = crossbeam_channel::bounded(1);
     let (poison, ring) = (shared.poison.clone(), Arc::clone(&shared.ring));
-    let thread = std::thread::spawn(move || {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    let thread = builder.spawn(move || {
         let _guard = PanicGuard {
             poison,
             ring,
@@ -165,7 +171,8 @@ fn spawn(shared: &Shared, work: impl FnOnce() + Send + 'static) -> Running {
         };
         work();
     });
-    (thread, ended)
+    let thread = thread.map_err(OpenErrorKind::Thread)?;
+    Ok((thread, ended))
 }
 
 struct PanicGuard {

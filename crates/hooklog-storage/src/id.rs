@@ -22,6 +22,14 @@ const EPOCH_SECS: i64 = 1_400_000_000;
 const BYTES: usize = 20;
 /// Characters of a KSUID in base62: ceil(160 / log2(62)).
 const CHARS: usize = 27;
+/// Parts of a KSUID that are calculated with at once.
+const LIMBS: usize = BYTES / size_of::<u32>();
+/// What base62 is named for.
+const BASE: u64 = 62;
+/// So many characters are made by one division: the most whose number of values fits 32 bits, as each
+/// remainder must.
+const PIECE_CHARS: usize = 5;
+const PIECE: u64 = BASE.pow(5);
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Why a text is not an id.
@@ -106,48 +114,79 @@ impl Ksuid {
                 found: text.chars().count(),
             });
         }
-        let mut bytes = [0_u8; BYTES];
-        for char in text.bytes() {
-            let digit = ALPHABET
-                .iter()
-                .position(|&c| c == char)
-                .ok_or(IdError::Alphabet)?;
-            // bytes = bytes * 62 + digit, least significant byte last.
-            let mut carry = u32::try_from(digit).map_err(|_| IdError::Alphabet)?;
-            for byte in bytes.iter_mut().rev() {
-                carry += u32::from(*byte) * 62;
-                *byte = low_byte(carry);
-                carry >>= 8;
+        let mut limbs = [0_u32; LIMBS];
+        // Only the first piece is shorter than the others.
+        let (first, rest) = text.as_bytes().split_at(CHARS % PIECE_CHARS);
+        for piece in std::iter::once(first).chain(rest.chunks(PIECE_CHARS)) {
+            // limbs = limbs * 62^characters + piece, the least significant limb last.
+            let mut carry = 0;
+            let mut factor = 1;
+            for char in piece {
+                carry = carry * BASE + digit(*char).ok_or(IdError::Alphabet)?;
+                factor *= BASE;
+            }
+            for limb in limbs.iter_mut().rev() {
+                carry += u64::from(*limb) * factor;
+                *limb = low_limb(carry);
+                carry >>= u32::BITS;
             }
             if carry != 0 {
                 return Err(IdError::Alphabet);
             }
         }
+        let mut bytes = [0; BYTES];
+        for (bytes, limb) in bytes.chunks_mut(size_of::<u32>()).zip(limbs) {
+            bytes.copy_from_slice(&limb.to_be_bytes());
+        }
         Ok(Self(bytes))
+    }
+
+    /// The characters, written backwards: five digits for each division of the whole number, which
+    /// costs a twentieth of a division for each digit and byte.
+    fn text(&self) -> [u8; CHARS] {
+        let mut limbs = [0_u32; LIMBS];
+        for (limb, bytes) in limbs.iter_mut().zip(self.0.as_chunks().0) {
+            *limb = u32::from_be_bytes(*bytes);
+        }
+        let mut text = [b'0'; CHARS];
+        for piece in text.rchunks_mut(PIECE_CHARS) {
+            // limbs = limbs / 62^5, the remainder is the next five digits from the right.
+            let mut rest = 0;
+            for limb in &mut limbs {
+                let value = (rest << u32::BITS) | u64::from(*limb);
+                *limb = low_limb(value / PIECE);
+                rest = value % PIECE;
+            }
+            for char in piece.iter_mut().rev() {
+                let digit = usize::try_from(rest % BASE).unwrap_or(0);
+                *char = ALPHABET.get(digit).copied().unwrap_or(b'0');
+                rest /= BASE;
+            }
+        }
+        text
     }
 }
 
-/// The lowest eight bits.
-const fn low_byte(value: u32) -> u8 {
-    let [.., low] = value.to_be_bytes();
-    low
+/// The number that a character stands for.
+fn digit(char: u8) -> Option<u64> {
+    let (above, from) = match char {
+        b'0'..=b'9' => (0, b'0'),
+        b'A'..=b'Z' => (10, b'A'),
+        b'a'..=b'z' => (36, b'a'),
+        _ => return None,
+    };
+    Some(u64::from(char - from) + above)
+}
+
+/// The lowest 32 bits.
+const fn low_limb(value: u64) -> u32 {
+    let [.., a, b, c, d] = value.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 impl fmt::Display for Ksuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = self.0;
-        let mut text = [b'0'; CHARS];
-        for char in text.iter_mut().rev() {
-            // bytes = bytes / 62, the remainder is the next digit from the right.
-            let mut remainder = 0_u32;
-            for byte in &mut bytes {
-                let value = remainder * 256 + u32::from(*byte);
-                *byte = low_byte(value / 62);
-                remainder = value % 62;
-            }
-            *char = ALPHABET.get(remainder as usize).copied().unwrap_or(b'0');
-        }
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -93,6 +93,9 @@ pub enum OpenErrorKind {
         /// What could not be written.
         reason: String,
     },
+    /// The system starts no more threads.
+    #[error("a thread of the log cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
     /// The index of keys does not fit.
     #[error("{reason}; remove the directory `keys`, which is made anew from the log")]
     Keys {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::error::{failed, guarded, no_row};
 use super::extents::{Mark, Place, Row};
-use super::{Engine, EngineError, PUMP_ROWS, PUMP_VALUE_BYTES};
+use super::{Engine, EngineError, PUMP_VALUE_BYTES};
 use crate::keys::Family;
 
 /// Which end of a range.
@@ -105,14 +105,9 @@ impl Engine {
     ) -> Result<(), E> {
         let action = "read";
         let mut pairs = self.tree(family)?.range::<&[u8], _>(bounds);
-        let mut rows = 0_usize;
         while let Some((key, value)) =
             guarded(action, || pairs.next().transpose().map_err(failed(action)))?
         {
-            rows += 1;
-            if rows.is_multiple_of(PUMP_ROWS) {
-                self.pump(family, &key);
-            }
             let value = self.share(family, &key, value)?;
             visit(&key, &value)?;
         }

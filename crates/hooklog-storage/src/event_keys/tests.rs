@@ -55,9 +55,7 @@ fn replayed(first: &Appended) -> Appended {
 /// Writes what is in memory to runs.
 fn seal(log: &EventLog) {
     let shared = &log.handle.shared;
-    for index in shared.keys.both() {
-        index.seal(shared.ring.end()).unwrap();
-    }
+    shared.keys.seal_all(shared.ring.end());
 }
 
 fn at(directory: &TempDir, name: &str) -> Config {

@@ -2,7 +2,8 @@
 //! long merge keeps no publisher waiting for room.
 //!
 //! **Invariant:** only keys of events that readers see are sealed, so none that is not acked or about
-//! to be. An I/O error stops the log; damage stops only what asks for keys.
+//! to be, and only keys of events whose expiry is durable are forgotten. An I/O error stops the log;
+//! damage stops only what asks for keys.
 //! **Next:** `key_index.rs`.
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::key_index::{KeyIndex, KeyIndexError, MergeStep};
+use crate::offset::{Offset, Sequence};
 use crate::shared::Shared;
 use crate::space;
 
@@ -33,6 +35,8 @@ pub(crate) struct MergeLoop {
     wake: Receiver<()>,
     /// Keys that were dropped for the bound, as told last.
     dropped: u64,
+    /// A low end that a power cut may still take back, and the commit that it waits for.
+    rising: Option<(Option<Sequence>, Offset)>,
 }
 
 /// Both loops, and what wakes the first. It ends when that is dropped, and with it the second.
@@ -49,6 +53,7 @@ pub(crate) fn loops(shared: &Arc<Shared>) -> (Sender<()>, SealLoop, MergeLoop) {
         shared: Arc::clone(shared),
         wake: merging,
         dropped: 0,
+        rising: None,
     };
     (wake, seal, merge)
 }
@@ -106,17 +111,34 @@ impl MergeLoop {
                 return;
             }
             if self.shared.keys.check().is_ok() {
-                self.shared.settle(self.merge());
+                let merged = self.merge();
+                self.shared.settle(merged);
                 self.tell();
             }
         }
     }
 
-    fn merge(&self) -> Result<(), KeyIndexError> {
+    fn merge(&mut self) -> Result<(), KeyIndexError> {
+        self.forget()?;
         let keys = &self.shared.keys;
-        keys.expire(self.shared.low())?;
         for index in keys.both() {
             while index.merge_step(&keys.stop)? == MergeStep::Merged {}
+        }
+        Ok(())
+    }
+
+    /// Forgets the keys of events that have expired for good. A low end is shown before it is durable,
+    /// and events that come back after a power cut come with their keys.
+    pub(crate) fn forget(&mut self) -> Result<(), KeyIndexError> {
+        let shared = &self.shared;
+        let (until, low) = *self.rising.get_or_insert_with(|| {
+            // In this order: the commit is the one that raised it, or a later one.
+            let low = shared.low();
+            (shared.ring.position().0, low)
+        });
+        if shared.durable.get() >= until {
+            shared.keys.expire(low)?;
+            self.rising = None;
         }
         Ok(())
     }

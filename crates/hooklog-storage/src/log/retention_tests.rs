@@ -16,6 +16,7 @@ use crate::codec;
 use crate::config::{Compression, Keep, Retention};
 use crate::consumer::{ConsumeError, ConsumerOptions};
 use crate::engine::Edge;
+use crate::event_keys::upkeep;
 use crate::id::SubscriptionId;
 use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
@@ -511,4 +512,25 @@ fn a_clock_that_jumps_ahead_expires_nothing_by_age_for_an_hour() {
     let (_end, mut retention) = RetentionLoop::new(shared, &queue, now());
     let low = retention.look(wall.plus(year), Instant::now()).unwrap();
     assert_eq!(low.map(|low| low.events), Some(Offset::new(90)));
+}
+
+/// A low end is shown before it is durable. A power cut takes it back, and with it come the events:
+/// their keys must still be there.
+#[test]
+fn keys_are_forgotten_only_when_the_expiry_is_durable() {
+    let directory = TempDir::new().unwrap();
+    let log = EventLog::open(keeping(&directory, events(Some(100), None, None))).unwrap();
+    let shared = Arc::clone(&log.handle.shared);
+    for range in [0..500, 500..1000] {
+        fill(&log, range);
+        shared.keys.seal_all(shared.ring.end());
+    }
+    assert_eq!(expire(&log, now()).events, Offset::new(900));
+    let (_wake, _seal, mut merge) = upkeep::loops(&shared);
+    let runs = || shared.keys.runs();
+    merge.forget().unwrap();
+    assert_eq!(runs(), [2, 2], "no barrier has made it durable");
+    log.close().unwrap();
+    merge.forget().unwrap();
+    assert_eq!(runs(), [1, 1]);
 }
