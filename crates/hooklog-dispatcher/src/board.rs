@@ -10,20 +10,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use hooklog_storage::{
-    ApplicationId, DeliveryState, DisableReason, Health, Offset, Ordering, Policy, Record,
-    SubscriptionId, Timestamp,
+    ApplicationId, DeliveryState, DisableReason, Health, Offset, Ordering, Policy, SubscriptionId,
+    Timestamp,
 };
 
 use crate::board::flights::Flights;
 use crate::board::flush::Flush;
 use crate::board::follow::Restored;
+use crate::board::reads::Reads;
 use crate::board::table::Slot;
+use crate::board::throttles::Throttles;
 use crate::config::Config;
 use crate::lane;
-use crate::route::{self, Routes};
+use crate::route::{Budget, Routes};
 use crate::rules::Defaults;
 
 /// Records in a lane's queue: a page of the log, and more than a window can start.
@@ -33,12 +34,8 @@ const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Bytes in all queues together, above which lanes keep short queues. Payloads are shared
 /// between lanes, so it is reached late.
 const QUEUES_BYTES_MAX: usize = 256 << 20;
-/// Pages read at a time: enough to keep a disk busy, few enough to leave threads to others.
-const READS_MAX: usize = 8;
 /// Loads of parked deliveries at a time; each waits for the log's applier.
 const LOADS_MAX: usize = 2;
-/// Time to wait after a page could not be read.
-const READ_AGAIN: Duration = Duration::from_secs(5);
 
 /// All lanes.
 pub(crate) struct Board {
@@ -57,15 +54,16 @@ pub(crate) struct Board {
     /// Below it, all changes that came with the records were seen too: as far as the mark may go.
     markable: Offset,
     flights: Flights,
+    throttles: Throttles,
+    /// Payload of one item of the tail that conditions may look at here.
+    budget: Budget,
     /// Subscriptions to disable; each lane has one here at most.
     disables: VecDeque<(SubscriptionId, Arc<str>, DisableReason)>,
     queue_bytes: usize,
     /// Lanes that are ready, in the order of their turns.
     ready: VecDeque<SubscriptionId>,
     timers: BTreeSet<(Timestamp, SubscriptionId)>,
-    /// Lanes that want a page.
-    readers: VecDeque<SubscriptionId>,
-    reads: usize,
+    reads: Reads,
     /// Subscriptions whose delivery state is wanted.
     loaders: VecDeque<SubscriptionId>,
     loads: usize,
@@ -121,12 +119,13 @@ impl Board {
             routed,
             markable: routed,
             flights: Flights::new(config.attempts_in_flight_max, config.host_attempts_max),
+            throttles: Throttles::default(),
+            budget: Budget::default(),
             disables: VecDeque::new(),
             queue_bytes: 0,
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
-            readers: VecDeque::new(),
-            reads: 0,
+            reads: Reads::default(),
             loaders: VecDeque::new(),
             loads: 0,
             loaded: Timestamp::default(),
@@ -146,9 +145,10 @@ impl Board {
             Input::Finished(finished) => self.finished(finished, now),
             Input::Page {
                 subscription,
+                reading,
                 from,
                 page,
-            } => self.page(subscription, from, page, now),
+            } => self.page(subscription, reading, from, page, now),
             Input::Loaded {
                 subscription,
                 state,
@@ -171,12 +171,10 @@ impl Board {
 
     /// When `next` is to be asked again, if nothing happens before.
     pub(crate) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
-        let timer = self
-            .timers
-            .first()
-            .map(|(at, _)| *at)
-            .filter(|_| !self.stopping);
-        [timer, self.flush_at(now)].into_iter().flatten().min()
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let timers = [timer, self.throttles.deadline()].into_iter().flatten();
+        let timers = timers.filter(|_| !self.stopping);
+        timers.chain(self.flush_at(now)).min()
     }
 
     /// Starts nothing more; what is in flight may end, and is recorded.
@@ -187,36 +185,6 @@ impl Board {
     /// Attempts in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.flights.len()
-    }
-
-    fn next_read(&mut self, now: Timestamp) -> Option<Effect> {
-        while !self.stopping && self.reads < READS_MAX {
-            let id = self.readers.pop_front()?;
-            let Some(slot) = self.slots.get_mut(&id) else {
-                continue;
-            };
-            slot.in_readers = false;
-            let limits = if self.queue_bytes < QUEUES_BYTES_MAX {
-                &self.limits
-            } else {
-                &self.tight
-            };
-            let limits = slot.rules.limits(limits);
-            let limit = slot.lane.read(now, self.routed, &limits);
-            let (Some(limit), Some(entry)) = (limit, self.routes.get(id)) else {
-                continue;
-            };
-            self.reads += 1;
-            let application = entry.subscription.application;
-            let range = limit.from..self.routed;
-            return Some(Effect::Read {
-                subscription: id,
-                application,
-                range,
-                limit,
-            });
-        }
-        None
     }
 
     fn next_load(&mut self) -> Option<Effect> {
@@ -234,36 +202,6 @@ impl Board {
         self.loads += 1;
         Some(Effect::Load(id))
     }
-
-    fn page(&mut self, id: SubscriptionId, from: Offset, page: Option<Page>, now: Timestamp) {
-        self.reads = self.reads.saturating_sub(1);
-        let Some(entry) = self.routes.get(id) else {
-            return;
-        };
-        let input = match page {
-            None => lane::Input::PageFailed {
-                again: now.plus(READ_AGAIN),
-            },
-            Some(Page {
-                records,
-                next,
-                expired,
-            }) => {
-                let from_own = entry.from;
-                let wanted = |record: &Record| {
-                    record.offset >= entry.from && route::wants(&entry.subscription, record)
-                };
-                let records = records.into_iter().filter(wanted).map(Arc::new).collect();
-                self.lost(id, from_own.max(expired.start)..expired.end, now);
-                lane::Input::Page {
-                    from,
-                    records,
-                    next,
-                }
-            }
-        };
-        self.tell(id, input, now);
-    }
 }
 
 mod command;
@@ -271,9 +209,12 @@ mod effect;
 mod flights;
 mod flush;
 mod follow;
+mod reads;
 mod settle;
 mod table;
 #[cfg(test)]
 mod tests;
+mod throttles;
 
 pub(crate) use effect::{Effect, Finished, Input, Page};
+pub(crate) use reads::Reading;

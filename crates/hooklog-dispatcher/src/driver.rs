@@ -236,12 +236,12 @@ impl Driver {
             }
             Effect::Read {
                 subscription,
-                application,
+                reading,
                 range,
                 limit,
             } => {
                 self.errands.spawn_blocking(move || {
-                    errand::read(&log, subscription, application, range, limit)
+                    errand::read(&log, &subscription, reading, range, limit)
                 });
             }
             Effect::Load(subscription) => {

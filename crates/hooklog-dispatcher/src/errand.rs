@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hooklog_storage::{
-    ApplicationId, ChangeError, CommitError, DeliveryState, DisableReason, EventId, EventLog,
-    Expunged, Limit, Offset, OffsetRange, Order, Progress, ReadError, Record, Subscription,
-    SubscriptionId, SubscriptionState, Unrecorded,
+    ChangeError, CommitError, DeliveryState, DisableReason, EventId, EventLog, Expunged, Limit,
+    Offset, OffsetRange, Order, Progress, ReadError, Record, Subscription, SubscriptionId,
+    SubscriptionState, Unrecorded,
 };
 
-use crate::board::{Input, Page};
+use crate::board::{Input, Page, Reading};
 use crate::deliver::{Answer, Deliver, Verdict};
 use crate::lane::{Read, Start};
+use crate::route::wants;
 
 /// Time to wait after the log was busy: a few of its commits.
 const BUSY_AGAIN: Duration = Duration::from_millis(20);
@@ -79,11 +80,11 @@ async fn read_one(log: EventLog, offset: Offset) -> Result<Record, Answer> {
     }
 }
 
-/// Reads a page of an application's events. Blocks.
+/// Reads a page of an application's events, and keeps what the subscription takes. Blocks.
 pub(crate) fn read(
     log: &EventLog,
-    subscription: SubscriptionId,
-    application: ApplicationId,
+    subscription: &Subscription,
+    reading: Reading,
     range: OffsetRange,
     limit: Read,
 ) -> Errand {
@@ -92,8 +93,10 @@ pub(crate) fn read(
         items: limit.items,
         bytes: limit.bytes,
     };
+    let application = subscription.application;
     let page = match log.read_application(application, range.clone(), Order::Ascending, limit) {
-        Ok(page) => {
+        Ok(mut page) => {
+            page.records.retain(|record| wants(subscription, record));
             let next = if page.rest.is_empty() {
                 range.end
             } else {
@@ -111,7 +114,8 @@ pub(crate) fn read(
         }
     };
     Errand::done(Input::Page {
-        subscription,
+        subscription: subscription.id,
+        reading,
         from,
         page,
     })

@@ -69,6 +69,8 @@ pub(crate) struct Limits {
 pub(crate) enum Input {
     /// The tail has a matching record.
     Routed(Arc<Record>),
+    /// The tail has a record that may match; whether it does is to be found where it is read.
+    Unread(Offset),
     /// A page was read: matching records from `from` up to `next`.
     Page {
         from: Offset,
@@ -263,6 +265,10 @@ impl Lane {
             Input::Routed(record) => {
                 routed = routed.max(record.offset.next());
                 self.routed(record, limits);
+            }
+            Input::Unread(offset) => {
+                routed = routed.max(offset.next());
+                self.unread(offset);
             }
             Input::Page {
                 from,

@@ -1,7 +1,8 @@
 //! The rules of one lane: what its subscription says, completed by its application and the server.
 //!
-//! An application's throttle and concurrency are those of each of its endpoints, not of all of them
-//! together: a policy is a default, and endpoints do not wait for each other.
+//! An application's throttle is one that its endpoints share (`board/throttles.rs`), beside that which an
+//! endpoint may have of its own. All else that an application says is what holds for each of its
+//! endpoints that does not say otherwise.
 //!
 //! **Invariant:** a schedule that cannot be one (the edge lets none pass) falls back to the wider one.
 //! **Next:** `lane.rs`.
@@ -55,7 +56,7 @@ impl Rules {
         let own = &subscription.policy;
         let policy = match application {
             Some(wider) => own.or(wider),
-            None => own.clone(),
+            None => Policy::clone(own),
         };
         let schedule = policy.schedule.and_then(|delays| {
             let jitter = defaults.schedule.jitter();
@@ -67,7 +68,7 @@ impl Rules {
             give_up_statuses: policy.give_up_statuses.unwrap_or_default(),
             disable_after: (!disable_after.is_zero()).then_some(disable_after),
             ordering: subscription.ordering,
-            rate: policy.throttle_rate,
+            rate: own.throttle_rate,
             concurrency: policy
                 .concurrency
                 .map_or(defaults.concurrency, |most| usize::from(most.get())),

@@ -1,19 +1,23 @@
 //! Runs the background tasks of the log: replays of past events, a page at a time.
 //!
-//! **Invariant:** a task holds one page of events in memory, however long its range, and asks for no
-//! more redeliveries while its subscription has many waiting. Each step is one commit, so a restart
-//! goes on where the last step ended.
+//! **Invariant:** a task holds one page of events in memory, however long its range, a few tasks at a
+//! time, and asks for no more redeliveries while its subscription has many waiting. Each step is one
+//! commit, so a restart goes on where the last step ended. A task whose code panics ends as failed, with
+//! what the panic said.
 //! **Next:** `board/follow.rs`, where the redeliveries arrive.
 
+use std::any::Any;
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hooklog_storage::{
-    Change, ChangeError, EventLog, Limit, Order, ReadError, Subscription, TailItem, Task,
-    TaskState, TaskStep,
+    Change, ChangeError, CommitError, EventLog, Limit, Order, ReadError, Subscription, TailItem,
+    Task, TaskId, TaskState, TaskStep,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Events that one step looks at: what it reads stays below a few MiB and a commit stays small.
@@ -21,6 +25,8 @@ const PAGE: Limit = Limit {
     items: 256,
     bytes: 1 << 20,
 };
+/// Steps taken at once, of all tasks: each holds a page and keeps a thread busy.
+const STEPS_MAX: usize = 4;
 /// Parked deliveries of the subscription at which a task waits: as many as the dispatcher keeps
 /// busy with, so that it never idles for a task.
 const PARKED_ENOUGH: usize = 256;
@@ -38,18 +44,27 @@ pub(crate) fn concerns(item: &TailItem) -> bool {
 }
 
 /// Starts what runs, now and whenever `changed` says that there may be more.
-pub(crate) async fn run(log: EventLog, mut changed: watch::Receiver<u64>) {
+pub(crate) async fn run(log: EventLog, changed: watch::Receiver<u64>) {
+    run_with(log, changed, step).await;
+}
+
+/// As [`run`], with these steps.
+async fn run_with(log: EventLog, mut changed: watch::Receiver<u64>, step: StepFn) {
     let mut running = JoinSet::new();
     let mut known = BTreeSet::new();
+    let steps = Arc::new(Semaphore::new(STEPS_MAX));
     loop {
         changed.mark_unchanged();
         let wanted: Vec<Arc<Task>> = log.registry().running_tasks().cloned().collect();
         for task in wanted {
             if known.insert(task.id) {
-                let log = log.clone();
+                let (log, steps) = (log.clone(), Arc::clone(&steps));
                 running.spawn(async move {
                     let id = task.id;
-                    work(&log, task).await;
+                    let working = AssertUnwindSafe(work(&log, task, step, &steps));
+                    if let Err(panic) = working.catch_unwind().await {
+                        give_up(&log, id, said(panic)).await;
+                    }
                     id
                 });
             }
@@ -58,19 +73,50 @@ pub(crate) async fn run(log: EventLog, mut changed: watch::Receiver<u64>) {
             changed = changed.changed() => if changed.is_err() { return },
             Some(done) = running.join_next() => match done {
                 Ok(id) => { known.remove(&id); }
-                // Its panic was told; it goes on with the next restart.
+                // Panics are caught inside; the runtime is going down, and the log remembers it.
                 Err(error) => tracing::error!(%error, "a background task broke off"),
             },
         }
     }
 }
 
+/// Ends a task whose code panicked: it would do so again.
+async fn give_up(log: &EventLog, id: TaskId, said: String) {
+    let reason = format!("the task broke off inside the server: {said}");
+    tracing::error!(task = %id, reason, "a background task failed");
+    loop {
+        let failed = TaskState::Failed {
+            reason: reason.clone(),
+        };
+        match log.end_task(id, failed).await {
+            Err(ChangeError::Commit(CommitError::Busy { .. })) => {
+                tokio::time::sleep(PAUSE_MAX).await;
+            }
+            // Ended, or gone, or the log is stopped: then the next open goes on with it.
+            _ => return,
+        }
+    }
+}
+
+/// What a panic said.
+fn said(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => match panic.downcast::<&str>() {
+            Ok(text) => (*text).to_owned(),
+            Err(_) => "nothing".to_owned(),
+        },
+    }
+}
+
 /// Takes steps until the task is done.
-async fn work(log: &EventLog, mut task: Arc<Task>) {
+async fn work(log: &EventLog, mut task: Arc<Task>, step: StepFn, steps: &Semaphore) {
     let mut pause = PAUSE_MIN;
     while task.next().is_some() {
         let step = {
             let (log, task) = (log.clone(), Arc::clone(&task));
+            // Tasks take turns; nobody closes it.
+            let _turn = steps.acquire().await;
             tokio::task::spawn_blocking(move || step(&log, &task)).await
         };
         let advanced = match step {
@@ -87,8 +133,11 @@ async fn work(log: &EventLog, mut task: Arc<Task>) {
                     None => return,
                 }
             }
-            // The runtime is going down, and the log remembers the task.
-            Err(_) => return,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is going down, and the log remembers the task.
+                Err(_) => return,
+            },
         };
         match advanced {
             Ok(value) => task = value,
@@ -107,6 +156,9 @@ async fn work(log: &EventLog, mut task: Arc<Task>) {
         }
     }
 }
+
+/// What a step is found with.
+type StepFn = fn(&EventLog, &Task) -> Step;
 
 enum Step {
     Take(TaskStep),
@@ -160,4 +212,65 @@ fn look(
         page.rest.start
     };
     Ok(Some(TaskStep { from, next, again }))
+}
+
+#[cfg(test)]
+mod tests {
+    use hooklog_storage::{
+        Config, Endpoint, NewApplication, NewSubscription, Offset, OrganisationId, Replay,
+        SecretKey,
+    };
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_task_that_panics_is_failed_and_the_others_go_on() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let mut config = Config::new(directory.path());
+        config.journal_segment_bytes = 4 << 20;
+        config.payload_bytes_max = 64 << 10;
+        let log = EventLog::open(config).unwrap();
+        let new = NewApplication::new(OrganisationId::from_bytes([1; 20]), "test");
+        let application = log.create_application(new).await.unwrap().id;
+        let event = hooklog_storage::Event::new(application, "a.b".parse().unwrap(), "{}");
+        log.append(vec![event]).await.unwrap();
+        let endpoint = Endpoint::new("http://127.0.0.1/", SecretKey::new(vec![7; 24]));
+        let new = NewSubscription::new(application, endpoint);
+        let to = log.create_subscription(new).await.unwrap().id;
+        let mut ids = Vec::new();
+        for replay in [Replay::Failed, Replay::Missing] {
+            let task = log.create_task(to, replay, Offset::ZERO..Offset::MAX).await;
+            ids.push(task.unwrap().id);
+        }
+        let mut tail = log.tail(log.end());
+        let changed = watch::Sender::new(0);
+        let mut running = JoinSet::new();
+        running.spawn(run_with(log.clone(), changed.subscribe(), |log, task| {
+            assert!(task.replay != Replay::Failed, "it is not to be");
+            step(log, task)
+        }));
+        let ended = || {
+            let registry = log.registry();
+            let tasks = ids.iter().map(|id| Arc::clone(registry.task(*id).unwrap()));
+            let tasks: Vec<_> = tasks.collect();
+            tasks
+                .iter()
+                .all(|task| task.next().is_none())
+                .then_some(tasks)
+        };
+        let waiting = async {
+            loop {
+                if let Some(tasks) = ended() {
+                    return tasks;
+                }
+                tail.next().await.unwrap();
+            }
+        };
+        let limit = Duration::from_secs(20);
+        let tasks = tokio::time::timeout(limit, waiting).await.unwrap();
+        let reason = "the task broke off inside the server: it is not to be".to_owned();
+        assert_eq!(tasks[0].state, TaskState::Failed { reason });
+        assert_eq!(tasks[1].state, TaskState::Finished);
+        running.shutdown().await;
+    }
 }

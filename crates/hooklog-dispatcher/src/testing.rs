@@ -44,7 +44,7 @@ pub(crate) fn subscription(number: u8) -> Subscription {
         created: Timestamp::default(),
         updated: Timestamp::default(),
         ordering: hooklog_storage::Ordering::None,
-        policy: hooklog_storage::Policy::default(),
+        policy: Arc::default(),
     }
 }
 

@@ -206,7 +206,7 @@ impl EventLog {
                 limit,
             )?;
             free_subscription_uid(registry, new.application, new.uid.as_ref(), None)?;
-            let value = Arc::new(Subscription {
+            let mut value = Subscription {
                 id: SubscriptionId::new(turn.now, turn.entropy),
                 application: new.application,
                 uid: new.uid,
@@ -215,12 +215,14 @@ impl EventLog {
                 filter: new.filter,
                 state: SubscriptionState::wanted(new.is_enabled, turn.now),
                 ordering: new.ordering,
-                policy: new.policy,
+                policy: Arc::new(new.policy),
                 metadata: new.metadata,
                 start: new.start.map_or(turn.end, |start| start.min(turn.end)),
                 created: turn.now,
                 updated: turn.now,
-            });
+            };
+            registry.share(&mut value);
+            let value = Arc::new(value);
             Ok((vec![Change::PutSubscription(Arc::clone(&value))], value))
         })
         .await
@@ -240,6 +242,7 @@ impl EventLog {
             (value.id, value.application) = (id, old.application);
             (value.start, value.created, value.updated) = (old.start, old.created, turn.now);
             free_subscription_uid(registry, value.application, value.uid.as_ref(), Some(id))?;
+            registry.share(&mut value);
             let value = Arc::new(value);
             Ok((vec![Change::PutSubscription(Arc::clone(&value))], value))
         })

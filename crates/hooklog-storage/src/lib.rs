@@ -212,7 +212,9 @@ pub use subscription::{
     Organisation, SecretKey, Subscription, SubscriptionState,
 };
 pub use tail::{Listing, Tail, TailItem};
-pub use task::{Replay, ReplayFilter, TASKS_KEPT_MAX, TASKS_RUNNING_MAX, Task, TaskState};
+pub use task::{
+    Replay, ReplayFilter, TASKS_KEPT_MAX, TASKS_RUNNING_ALL_MAX, TASKS_RUNNING_MAX, Task, TaskState,
+};
 pub use time::Timestamp;
 pub use transfer::{
     Backup, BackupError, BackupFileError, BackupPoint, BackupPointError, BackupSummary,

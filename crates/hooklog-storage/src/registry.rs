@@ -5,12 +5,13 @@
 //! sort by time, so lists are ranges.
 //! **Next:** `commands.rs`, which plans changes; `commit.rs`, which makes them durable.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::change::Change;
+use crate::delivery::Policy;
 use crate::expunged;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::{EventTypeName, Uid};
@@ -18,8 +19,10 @@ use crate::revocation::{Revocations, TokenCut, TokenHash};
 use crate::subscription::{Application, ApplicationKind, EventType, Organisation, Subscription};
 use crate::task::Task;
 
+use names::Names;
 use tasks::Tasks;
 
+mod names;
 mod tasks;
 
 /// Applications, event types and subscriptions of all organisations.
@@ -34,13 +37,16 @@ pub struct Registry {
     operational: HashMap<OrganisationId, Arc<Application>>,
     operational_owners: HashMap<ApplicationId, OrganisationId>,
     event_types: BTreeMap<OrganisationId, BTreeMap<EventTypeName, Arc<EventType>>>,
-    subscriptions: BTreeMap<(ApplicationId, SubscriptionId), Arc<Subscription>>,
-    subscription_owners: HashMap<SubscriptionId, ApplicationId>,
-    subscription_uids: HashMap<(ApplicationId, Uid), SubscriptionId>,
+    subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
+    members: BTreeSet<(ApplicationId, SubscriptionId)>,
+    subscription_uids: BTreeMap<(ApplicationId, Uid), SubscriptionId>,
     subscription_counts: HashMap<ApplicationId, usize>,
     pub(crate) revocations: Revocations,
     pub(crate) expunged: expunged::Table,
     tasks: Tasks,
+    /// What filters have in common.
+    names: Names,
+    no_policy: Arc<Policy>,
 }
 
 impl Registry {
@@ -138,8 +144,7 @@ impl Registry {
 
     /// The subscription with this id, in whichever application.
     pub fn subscription(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
-        let owner = self.subscription_owners.get(&id)?;
-        self.subscriptions.get(&(*owner, id))
+        self.subscriptions.get(&id)
     }
 
     /// The subscription of an application by its id or uid.
@@ -154,7 +159,8 @@ impl Registry {
                 .subscription_uids
                 .get(&(application, id_or_uid.parse().ok()?))?,
         };
-        self.subscriptions.get(&(application, id))
+        let value = self.subscriptions.get(&id)?;
+        (value.application == application).then_some(value)
     }
 
     /// Subscriptions of an application with ids in `range`, ascending.
@@ -165,9 +171,9 @@ impl Registry {
     ) -> impl DoubleEndedIterator<Item = &Arc<Subscription>> {
         let low = SubscriptionId::from_bytes([0; 20]);
         let high = SubscriptionId::from_bytes([0xff; 20]);
-        self.subscriptions
+        self.members
             .range(within(application, range, low, high))
-            .map(|(_, value)| value)
+            .filter_map(|(_, id)| self.subscriptions.get(id))
     }
 
     /// Every application of every organisation.
@@ -175,7 +181,7 @@ impl Registry {
         self.applications.values()
     }
 
-    /// Every subscription of every application.
+    /// Every subscription of every application, by its id.
     pub fn all_subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
         self.subscriptions.values()
     }
@@ -216,6 +222,25 @@ impl Registry {
     /// Tasks of all organisations that are not done.
     pub fn running_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
         self.tasks.running()
+    }
+
+    /// Lets a subscription to come share with the others what it has in common with them.
+    pub(crate) fn share(&self, value: &mut Subscription) {
+        self.names.share(&mut value.filter);
+        if *value.policy == *self.no_policy {
+            value.policy = Arc::clone(&self.no_policy);
+        }
+    }
+
+    /// Gives back what tables keep free after very many insertions, a third of them.
+    pub(crate) fn pack(&mut self) {
+        pack(&mut self.applications);
+        pack(&mut self.subscriptions);
+        pack(&mut self.subscription_uids);
+        self.application_owners.shrink_to_fit();
+        self.application_uids.shrink_to_fit();
+        self.members = std::mem::take(&mut self.members).into_iter().collect();
+        self.subscription_counts.shrink_to_fit();
     }
 
     /// Applies one change.
@@ -294,10 +319,12 @@ impl Registry {
 
     fn put_subscription(&mut self, value: &Arc<Subscription>) {
         let owner = value.application;
-        let old = self
-            .subscriptions
-            .insert((owner, value.id), Arc::clone(value));
-        if old.is_none() {
+        self.names.add(&value.filter);
+        self.members.insert((owner, value.id));
+        let old = self.subscriptions.insert(value.id, Arc::clone(value));
+        if let Some(old) = &old {
+            self.names.remove(&old.filter);
+        } else {
             *self.subscription_counts.entry(owner).or_default() += 1;
         }
         if let Some(uid) = old.and_then(|old| old.uid.clone()) {
@@ -306,19 +333,25 @@ impl Registry {
         if let Some(uid) = value.uid.clone() {
             self.subscription_uids.insert((owner, uid), value.id);
         }
-        self.subscription_owners.insert(value.id, owner);
     }
 
     fn delete_subscription(&mut self, id: SubscriptionId) {
-        let Some(owner) = self.subscription_owners.remove(&id) else {
+        let Some(old) = self.subscriptions.remove(&id) else {
             return;
         };
-        let old = self.subscriptions.remove(&(owner, id));
+        let owner = old.application;
+        self.members.remove(&(owner, id));
+        self.names.remove(&old.filter);
         uncount(&mut self.subscription_counts, &owner);
-        if let Some(uid) = old.and_then(|old| old.uid.clone()) {
+        if let Some(uid) = old.uid.clone() {
             self.subscription_uids.remove(&(owner, uid));
         }
     }
+}
+
+/// Builds a map anew, with full nodes.
+fn pack<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+    *map = std::mem::take(map).into_iter().collect();
 }
 
 /// One less of an owner's.

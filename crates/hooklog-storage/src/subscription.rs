@@ -220,8 +220,8 @@ pub struct Subscription {
     pub state: SubscriptionState,
     /// In which order its events are pushed.
     pub ordering: Ordering,
-    /// How they are pushed, where it differs from the application's.
-    pub policy: Policy,
+    /// How they are pushed, where it differs from the application's. Most say nothing, and share that.
+    pub policy: Arc<Policy>,
     /// Free key-value pairs.
     pub metadata: BTreeMap<String, String>,
     /// The first offset that it can match: the log's end when it was created.

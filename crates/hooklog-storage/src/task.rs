@@ -16,6 +16,9 @@ use crate::time::Timestamp;
 
 /// Running tasks of one organisation at once: each keeps a page of events in memory while it works.
 pub const TASKS_RUNNING_MAX: usize = 100;
+/// Running tasks of all organisations at once: each costs a look at its subscription every second at
+/// least, so that this many cost little, and ten tenants at their own bound fit.
+pub const TASKS_RUNNING_ALL_MAX: usize = 1000;
 /// Tasks of one organisation that are remembered; above it the oldest that ended is forgotten.
 pub const TASKS_KEPT_MAX: usize = 1000;
 

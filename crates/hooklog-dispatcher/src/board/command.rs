@@ -4,6 +4,7 @@
 //! at work is found again when it is.
 //! **Next:** `board/settle.rs`, where attempts start and end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hooklog_storage::{
@@ -63,9 +64,11 @@ impl Board {
 
     /// The policies of all applications that have one.
     pub(super) fn put_policies(&mut self, applications: &[Arc<Application>], now: Timestamp) {
-        let gone: Vec<_> = self.policies.keys().copied().collect();
-        let listed = |id: &ApplicationId| applications.iter().any(|value| value.id == *id);
-        for id in gone.into_iter().filter(|id| !listed(id)) {
+        let mut gone: BTreeSet<_> = self.policies.keys().copied().collect();
+        for value in applications {
+            gone.remove(&value.id);
+        }
+        for id in gone {
             self.put_policy(id, &Policy::default(), now);
         }
         for value in applications {
@@ -80,7 +83,13 @@ impl Board {
         } else {
             self.policies.insert(id, policy.clone())
         };
-        if old.unwrap_or_default() != *policy {
+        let old = old.unwrap_or_default();
+        if old.throttle_rate != policy.throttle_rate {
+            // Whoever waited is asked again, under the new rate.
+            let waiting = self.throttles.set(id, policy.throttle_rate);
+            self.ready.extend(waiting);
+        }
+        if old != *policy {
             for id in self.routes.members(id) {
                 self.new_rules(id, now);
             }
@@ -97,6 +106,10 @@ impl Board {
     }
 
     fn new_rules(&mut self, id: SubscriptionId, now: Timestamp) {
+        // At the start there are many subscriptions, and few of them have a lane.
+        if !self.slots.contains_key(&id) {
+            return;
+        }
         let Some((rules, host)) = self.rules_of(id) else {
             return;
         };

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hooklog_storage::{
-    ApplicationId, DeliveryState, DisableReason, EventId, Offset, OffsetRange, Progress, Record,
-    Subscription, SubscriptionId, TailItem, Timestamp,
+    DeliveryState, DisableReason, EventId, Offset, OffsetRange, Progress, Record, Subscription,
+    SubscriptionId, TailItem, Timestamp,
 };
 
+use super::Reading;
 use crate::deliver::Answer;
 use crate::lane::{self, Start};
 
@@ -24,6 +25,7 @@ pub(crate) enum Input {
     /// A page was read, or could not be.
     Page {
         subscription: SubscriptionId,
+        reading: Reading,
         from: Offset,
         page: Option<Page>,
     },
@@ -48,10 +50,10 @@ pub(crate) enum Effect {
         subscription: Arc<Subscription>,
         start: Start,
     },
-    /// Read a page of the application's events.
+    /// Read a page of the application's events, and keep those that the subscription takes.
     Read {
-        subscription: SubscriptionId,
-        application: ApplicationId,
+        subscription: Arc<Subscription>,
+        reading: Reading,
         range: OffsetRange,
         limit: lane::Read,
     },
@@ -69,7 +71,7 @@ pub(crate) enum Effect {
     Record(Vec<Progress>),
 }
 
-/// A page of events.
+/// A page of events that a subscription takes.
 #[derive(Debug)]
 pub(crate) struct Page {
     pub(crate) records: Vec<Record>,

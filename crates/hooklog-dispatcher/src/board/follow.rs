@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hooklog_storage::{
-    Change, Cursor, CursorState, DeliveryState, Listing, Offset, OffsetRange, Record, Retry,
-    Subscription, SubscriptionId, TailItem, Timestamp,
+    Change, Cursor, CursorState, DeliveryState, Listing, Offset, OffsetRange, Policy, Record,
+    Retry, Subscription, SubscriptionId, TailItem, Timestamp,
 };
 
 use super::table::Slot;
 use super::{Board, Waiting};
 use crate::lane::{Input, Lane};
-use crate::route::Entry;
+use crate::route::{Entry, Matches};
 
 /// What the log held at the start, by subscription.
 #[derive(Debug, Default)]
@@ -54,18 +54,20 @@ impl Board {
     fn route(&mut self, records: &[Record], now: Timestamp) {
         // A subscription that was created in the midst of these records comes after them.
         self.markable = self.routed;
-        let mut matches = Vec::new();
+        let (mut matches, mut budget) = (Matches::default(), self.budget);
         for record in records {
-            self.routes.matching(record, &mut matches);
-            if let Some((last, others)) = matches.split_last() {
+            self.routes.matching(record, &mut budget, &mut matches);
+            if !matches.certain.is_empty() {
                 // One copy for all lanes: they share it, and it does not pin the whole batch.
                 let shared = Arc::new(record.clone());
-                for id in others {
-                    self.route_to(*id, Arc::clone(&shared), now);
+                for id in &matches.certain {
+                    self.route_to(*id, Input::Routed(Arc::clone(&shared)), record.offset, now);
                 }
-                self.route_to(*last, shared, now);
             }
             self.routed = self.routed.max(record.offset.next());
+            for id in &matches.unsure {
+                self.route_to(*id, Input::Unread(record.offset), record.offset, now);
+            }
         }
     }
 
@@ -100,16 +102,15 @@ impl Board {
         self.flush.lose(id, range, now);
     }
 
-    fn route_to(&mut self, id: SubscriptionId, record: Arc<Record>, now: Timestamp) {
+    fn route_to(&mut self, id: SubscriptionId, input: Input, at: Offset, now: Timestamp) {
         if self.waiting.contains_key(&id) {
             // Its lane will start behind and read this record from the log.
             return;
         }
-        let at = record.offset;
         if !self.slots.contains_key(&id) {
             self.add_lane(id, Lane::live(at));
         }
-        self.tell_at(id, Input::Routed(record), at, now);
+        self.tell_at(id, input, self.routed.max(at), now);
     }
 
     fn change(&mut self, change: Change, now: Timestamp) {
@@ -120,7 +121,7 @@ impl Board {
                 for id in self.routes.members(id) {
                     self.delete(id);
                 }
-                self.policies.remove(&id);
+                self.put_policy(id, &Policy::default(), now);
             }
             Change::Redeliver {
                 subscription,
@@ -173,18 +174,18 @@ impl Board {
             applications,
         } = listing;
         self.put_policies(&applications, now);
-        let listed: BTreeSet<_> = all.iter().map(|value| value.id).collect();
-        let gone: Vec<_> = self
-            .routes
-            .ids()
-            .filter(|id| !listed.contains(id))
-            .collect();
+        let mut gone: BTreeSet<_> = self.routes.ids().collect();
+        for value in &all {
+            gone.remove(&value.id);
+        }
         for id in gone {
             self.delete(id);
         }
+        self.routes.stage();
         for value in all {
             self.put(value, now);
         }
+        self.routes.pack();
         // Redeliveries may have been asked for since the state was read, and before this registry:
         // look them up. Later on, the reader missed changes, so look up all there are.
         let since = self

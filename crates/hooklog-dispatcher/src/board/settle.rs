@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use hooklog_storage::{DisableReason, EventId, NewAttempt, SubscriptionId, Timestamp};
+use hooklog_storage::{
+    ApplicationId, DisableReason, EventId, NewAttempt, SubscriptionId, Timestamp,
+};
 
 use super::{Board, Effect, Finished};
 use crate::lane::{self, Ended, Judged};
@@ -14,43 +16,80 @@ use crate::lane::{self, Ended, Judged};
 impl Board {
     pub(super) fn next_attempt(&mut self, now: Timestamp) -> Option<Effect> {
         // Each lane that stands in line is asked once: whoever is above its share stays in line.
-        for _ in 0..self.ready.len() {
+        let mut left = self.ready.len();
+        while left > 0 {
             if self.stopping || !self.flights.has_room() || !self.flush.has_room() {
                 return None;
             }
             let id = self.ready.pop_front()?;
-            let Some(slot) = self.slots.get_mut(&id) else {
+            left -= 1;
+            if !self.slots.contains_key(&id) {
                 continue;
-            };
+            }
             if !self.flights.may_start(id) {
                 self.ready.push_back(id);
                 continue;
             }
-            if !self.flights.host_takes(&slot.host, id) {
-                continue;
+            let others = self.ready.len();
+            let effect = self.ask(id, now);
+            if effect.is_some() {
+                return effect;
             }
-            slot.in_ready = false;
-            let (before, host) = (slot.lane.queue_bytes(), Arc::clone(&slot.host));
-            let start = slot.lane.start(now, &slot.rules.limits(&self.limits));
-            self.queue_bytes = self.queue_bytes - before + slot.lane.queue_bytes();
-            self.refresh(id, now);
-            let (Some(start), Some(entry)) = (start, self.routes.get(id)) else {
-                self.pass_on(&host);
-                continue;
-            };
-            let subscription = Arc::clone(&entry.subscription);
-            self.flights.begin(id, start.offset, &host);
-            return Some(Effect::Attempt {
-                subscription,
-                start,
-            });
+            if self.ready.len() > others {
+                // Somebody got its turn instead, who might be at the end.
+                left = self.ready.len();
+            }
         }
         None
+    }
+
+    /// Asks a lane whose turn it is for an attempt. If it makes none now, its turns at its host and in
+    /// its application go to the next ones.
+    fn ask(&mut self, id: SubscriptionId, now: Timestamp) -> Option<Effect> {
+        let slot = self.slots.get_mut(&id)?;
+        let (application, host) = (slot.application, Arc::clone(&slot.host));
+        if !self.throttles.admits(application, id, now) {
+            self.pass_on(&host);
+            return None;
+        }
+        if !self.flights.host_takes(&host, id) {
+            self.pass_turn_on(application, now);
+            return None;
+        }
+        slot.in_ready = false;
+        let before = slot.lane.queue_bytes();
+        let start = slot.lane.start(now, &slot.rules.limits(&self.limits));
+        self.queue_bytes = self.queue_bytes - before + slot.lane.queue_bytes();
+        if start.is_some() {
+            self.throttles.begin(application, now);
+        }
+        self.refresh(id, now);
+        self.pass_turn_on(application, now);
+        let (Some(start), Some(entry)) = (start, self.routes.get(id)) else {
+            self.pass_on(&host);
+            return None;
+        };
+        let subscription = Arc::clone(&entry.subscription);
+        self.flights.begin(id, start.offset, &host);
+        Some(Effect::Attempt {
+            subscription,
+            start,
+        })
     }
 
     /// Puts the next one that waits for a host into line, if the host takes one more.
     pub(super) fn pass_on(&mut self, host: &Arc<str>) {
         while let Some(id) = self.flights.next_for(host) {
+            if self.slots.get(&id).is_some_and(|slot| slot.in_ready) {
+                self.ready.push_back(id);
+                return;
+            }
+        }
+    }
+
+    /// Puts the next one that waits for its application's throttle into line, if there is a token.
+    pub(super) fn pass_turn_on(&mut self, application: ApplicationId, now: Timestamp) {
+        while let Some(id) = self.throttles.next_for(application, now) {
             if self.slots.get(&id).is_some_and(|slot| slot.in_ready) {
                 self.ready.push_back(id);
                 return;

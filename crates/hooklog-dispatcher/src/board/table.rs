@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use hooklog_storage::{Health, NewAttempt, Offset, SubscriptionId, Timestamp};
+use hooklog_storage::{ApplicationId, Health, NewAttempt, Offset, SubscriptionId, Timestamp};
 
 use super::flights::host_of;
-use super::{Board, QUEUES_BYTES_MAX};
+use super::{Board, QUEUES_BYTES_MAX, Reading};
 use crate::lane::{self, Lane};
 use crate::rules::Rules;
 
@@ -22,6 +22,7 @@ pub(super) struct Slot {
     pub(super) lane: Lane,
     pub(super) rules: Rules,
     pub(super) host: Arc<str>,
+    pub(super) application: ApplicationId,
     pub(super) outcomes: Vec<NewAttempt>,
     pub(super) in_ready: bool,
     pub(super) in_readers: bool,
@@ -70,7 +71,9 @@ impl Board {
         }
         if !slot.in_readers && slot.lane.wants_read(now, self.routed, &limits).is_some() {
             slot.in_readers = true;
-            self.readers.push_back(id);
+            let entry = self.routes.get(id);
+            let reading = entry.map_or(Reading::Plain, |entry| Reading::of(&entry.subscription));
+            self.reads.push(id, reading);
         }
         if slot.lane.load(&limits) {
             self.loaders.push_back(id);
@@ -120,6 +123,11 @@ impl Board {
 
     /// Looks again at the lanes whose time has come.
     pub(super) fn wake(&mut self, now: Timestamp) {
+        while !self.stopping
+            && let Some(application) = self.throttles.due(now)
+        {
+            self.pass_turn_on(application, now);
+        }
         while let Some((at, id)) = self.timers.first().copied()
             && at <= now
             && !self.stopping
@@ -134,7 +142,7 @@ impl Board {
 
     /// Gives a subscription a lane; one that is not routed to gets none.
     pub(super) fn add_lane(&mut self, id: SubscriptionId, mut lane: Lane) {
-        let Some((rules, host)) = self.rules_of(id) else {
+        let (Some((rules, host)), Some(entry)) = (self.rules_of(id), self.routes.get(id)) else {
             return;
         };
         if let Some(health) = self.health.get(&id) {
@@ -144,6 +152,7 @@ impl Board {
             lane,
             rules,
             host,
+            application: entry.subscription.application,
             outcomes: Vec::new(),
             in_ready: false,
             in_readers: false,
@@ -165,8 +174,9 @@ impl Board {
             self.timers.remove(&(at, id));
         }
         if slot.in_ready {
-            // It may have been its turn at its host.
+            // It may have been its turn at its host, or in its application.
             self.pass_on(&slot.host);
+            self.throttles.nudge(slot.application);
         }
     }
 }

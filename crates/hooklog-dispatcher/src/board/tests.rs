@@ -7,12 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hooklog_storage::{
-    Change, Cursor, Listing, NewAttempt, Offset, OffsetRange, Outcome, Progress, Record, Retry,
-    Subscription, SubscriptionState, TailItem, Timestamp, Trigger,
+    Application, ApplicationKind, Change, Cursor, Listing, NewAttempt, Offset, OffsetRange,
+    OrganisationId, Outcome, Progress, Record, Retry, Subscription, SubscriptionState, TailItem,
+    Timestamp, Trigger,
 };
 
 use super::*;
@@ -20,7 +22,8 @@ use crate::backoff::Schedule;
 use crate::deliver::{Answer, Fault, Verdict};
 use crate::lane::Start;
 use crate::retry_after::RetryAfter;
-use crate::testing::{event_id, record_of, subscription};
+use crate::route;
+use crate::testing::{application, event_id, record_of, subscription};
 
 const SUBSCRIPTIONS: u8 = 4;
 const WINDOW: usize = 8;
@@ -46,6 +49,8 @@ struct Log {
     delayed_skips: BTreeSet<(SubscriptionId, Offset)>,
     /// Deliveries whose success is on record.
     delivered: BTreeSet<(SubscriptionId, Offset)>,
+    /// Attempts a second that all endpoints share.
+    rate: Option<NonZeroU32>,
 }
 
 impl Log {
@@ -73,7 +78,7 @@ impl Log {
     fn listing(&self) -> Listing {
         Listing {
             subscriptions: self.subscriptions.values().cloned().collect(),
-            applications: Vec::new(),
+            applications: self.rate.map(throttled).into_iter().collect(),
         }
     }
 
@@ -133,7 +138,8 @@ impl Log {
         of.is_some_and(|(_, after)| after.is_none_or(|after| id > after))
     }
 
-    fn page(&self, range: &OffsetRange, limit: lane::Read) -> Page {
+    /// As the errand does.
+    fn page(&self, subscription: &Subscription, range: &OffsetRange, limit: lane::Read) -> Page {
         let mut records = Vec::new();
         let mut next = range.end;
         let start = self.low.clamp(range.start, range.end);
@@ -147,6 +153,7 @@ impl Log {
                 records.push(record.clone());
             }
         }
+        records.retain(|record| route::wants(subscription, record));
         let expired = range.start..start;
         Page {
             records,
@@ -154,6 +161,24 @@ impl Log {
             expired,
         }
     }
+}
+
+/// The application of all, with a throttle that its endpoints share.
+fn throttled(rate: NonZeroU32) -> Arc<Application> {
+    Arc::new(Application {
+        id: application(0),
+        organisation: OrganisationId::from_bytes([9; 20]),
+        uid: None,
+        kind: ApplicationKind::Customer,
+        name: String::new(),
+        policy: Policy {
+            throttle_rate: Some(rate),
+            ..Policy::default()
+        },
+        metadata: BTreeMap::new(),
+        created: Timestamp::default(),
+        updated: Timestamp::default(),
+    })
 }
 
 /// What runs beside the board; all of it is gone after a crash.
@@ -180,13 +205,15 @@ struct Seen {
     forced: usize,
     given_up: usize,
     throttled: usize,
+    shared: usize,
+    sifted: usize,
     ordered: usize,
     delayed: usize,
     expired_delayed: usize,
 }
 
 impl Seen {
-    fn all(self) -> [usize; 11] {
+    fn all(self) -> [usize; 13] {
         let Self {
             probes,
             recoveries,
@@ -196,6 +223,8 @@ impl Seen {
             forced,
             given_up,
             throttled,
+            shared,
+            sifted,
             ordered,
             delayed,
             expired_delayed,
@@ -209,6 +238,8 @@ impl Seen {
             forced,
             given_up,
             throttled,
+            shared,
+            sifted,
             ordered,
             delayed,
             expired_delayed,
@@ -231,6 +262,8 @@ struct Simulation {
     wanted: BTreeSet<Key>,
     asked: BTreeMap<Key, usize>,
     crashes: usize,
+    /// How often the reader of the tail fell behind.
+    gaps: usize,
     /// Parked deliveries whose event had expired.
     gone: BTreeSet<Key>,
     /// Those of them that were neither got nor given up nor skipped.
@@ -249,6 +282,9 @@ struct Simulation {
     paused: BTreeMap<SubscriptionId, Timestamp>,
     /// When attempts started, since the last crash.
     starts: BTreeMap<SubscriptionId, Vec<Timestamp>>,
+    all_starts: Vec<Timestamp>,
+    /// Payload that conditions may look at in the board.
+    budget: Budget,
     /// The ordering of these was changed.
     reordered: BTreeSet<SubscriptionId>,
     seen: Seen,
@@ -275,11 +311,17 @@ impl Simulation {
             ..Config::default()
         };
         let now = Timestamp::from_millis(1_000_000);
+        let budget = Budget::of([0, 40, 1000][rng.usize(0..3)]);
+        let shares = rng.u8(0..4) == 0;
+        let log = Log {
+            rate: NonZeroU32::new(rng.u32(1..25)).filter(|_| shares),
+            ..Log::default()
+        };
         let mut simulation = Self {
             board: Board::new(&config, DeliveryState::default(), now),
             rng,
             config,
-            log: Log::default(),
+            log,
             now,
             tail: VecDeque::new(),
             beside: Vec::new(),
@@ -287,6 +329,7 @@ impl Simulation {
             wanted: BTreeSet::new(),
             asked: BTreeMap::new(),
             crashes: 0,
+            gaps: 0,
             gone: BTreeSet::new(),
             pending: BTreeSet::new(),
             given_up: BTreeSet::new(),
@@ -297,6 +340,8 @@ impl Simulation {
             down: BTreeMap::new(),
             paused: BTreeMap::new(),
             starts: BTreeMap::new(),
+            all_starts: Vec::new(),
+            budget,
             reordered: BTreeSet::new(),
             seen: Seen::default(),
             healthy: false,
@@ -327,10 +372,12 @@ impl Simulation {
             }
         }
         self.starts.clear();
+        self.all_starts.clear();
         self.forced.clear();
         let paused = |(id, row): (&SubscriptionId, &Health)| Some((*id, row.paused_until?));
         self.paused = self.log.health.iter().filter_map(paused).collect();
         self.board = Board::new(&self.config, self.log.state(), self.now);
+        self.board.budget = self.budget;
         self.tail.clear();
         self.tail.push_back(TailItem::Registry(self.log.listing()));
         let from = self.log.mark.max(self.log.low);
@@ -362,6 +409,7 @@ impl Simulation {
             let offset = self.log.end();
             let mut record = record_of(offset.get(), 10);
             record.event.event_type = format!("t{}", self.rng.u8(0..3)).parse().unwrap();
+            record.event.payload = format!(r#"{{"n": {}}}"#, self.rng.u8(0..4)).into();
             let key = self.rng.u8(0..4);
             record.event.ordering_key = (key > 0).then(|| format!("k{key}").parse().unwrap());
             if self.rng.u8(0..6) == 0 {
@@ -456,13 +504,16 @@ impl Simulation {
             let name = format!("t{}", self.rng.u8(0..3)).parse().unwrap();
             value.filter.event_types = Some(vec![name]);
         }
+        if self.rng.u8(0..3) == 0 {
+            value.filter.condition = Some(r#"{"n": {"$gte": 1}}"#.parse().unwrap());
+        }
         // Some share a host.
         value.endpoint.url = format!("http://host{}/{number}", number % 2).into();
         value.ordering = self.ordering();
-        let policy = &mut value.policy;
+        let policy = Arc::make_mut(&mut value.policy);
         policy.give_up_statuses = Some(vec![413]);
         if self.rng.u8(0..3) == 0 {
-            policy.throttle_rate = std::num::NonZeroU32::new(self.rng.u32(1..25));
+            policy.throttle_rate = NonZeroU32::new(self.rng.u32(1..25));
         }
         if self.rng.u8(0..3) == 0 {
             policy.concurrency = std::num::NonZeroU16::new(self.rng.u16(1..9));
@@ -589,6 +640,7 @@ impl Simulation {
             29..30 => {
                 // The reader fell behind: after what it has taken it sees the state of the registry
                 // instead of changes, and reads on.
+                self.gaps += 1;
                 let is_change = |item: &TailItem| matches!(item, TailItem::Change(_));
                 let taken = self.tail.iter().take_while(|item| is_change(item)).count();
                 let mut rest = self.tail.split_off(taken);
@@ -896,12 +948,11 @@ impl Simulation {
         assert!(lane.in_flight() <= limit);
         if let Some(rate) = subscription.policy.throttle_rate {
             let starts = self.starts.entry(id).or_default();
-            starts.push(self.now);
-            let second = |at: &&Timestamp| at.plus(Duration::from_secs(1)) > self.now;
-            let within = starts.iter().rev().take_while(second).count();
-            let most = usize::try_from(rate.get() + (rate.get() / 10).max(1)).unwrap();
-            assert!(within <= most, "{within} attempts in a second of {rate}");
-            self.seen.throttled += usize::from(within == most);
+            self.seen.throttled += usize::from(is_full(starts, rate, self.now));
+        }
+        if let Some(rate) = self.log.rate {
+            let is_full = is_full(&mut self.all_starts, rate, self.now);
+            self.seen.shared += usize::from(is_full && self.board.slots.len() > 1);
         }
     }
 
@@ -926,14 +977,16 @@ impl Simulation {
                 } => Beside::Disable(subscription, reason),
                 Effect::Read {
                     subscription,
+                    reading,
                     range,
                     limit,
-                    ..
                 } => {
+                    self.seen.sifted += usize::from(reading == Reading::Sifted);
                     let fails = !self.healthy && self.rng.u8(0..10) == 0;
-                    let page = (!fails).then(|| self.log.page(&range, limit));
+                    let page = (!fails).then(|| self.log.page(&subscription, &range, limit));
                     Beside::Done(Input::Page {
-                        subscription,
+                        subscription: subscription.id,
+                        reading,
                         from: range.start,
                         page,
                     })
@@ -1000,7 +1053,7 @@ impl Simulation {
             );
         }
         // Each crash may repeat what was in flight or not on record: one window per subscription.
-        // What was asked for by hand comes on top, and a crash or a gap may repeat it, too.
+        // What was asked for by hand comes on top, and each crash or gap may repeat it, too.
         for value in self.log.subscriptions.values() {
             let own = |key: &&(SubscriptionId, Offset)| key.0 == value.id;
             let deliveries: usize = self
@@ -1017,7 +1070,7 @@ impl Simulation {
                 .map(|(_, count)| count)
                 .sum();
             let repeated = self.crashes * self.config.lane_window + self.unanswered;
-            let bound = wanted + 2 * asked + repeated;
+            let bound = wanted + (2 + self.gaps) * asked + repeated;
             assert!(
                 deliveries <= bound,
                 "{}: {deliveries} deliveries above {bound}",
@@ -1038,7 +1091,18 @@ impl Simulation {
         assert!(self.board.flights.is_empty());
         assert!(self.board.disables.is_empty());
         assert!(self.board.timers.is_empty());
+        assert!(self.board.throttles.is_quiet());
     }
+}
+
+/// Takes in that an attempt starts now: whether a second then holds as many as it may, and no more.
+fn is_full(starts: &mut Vec<Timestamp>, rate: NonZeroU32, now: Timestamp) -> bool {
+    starts.push(now);
+    let second = |at: &&Timestamp| at.plus(Duration::from_secs(1)) > now;
+    let within = starts.iter().rev().take_while(second).count();
+    let most = usize::try_from(rate.get() + (rate.get() / 10).max(1)).unwrap();
+    assert!(within <= most, "{within} attempts in a second of {rate}");
+    within == most
 }
 
 /// Takes what has expired out of what the tail would read from the disk.
@@ -1077,7 +1141,7 @@ fn run(seed: u64, traced: bool) -> (Seen, Option<String>) {
 
 /// Runs seeds until one fails; which one is printed.
 fn run_all(seeds: impl Iterator<Item = u64>) -> Seen {
-    let mut sum = [0; 11];
+    let mut sum = [0; 13];
     for seed in seeds {
         match std::panic::catch_unwind(|| run(seed, false)) {
             Ok((seen, _)) => {
@@ -1100,6 +1164,8 @@ fn run_all(seeds: impl Iterator<Item = u64>) -> Seen {
         forced,
         given_up,
         throttled,
+        shared,
+        sifted,
         ordered,
         delayed,
         expired_delayed,
@@ -1113,6 +1179,8 @@ fn run_all(seeds: impl Iterator<Item = u64>) -> Seen {
         forced,
         given_up,
         throttled,
+        shared,
+        sifted,
         ordered,
         delayed,
         expired_delayed,

@@ -33,6 +33,15 @@ impl Lane {
         }
     }
 
+    /// What is in the queue stays there; this event and those behind it are read from the log.
+    pub(super) fn unread(&mut self, offset: Offset) {
+        if let Mode::Live { from } = self.mode
+            && offset >= from
+        {
+            self.mode = Mode::Behind { next: offset };
+        }
+    }
+
     pub(super) fn page(&mut self, from: Offset, records: Vec<Arc<Record>>, next: Offset) {
         self.reading = false;
         // The lane may have stepped back (paused, or retry table full) since the page was asked for.

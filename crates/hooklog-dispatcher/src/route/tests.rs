@@ -75,13 +75,18 @@ proptest! {
     #[test]
     fn the_index_agrees_with_looking_at_every_subscription(
         wishes in prop::collection::vec(wish(), 0..40),
+        staged in 0_usize..40,
         events in prop::collection::vec(
             (0_u8..2, 0_u8..4, prop::collection::vec(0_u8..4, 0..3), 0_u64..4, 0_u8..5), 1..20,
         ),
     ) {
         let mut routes = Routes::default();
         let mut model: BTreeMap<SubscriptionId, Entry> = BTreeMap::new();
-        for wish in &wishes {
+        routes.stage();
+        for (number, wish) in wishes.iter().enumerate() {
+            if number == staged {
+                routes.pack();
+            }
             let subscription = value(wish);
             let id = subscription.id;
             if wish.delete {
@@ -92,6 +97,7 @@ proptest! {
                 model.insert(id, Entry { subscription, from });
             }
         }
+        routes.pack();
         for (owner, event_type, channels, offset, n) in events {
             let mut record = record_of(offset, 10);
             record.event.application = application(owner);
@@ -112,9 +118,20 @@ proptest! {
                 })
                 .map(|entry| entry.subscription.id)
                 .collect();
-            let mut found = Vec::new();
-            routes.matching(&record, &mut found);
-            prop_assert_eq!(found, expected);
+            let mut found = Matches::default();
+            routes.matching(&record, &mut Budget::default(), &mut found);
+            prop_assert_eq!(&found.certain, &expected);
+            prop_assert!(found.unsure.is_empty());
+            // Without a budget, whoever has a condition is to look for itself.
+            routes.matching(&record, &mut Budget { bytes: 0 }, &mut found);
+            let has_condition = |id: &SubscriptionId| {
+                model.get(id).unwrap().subscription.filter.condition.is_some()
+            };
+            let mut all = found.certain.clone();
+            prop_assert!(!all.iter().any(has_condition) && found.unsure.iter().all(has_condition));
+            all.extend(found.unsure.iter().filter(|id| expected.contains(id)));
+            all.sort_unstable();
+            prop_assert_eq!(all, expected);
         }
         for owner in 0..2 {
             let expected: Vec<_> = model
@@ -129,6 +146,9 @@ proptest! {
             routes.remove(id);
         }
         // Nothing is left behind: memory follows the subscriptions that there are.
-        prop_assert!(routes.applications.is_empty() && routes.members.is_empty());
+        prop_assert!(routes.index.is_empty() && routes.places.is_empty());
+        prop_assert!(routes.types.is_empty() && routes.channels.is_empty());
+        prop_assert!(routes.applications.is_empty());
+        prop_assert_eq!(routes.free.len(), routes.entries.len());
     }
 }

@@ -3,6 +3,8 @@
 //! **Invariant:** as `wire/policy.rs`.
 //! **Next:** `wire/headers.rs`.
 
+use std::sync::Arc;
+
 use hooklog_storage::{
     DisableReason, Format, NewSubscription, Offset, Ordering, Subscription, SubscriptionState,
     Timestamp,
@@ -42,7 +44,7 @@ impl PushPatch {
     pub(crate) fn apply(self, value: &mut Subscription) {
         self.ordering.apply(&mut value.ordering);
         self.format.apply(&mut value.endpoint.format);
-        self.policy.apply(&mut value.policy);
+        self.policy.apply(Arc::make_mut(&mut value.policy));
     }
 
     pub(crate) fn apply_to_new(self, value: &mut NewSubscription) {
@@ -143,7 +145,7 @@ impl<'a> From<&'a Subscription> for PushOut<'a> {
             SubscriptionState::Disabled { since, reason } => Some((since, reason)),
         };
         Self {
-            policy: PolicyOut::from(&value.policy),
+            policy: PolicyOut::from(&*value.policy),
             ordering: name_of(value.ordering, &ORDERINGS),
             format: name_of(value.endpoint.format, &FORMATS),
             disabled_since: disabled.map(|(since, _)| since),

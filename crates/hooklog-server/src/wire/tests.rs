@@ -167,7 +167,7 @@ fn endpoints() {
         created: now(),
         updated: now(),
         ordering: hooklog_storage::Ordering::None,
-        policy: hooklog_storage::Policy::default(),
+        policy: std::sync::Arc::default(),
     };
     check(
         &EndpointOut::from(&value),

@@ -7,10 +7,13 @@
 use std::sync::Arc;
 
 use crate::change::{Change, ChangeError};
+use crate::commit_error::CommitError;
 use crate::id::{SubscriptionId, TaskId};
 use crate::log::EventLog;
 use crate::offset::{Offset, OffsetRange};
-use crate::task::{Replay, TASKS_KEPT_MAX, TASKS_RUNNING_MAX, Task, TaskState};
+use crate::task::{
+    Replay, TASKS_KEPT_MAX, TASKS_RUNNING_ALL_MAX, TASKS_RUNNING_MAX, Task, TaskState,
+};
 
 const NO_TASK: ChangeError = ChangeError::NotFound { what: "task" };
 
@@ -27,7 +30,8 @@ pub struct TaskStep {
 
 impl EventLog {
     /// Starts to send past events to a subscription again: those of `range` (cut off at the log's
-    /// end) that `replay` takes. It is done in the background, and goes on after a restart.
+    /// end) that `replay` takes. It is done in the background, and goes on after a restart. `Busy`
+    /// while [`TASKS_RUNNING_ALL_MAX`] of all organisations run.
     pub async fn create_task(
         &self,
         subscription: SubscriptionId,
@@ -43,12 +47,17 @@ impl EventLog {
                 .ok_or(super::NO_APPLICATION)?;
             let organisation = application.organisation;
             let running = registry.running_tasks();
-            let running = running.filter(|task| task.organisation == organisation);
+            let own = running.filter(|task| task.organisation == organisation);
             super::below(
                 "the number of running tasks",
-                running.count(),
+                own.count(),
                 TASKS_RUNNING_MAX,
             )?;
+            if registry.running_tasks().count() >= TASKS_RUNNING_ALL_MAX {
+                // No fault of whoever asks; some of them end.
+                let what = "the table of running tasks";
+                return Err(CommitError::Busy { what }.into());
+            }
             let mut changes = Vec::new();
             if registry.task_count(organisation) >= TASKS_KEPT_MAX {
                 let mut oldest = registry.tasks(organisation);
@@ -123,3 +132,6 @@ impl EventLog {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,7 +154,7 @@ fn changes() -> Vec<Change> {
             created: TIME,
             updated: TIME,
             ordering: crate::Ordering::FifoByKey,
-            policy: policy(),
+            policy: Arc::new(policy()),
         })),
         Change::DeleteSubscription(SUBSCRIPTION),
         Change::PutTask(task()),

@@ -4,6 +4,7 @@
 //! **Next:** `rest.rs`.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::OpenErrorKind;
 use crate::attempt::Low;
@@ -12,6 +13,7 @@ use crate::consumer::Consumers;
 use crate::engine::Engine;
 use crate::keys::{self, Family};
 use crate::registry::Registry;
+use crate::subscription::Subscription;
 
 /// All organisations, applications, event types, subscriptions and tasks.
 pub(super) fn registry(engine: &Engine, low: Low) -> Result<Registry, OpenErrorKind> {
@@ -23,7 +25,11 @@ pub(super) fn registry(engine: &Engine, low: Low) -> Result<Registry, OpenErrorK
             Some(keys::Kind::Organisation) => Change::PutOrganisation(codec::decode(value)?),
             Some(keys::Kind::Application) => Change::PutApplication(codec::decode(value)?),
             Some(keys::Kind::EventType) => Change::PutEventType(codec::decode(value)?),
-            Some(keys::Kind::Subscription) => Change::PutSubscription(codec::decode(value)?),
+            Some(keys::Kind::Subscription) => {
+                let mut value: Subscription = codec::decode(value)?;
+                registry.share(&mut value);
+                Change::PutSubscription(Arc::new(value))
+            }
             Some(keys::Kind::Task) => Change::PutTask(codec::decode(value)?),
             Some(keys::Kind::TokenCuts) => Change::PutTokenCuts(codec::decode(value)?),
             Some(keys::Kind::RevokedToken) => Change::RevokeToken(codec::decode(value)?),
@@ -36,6 +42,7 @@ pub(super) fn registry(engine: &Engine, low: Low) -> Result<Registry, OpenErrorK
         registry.apply(&change);
         Ok(())
     })?;
+    registry.pack();
     // Rows of marks go a few at a time.
     registry.expunged.expire(low);
     Ok(registry)

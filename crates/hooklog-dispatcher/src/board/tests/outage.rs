@@ -72,13 +72,14 @@ impl World {
             Effect::Attempt { start, .. } => return self.attempt(start.offset),
             Effect::Read {
                 subscription,
+                reading,
                 range,
                 limit,
-                ..
             } => Input::Page {
-                subscription,
+                subscription: subscription.id,
+                reading,
                 from: range.start,
-                page: Some(self.log.page(&range, limit)),
+                page: Some(self.log.page(&subscription, &range, limit)),
             },
             Effect::Record(progress) => {
                 for progress in progress {
