@@ -8,7 +8,6 @@
 //! **Next:** `read.rs`, the same for reading; `README.md`, which records results.
 #![expect(
     clippy::expect_used,
-    clippy::indexing_slicing,
     reason = "a benchmark stops at the first thing that goes wrong"
 )]
 
@@ -17,18 +16,16 @@ use std::time::{Duration, Instant};
 use criterion::{
     BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
+use hooklog::bench::limit::file::PlainFile;
 use hooklog_storage::{Config, EventLog};
 
 use crate::events::Events;
 use crate::payload::{Kind, payloads};
-use crate::plain::PlainFile;
 
 #[path = "common/events.rs"]
 mod events;
 #[path = "common/payload.rs"]
 mod payload;
-#[path = "common/plain.rs"]
-mod plain;
 
 /// What is appended: name, payload, events a commit. 512 B is the event that figures of this field
 /// are usually given for; one event a commit, a busy server's group, a bulk load. 16 KiB is more than
@@ -58,8 +55,13 @@ fn append(criterion: &mut Criterion) {
             });
             group.bench_function(BenchmarkId::new("limit", count), |bencher| {
                 let directory = scratch();
-                let mut file = PlainFile::create(directory.path(), &payloads);
-                bencher.iter(|| file.commit(count));
+                let file = PlainFile::create(
+                    directory.path(),
+                    payloads.iter().map(|payload| &*payload.1),
+                    true,
+                );
+                let mut file = file.expect("a scratch file");
+                bencher.iter(|| file.commit(count).expect("a durable commit"));
             });
             group.bench_function(BenchmarkId::new("log", count), |bencher| {
                 let directory = scratch();

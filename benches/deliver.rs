@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** both sides send the same number of bytes in the body, signed with HMAC-SHA256, over as
 //! many connections, and wait for each answer; ours has every attempt on record when its clock stops.
-//! **Next:** `deliver/sink.rs` and `deliver/limit.rs`.
+//! **Next:** `bench/sink.rs` and `bench/limit/client.rs` of the library.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -21,6 +21,10 @@ use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use hooklog::bench::latency::float;
+use hooklog::bench::limit::client::{self, KEY};
+use hooklog::bench::measure::Usage;
+use hooklog::bench::sink::{Manner, Sink};
 use hooklog::dispatcher::{Config, Dispatcher};
 use hooklog::storage::{
     ApplicationId, AttemptSeq, AttemptsOf, Endpoint, EventLog, Limit, NewApplication, NewAttempt,
@@ -29,27 +33,16 @@ use hooklog::storage::{
 
 use crate::events::Events;
 use crate::payload::Kind;
-use crate::process::Usage;
-use crate::sink::Sink;
 
 #[path = "common/events.rs"]
 mod events;
-#[path = "deliver/limit.rs"]
-mod limit;
 #[path = "common/payload.rs"]
 mod payload;
-#[path = "common/process.rs"]
-#[expect(dead_code, reason = "shared with other benchmarks")]
-mod process;
-#[path = "deliver/sink.rs"]
-mod sink;
 
 /// As the binary, on both sides.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Key bytes of every signature.
-const KEY: [u8; 24] = [7; 24];
 /// A run that takes longer has come to a standstill.
 const STALL: Duration = Duration::from_mins(2);
 /// Events of one append.
@@ -98,18 +91,19 @@ fn main() {
     for round in 0..args.rounds {
         let half = Duration::from_secs(args.seconds) / 2;
         let mut limits = Vec::new();
-        let mut limit = || {
+        let mut run_limit = || {
             if !args.no_limit {
-                let before = Usage::now();
-                let (sent, rate) = runtime.block_on(limit::run(&args, half));
-                print_cpu("raw client", sent, &Usage::now().since(&before));
+                let before = Usage::own().unwrap_or_default();
+                let (sent, rate) = runtime.block_on(limit(&args, half)).unwrap();
+                let used = Usage::own().unwrap_or_default().since(&before);
+                print_cpu("raw client", sent, &used);
                 limits.push(rate);
             }
         };
-        limit();
+        run_limit();
         let ours = drain(&runtime, &args);
-        limit();
-        let limit = limits.iter().sum::<f64>() / float(limits.len().max(1));
+        run_limit();
+        let limit = limits.iter().sum::<f64>() / float(limits.len().max(1) as u64);
         ratios.push(ours / limit);
         println!(
             "round {round}: {ours:.0} deliveries/s, raw client {limit:.0}/s {limits:.0?}, ratio {:.2}",
@@ -122,11 +116,19 @@ fn main() {
     }
 }
 
+/// Deliveries and deliveries a second of raw connections, to a sink of the same kind.
+async fn limit(args: &Args, time: Duration) -> anyhow::Result<(u64, f64)> {
+    let sink = Sink::start(Manner::Take).await?;
+    let payloads = payload::payloads(args.payload).into_iter();
+    let payloads = payloads.map(|(_, payload)| payload).collect();
+    client::run(sink.address, args.connections, payloads, time).await
+}
+
 /// Deliveries a second of a dispatcher that starts before a backlog.
 fn drain(runtime: &tokio::runtime::Runtime, args: &Args) -> f64 {
     let scratch = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("scratch");
     let log = EventLog::open(hooklog::storage::Config::new(scratch.path())).unwrap();
-    let sink = runtime.block_on(Sink::start());
+    let sink = runtime.block_on(Sink::start(Manner::Take)).unwrap();
     let new = NewApplication {
         organisation: OrganisationId::from_bytes([1; 20]),
         uid: None,
@@ -154,8 +156,8 @@ fn drain(runtime: &tokio::runtime::Runtime, args: &Args) -> f64 {
         lane_concurrency: args.connections,
         ..Config::default()
     };
-    let deliveries = args.events * args.endpoints;
-    let before = Usage::now();
+    let deliveries = (args.events * args.endpoints) as u64;
+    let before = Usage::own().unwrap_or_default();
     let begun = Instant::now();
     let took = runtime.block_on(async {
         let dispatcher = Dispatcher::start(log.clone(), config).await.unwrap();
@@ -171,7 +173,7 @@ fn drain(runtime: &tokio::runtime::Runtime, args: &Args) -> f64 {
         dispatcher.stop(Duration::from_secs(10)).await;
         begun.elapsed()
     });
-    let used = Usage::now().since(&before);
+    let used = Usage::own().unwrap_or_default().since(&before);
     assert_eq!(sink.count(), deliveries, "each once");
     let attempts = recorded(&log, application);
     assert_eq!(attempts, deliveries, "each attempt is on record");
@@ -189,7 +191,7 @@ fn drain(runtime: &tokio::runtime::Runtime, args: &Args) -> f64 {
 
 /// The CPU time of one delivery, the sink's part included: it tells more than a rate where other programs
 /// take turns with this one.
-fn print_cpu(who: &str, deliveries: usize, used: &Usage) {
+fn print_cpu(who: &str, deliveries: u64, used: &Usage) {
     let each = 1e6 / float(deliveries);
     let (user, system) = (used.user * each, used.system * each);
     println!("  CPU of one delivery, {who}: {user:.1} µs user, {system:.1} µs system");
@@ -207,7 +209,7 @@ fn failures(log: &EventLog, application: ApplicationId) -> BTreeSet<String> {
 }
 
 /// Attempts on record.
-fn recorded(log: &EventLog, application: ApplicationId) -> usize {
+fn recorded(log: &EventLog, application: ApplicationId) -> u64 {
     let mut count = 0;
     attempts(log, application, |_| count += 1);
     count
@@ -238,10 +240,4 @@ fn attempts(log: &EventLog, application: ApplicationId, mut look: impl FnMut(&Ne
             range = page.rest;
         }
     }
-}
-
-/// A count as a number to divide.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn float(count: usize) -> f64 {
-    count as f64
 }

@@ -8,7 +8,7 @@
 //! that ask for nothing but `health` is the third side.
 //!
 //! **Invariant:** every page is full and follows the one before it; both ends share the machine.
-//! **Next:** `publish/load.rs`, the publishers; `README.md`, which records results.
+//! **Next:** `bench/load.rs` of the library, the publishers; `README.md`, which records results.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Parser;
+use hooklog::bench::load::{self, Load, Target};
+use hooklog::bench::payload::Payload;
 use hooklog::server::token::Subject;
 use hooklog::server::{DEFAULT_ORGANISATION, TokenKey};
 use hooklog::storage::{ApplicationId, Event, NewApplication, Offset};
@@ -37,11 +39,6 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
-
-use crate::load::{Load, Target};
-
-#[path = "publish/load.rs"]
-mod load;
 
 /// Pages of a long list, and what they cost the publishers.
 #[derive(Clone, Debug, Parser)]
@@ -145,9 +142,18 @@ async fn publishers(server: &Server, args: &Args) {
     let load = Load {
         connections: args.connections,
         time: Duration::from_secs(args.seconds),
+        per_second: None,
     };
     let path = "/api/v1/app/bench/msg?with_content=false";
-    let target = Target::new(server.address, path, &server.token, PAYLOAD_BYTES, false);
+    let payloads = Payload::Bytes(PAYLOAD_BYTES).json().expect("payloads");
+    let target = Target {
+        address: server.address,
+        path: path.to_owned(),
+        token: server.token.clone(),
+        payloads: Arc::new(payloads),
+        event_types: vec!["bench.made".to_owned()],
+        keys: false,
+    };
     println!(
         "{:>8} {:>12} {:>8} {:>8} {:>10}",
         "beside", "publishes/s", "p50 ms", "p99 ms", "asked/s"
@@ -171,14 +177,14 @@ async fn publishers(server: &Server, args: &Args) {
                 }
             });
         }
-        let rate = load::run(&load, &target).await;
+        let done = load::run(load, target.clone()).await.expect("a run");
         stop.store(true, Ordering::Relaxed);
         askers.join_all().await;
         println!(
             "{name:>8} {:>12.0} {:>8.2} {:>8.2} {:>10}",
-            rate.per_second,
-            rate.p50,
-            rate.p99,
+            done.per_second,
+            done.latencies.milliseconds(0.5),
+            done.latencies.milliseconds(0.99),
             asked.load(Ordering::Relaxed) / args.seconds
         );
     }

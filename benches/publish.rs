@@ -8,30 +8,26 @@
 //!
 //! **Invariant:** a connection sends its next event when the last one is answered, on both sides, and
 //! sides take turns, so that noise of the machine hits both.
-//! **Next:** `publish/limit.rs`, `publish/load.rs`; `README.md`, which records results.
+//! **Next:** `bench/limit/http.rs` and `bench/load.rs` of the library; `README.md`, which records results.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::disallowed_methods,
     reason = "a benchmark prints, and stops at the first thing that goes wrong"
 )]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use hooklog::bench::limit::http::{Limit, Store};
+use hooklog::bench::load::{self, Load, Target};
+use hooklog::bench::payload::Payload;
 use hooklog::server::token::Subject;
 use hooklog::server::{DEFAULT_ORGANISATION, TokenKey};
 use hooklog::{Config, Service};
 use tokio::runtime::{Builder, Runtime};
-
-use crate::load::{Load, Target};
-
-#[path = "publish/limit.rs"]
-mod limit;
-#[path = "publish/load.rs"]
-mod load;
 
 /// As the binary, on both sides.
 #[global_allocator]
@@ -106,12 +102,26 @@ fn run(side: Side, args: &Args, clients: &Runtime, round: usize) -> f64 {
     let load = Load {
         connections: args.connections,
         time: Duration::from_secs(args.seconds),
+        per_second: None,
     };
-    let (rate, name) = match side {
+    let payloads = Arc::new(Payload::Bytes(args.payload).json().expect("payloads"));
+    let target = |address, path: &str, token: String| Target {
+        address,
+        path: path.to_owned(),
+        token,
+        payloads,
+        event_types: vec!["bench.made".to_owned()],
+        keys: args.keys,
+    };
+    let (done, name) = match side {
         Side::Limit => {
-            let address = servers.block_on(limit::start(directory.path()));
-            let target = Target::new(address, "/publish", "none", args.payload, args.keys);
-            (clients.block_on(load::run(&load, &target)), "limit")
+            let store = Store::File {
+                directory: directory.path().to_owned(),
+                sync: true,
+            };
+            let limit = servers.block_on(Limit::start(store)).expect("starts");
+            let target = target(limit.address, "/publish", "none".to_owned());
+            (clients.block_on(load::run(load, target)), "limit")
         }
         Side::Log => {
             let key = TokenKey::new("the secret of the benchmark").unwrap();
@@ -133,24 +143,21 @@ fn run(side: Side, args: &Args, clients: &Runtime, round: usize) -> f64 {
                 .create_application_blocking(application)
                 .unwrap();
             let path = "/api/v1/app/bench/msg?with_content=false";
-            let target = Target::new(
-                service.local_addr().expect("TCP"),
-                path,
-                &token,
-                args.payload,
-                args.keys,
-            );
-            let rate = clients.block_on(load::run(&load, &target));
+            let target = target(service.local_addr().expect("TCP"), path, token);
+            let done = clients.block_on(load::run(load, target));
             servers.block_on(service.stop()).expect("stops");
-            (rate, "log")
+            (done, "log")
         }
     };
+    let done = done.expect("a run");
     servers.shutdown_timeout(Duration::from_secs(1));
     println!(
         "{round:>5} {name:>6} {:>12.0} {:>9.2} {:>9.2}",
-        rate.per_second, rate.p50, rate.p99
+        done.per_second,
+        done.latencies.milliseconds(0.5),
+        done.latencies.milliseconds(0.99)
     );
-    rate.per_second
+    done.per_second
 }
 
 fn runtime() -> Runtime {

@@ -28,10 +28,6 @@ use crate::child::Phase;
 
 #[path = "subscriptions/child.rs"]
 mod child;
-#[path = "common/process.rs"]
-mod process;
-#[path = "deliver/sink.rs"]
-mod sink;
 
 /// As the binary.
 #[global_allocator]

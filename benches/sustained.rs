@@ -27,10 +27,6 @@ mod append;
 mod events;
 #[path = "common/payload.rs"]
 mod payload;
-#[path = "common/plain.rs"]
-mod plain;
-#[path = "common/process.rs"]
-mod process;
 #[path = "sustained/scan.rs"]
 mod scan;
 
@@ -124,4 +120,10 @@ fn scratch() -> tempfile::TempDir {
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn float(count: u64) -> f64 {
     count as f64
+}
+
+/// Resident memory of this process now and at its highest, in bytes.
+fn memory() -> (u64, u64) {
+    let memory = hooklog::bench::measure::Memory::own();
+    memory.map_or((0, 0), |memory| (memory.now, memory.peak))
 }

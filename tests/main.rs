@@ -51,5 +51,8 @@ mod operate;
 /// Power cuts on a disk that forgets what was not synced: nothing acked is lost, the log opens.
 mod power;
 
+/// `hooklog bench`: every target gives figures, foreign servers too, and nothing stays behind.
+mod bench;
+
 /// House rules over the sources: sizes, headers, import arrows, the top level.
 mod tidy;

@@ -1,7 +1,7 @@
 //! The log's side: payloads as events of one or several applications.
 //!
 //! **Invariant:** commits follow one another through all payloads and begin again at the end.
-//! **Next:** `plain.rs`, what the log is held against.
+//! **Next:** `bench/limit/file.rs` of the library, what the log is held against.
 
 use hooklog_storage::{ApplicationId, Event};
 

@@ -4,7 +4,7 @@
 //! number.
 //!
 //! **Invariant:** the same kind gives the same bytes in every run and to every side of a comparison.
-//! **Next:** `events.rs` (the log's side) and `plain.rs` (the limit's).
+//! **Next:** `events.rs` (the log's side).
 
 use std::str::FromStr;
 

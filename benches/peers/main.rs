@@ -20,7 +20,7 @@ use crate::payload::{Kind, Payload, payloads};
 mod events;
 #[path = "../common/payload.rs"]
 mod payload;
-#[path = "../common/plain.rs"]
+#[path = "../../crates/hooklog/src/bench/limit/file.rs"]
 mod plain;
 mod stores;
 

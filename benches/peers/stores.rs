@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** settings are each store's own for "survives power loss"; everything else is its
 //! default, and what is prepared once (statements, handles) is prepared once.
-//! **Next:** `../common/plain.rs`, the limit.
+//! **Next:** `limit/file.rs` of `hooklog bench`, the limit.
 
 use std::path::Path;
 
@@ -38,7 +38,10 @@ pub fn open(name: &str, directory: &Path, payloads: &[Payload]) -> Box<dyn Store
         "sqlite" => Box::new(Sqlite::open(directory, feed)),
         "fjall" => Box::new(Fjall::open(directory, feed)),
         "redb" => Box::new(Redb::open(directory, feed)),
-        _ => Box::new(PlainFile::create(directory, payloads)),
+        _ => {
+            let file = PlainFile::create(directory, payloads.iter().map(|payload| &*payload.1), true);
+            Box::new(file.expect("a scratch file"))
+        }
     }
 }
 
@@ -81,7 +84,7 @@ impl Feed {
 
 impl Store for PlainFile {
     fn commit(&mut self, count: usize) {
-        PlainFile::commit(self, count);
+        PlainFile::commit(self, count).expect("a durable commit");
     }
 }
 

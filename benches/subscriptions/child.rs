@@ -16,9 +16,9 @@ use hooklog::storage::{
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::process::{Usage, memory};
-use crate::sink::Sink;
 use crate::{Args, float};
+use hooklog::bench::measure::{Memory, Usage};
+use hooklog::bench::sink::{Manner, Sink};
 
 /// What a child does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -143,10 +143,10 @@ fn open(runtime: &Runtime, directory: &Path) {
     let begun = Instant::now();
     let log = EventLog::open(hooklog::storage::Config::new(directory)).unwrap();
     let opened = begun.elapsed();
-    println!("rss_open {}", memory().0);
+    println!("rss_open {}", resident());
     runtime.block_on(async {
         let dispatcher = Dispatcher::start(log.clone(), config()).await.unwrap();
-        let sink = Sink::start().await;
+        let sink = Sink::start(Manner::Take).await.expect("a sink");
         let application = aim(&log, &sink).await;
         log.append(vec![event(application)]).await.unwrap();
         tokio::time::timeout(STALL, sink.until(1))
@@ -158,7 +158,7 @@ fn open(runtime: &Runtime, directory: &Path) {
         println!("total {}", total.as_secs_f64());
         // The barrier and whatever else comes with it have passed by then.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        println!("rss {}", memory().0);
+        println!("rss {}", resident());
         dispatcher.stop(Duration::from_secs(10)).await;
     });
     log.close().unwrap();
@@ -169,7 +169,7 @@ fn rate(runtime: &Runtime, directory: &Path, time: Duration) {
     let log = EventLog::open(hooklog::storage::Config::new(directory)).unwrap();
     runtime.block_on(async {
         let dispatcher = Dispatcher::start(log.clone(), config()).await.unwrap();
-        let sink = Arc::new(Sink::start().await);
+        let sink = Arc::new(Sink::start(Manner::Take).await.expect("a sink"));
         let application = aim(&log, &sink).await;
         let published = Arc::new(AtomicUsize::new(0));
         let mut publishing = JoinSet::new();
@@ -181,17 +181,17 @@ fn rate(runtime: &Runtime, directory: &Path, time: Duration) {
                     log.append(vec![event(application)]).await.unwrap();
                     published.fetch_add(1, Ordering::Relaxed);
                     // Neither side runs away from the other: what is measured is the whole way.
-                    while published.load(Ordering::Relaxed) > sink.count() + 4 * PUBLISHERS {
+                    while published.load(Ordering::Relaxed) > arrived(&sink) + 4 * PUBLISHERS {
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
                 }
             });
         }
         tokio::time::sleep(WARM).await;
-        let (before, begun, used) = (sink.count(), Instant::now(), Usage::now());
+        let (before, begun, used) = (arrived(&sink), Instant::now(), Usage::own().expect("/proc"));
         tokio::time::sleep(time).await;
-        let (count, took) = (sink.count() - before, begun.elapsed());
-        let used = Usage::now().since(&used);
+        let (count, took) = (arrived(&sink) - before, begun.elapsed());
+        let used = Usage::own().expect("/proc").since(&used);
         publishing.shutdown().await;
         println!("rate {}", float(count) / took.as_secs_f64());
         println!("cpu {}", (used.user + used.system) * 1e6 / float(count));
@@ -231,4 +231,14 @@ async fn aim(log: &EventLog, sink: &Sink) -> ApplicationId {
 fn event(application: ApplicationId) -> Event {
     let payload = "x".repeat(PAYLOAD_BYTES);
     Event::new(application, MEASURED.parse().unwrap(), payload)
+}
+
+/// Resident memory of this process, in bytes.
+fn resident() -> u64 {
+    Memory::own().map_or(0, |memory| memory.now)
+}
+
+/// How many deliveries the sink has taken.
+fn arrived(sink: &Sink) -> usize {
+    usize::try_from(sink.count()).expect("fits")
 }

@@ -2,21 +2,21 @@
 //!
 //! **Invariant:** what opens, fills and closes files does not count; the time that the close takes to
 //! apply what was acked is printed, because the windows do not contain it.
-//! **Next:** `common/plain.rs`, the limit.
+//! **Next:** `bench/limit/file.rs` of the library, the limit.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use hooklog::bench::limit::file::PlainFile;
+use hooklog::bench::measure::{Usage, disk_usage};
 use hooklog_storage::EventLog;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::events::Events;
 use crate::payload::{Payload, payloads};
-use crate::plain::PlainFile;
-use crate::process::{Usage, memory};
-use crate::{Args, config, float, scratch};
+use crate::{Args, config, float, memory, scratch};
 
 /// How often a figure is taken.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -112,8 +112,13 @@ fn limit(args: &Args, payloads: &[Payload], time: Duration) -> Option<Run> {
         return None;
     }
     let directory = scratch();
-    let mut file = PlainFile::create(directory.path(), payloads);
-    let commit: Commit<'_> = Box::new(move || file.commit(args.per_commit));
+    let file = PlainFile::create(
+        directory.path(),
+        payloads.iter().map(|payload| &*payload.1),
+        true,
+    );
+    let mut file = file.expect("a scratch file");
+    let commit: Commit<'_> = Box::new(move || file.commit(args.per_commit).expect("a commit"));
     Some(measure("limit", args.per_commit, vec![commit], time))
 }
 
@@ -127,7 +132,7 @@ fn measure(name: &'static str, count: usize, writers: Vec<Commit<'_>>, time: Dur
     let bar = ProgressBar::new(time.as_secs())
         .with_style(style)
         .with_prefix(name);
-    let before = Usage::now();
+    let before = Usage::own().unwrap_or_default();
     let mut used = Usage::default();
     std::thread::scope(|scope| {
         let (done, end) = sync_channel(writers.len());
@@ -175,7 +180,7 @@ fn measure(name: &'static str, count: usize, writers: Vec<Commit<'_>>, time: Dur
             windows.push(window);
         }
         // Before the writers end and take their CPU time with them.
-        used = Usage::now().since(&before);
+        used = Usage::own().unwrap_or_default().since(&before);
         stop.store(true, Ordering::Relaxed);
         while let Ok(of_one) = end.recv() {
             latency.add(of_one).expect("the same bounds");
@@ -215,7 +220,7 @@ fn print(name: &str, run: &Run) {
         "{name:6} bytes a payload byte: {:.2} handed to writes, {:.2} dirtied, {:.2} to all disks",
         a_byte(run.used.handed),
         a_byte(run.used.dirtied),
-        a_byte(run.used.disks)
+        a_byte(run.used.disks.unwrap_or(0))
     );
     println!(
         "{name:6} CPU s per million events: {:.2} user, {:.2} system",
@@ -238,20 +243,4 @@ fn median(figures: &[(f64, f64)]) -> f64 {
     let mut figures: Vec<f64> = figures.iter().map(|figure| figure.0).collect();
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
-}
-
-/// Bytes that a directory takes on the disk, with everything below it.
-fn disk_usage(directory: &std::path::Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let entries = std::fs::read_dir(directory).expect("the log's directory");
-    let sizes = entries.map(|entry| {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            disk_usage(&path)
-        } else {
-            path.metadata()
-                .map_or(0, |metadata| metadata.blocks() * 512)
-        }
-    });
-    sizes.sum()
 }

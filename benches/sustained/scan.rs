@@ -11,8 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::events::Events;
 use crate::payload::{Payload, payloads};
-use crate::process::memory;
-use crate::{Args, config, float, scratch};
+use crate::{Args, config, float, memory, scratch};
 
 /// Appended at a time: about the largest group of the committer.
 const APPEND_BYTES: usize = 512 << 10;

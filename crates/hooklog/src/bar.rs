@@ -48,6 +48,15 @@ impl Bar {
     }
 }
 
+/// A bar of steps that take about the same time each; a step is counted when it begins.
+pub(crate) fn steps(count: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} ({elapsed}) {msg:50}");
+    let bar = ProgressBar::new(count);
+    // The time goes on although a step is long.
+    bar.enable_steady_tick(std::time::Duration::from_millis(500));
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
 /// A number of bytes for people.
 pub(crate) fn human(bytes: u64) -> HumanBytes {
     HumanBytes(bytes)

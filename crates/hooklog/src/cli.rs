@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::config::{Settings, given};
-use crate::{backup, check, compact, logging, publish, receive, restore, serve, tail, token};
+use crate::{
+    backup, bench_options, check, compact, logging, publish, receive, restore, serve, tail, token,
+};
 
 /// Wrong usage that only shows once all settings are layered.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,10 @@ enum Command {
     Restore(restore::Flags),
     Check(check::Flags),
     Compact(compact::Flags),
+    Bench(Box<bench_options::Flags>),
+    /// A part of `bench` in a process of its own.
+    #[command(name = hooklog::bench::part::COMMAND, hide = true)]
+    BenchPart(bench_options::PartFlags),
 }
 
 impl Cli {
@@ -88,6 +94,8 @@ impl Cli {
             Command::Restore(flags) => given(flags)?,
             Command::Check(flags) => given(flags)?,
             Command::Compact(flags) => given(flags)?,
+            Command::Bench(flags) => given(flags)?,
+            Command::BenchPart(flags) => given(flags)?,
         };
         // Variables that are not Unicode cannot be ours.
         let environment = std::env::vars_os()
@@ -95,7 +103,7 @@ impl Cli {
         let settings = Settings::load(self.common.config.as_deref(), environment, [common, own])?;
         logging::start(&settings)?;
         match self.command {
-            Command::Serve(_) => serve::run(&settings),
+            Command::Serve(flags) => serve::run(&settings, &flags),
             Command::Token(flags) => token::run(&settings, flags.audience()),
             Command::Publish(flags) => publish::run(&settings, flags.files),
             Command::Receive(_) => receive::run(&settings),
@@ -104,6 +112,8 @@ impl Cli {
             Command::Restore(flags) => restore::run(&settings, &flags.files),
             Command::Check(flags) => check::run(&settings, &flags),
             Command::Compact(_) => compact::run(&settings),
+            Command::Bench(flags) => bench_options::run(&settings, &flags),
+            Command::BenchPart(flags) => bench_options::part(&flags),
         }
     }
 }

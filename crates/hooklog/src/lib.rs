@@ -71,6 +71,9 @@
 
 #![deny(missing_docs)]
 
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod bench;
 mod hooklog;
 #[cfg(feature = "dispatcher")]
 mod push;

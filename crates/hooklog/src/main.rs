@@ -6,6 +6,7 @@
 
 mod backup;
 mod bar;
+mod bench_options;
 mod check;
 mod cli;
 mod client;

@@ -94,6 +94,10 @@ pub(crate) struct Flags {
     #[command(flatten)]
     #[serde(flatten)]
     storage: storage_options::StorageFlags,
+    /// Ends at once, as by kill -9, when stdin ends: `bench` must not leave a server behind.
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    until_stdin_ends: bool,
 }
 
 const HELP: &str = "\
@@ -116,8 +120,11 @@ fn fraction(text: &str) -> Result<f64, String> {
 }
 
 /// Serves until a signal.
-pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<()> {
     open_files::raise();
+    if flags.until_stdin_ends {
+        hooklog::bench::end_with_stdin()?;
+    }
     let (keys, generated) = match token_keys::find(settings)? {
         Some(keys) => (keys, None),
         None => token_keys::generate(settings).map(|(keys, secret)| (keys, Some(secret)))?,

@@ -26,6 +26,7 @@ fn help_is_what_the_golden_files_say() {
     check_help(Some("restore"), &expect_file!["help/restore.txt"]);
     check_help(Some("check"), &expect_file!["help/check.txt"]);
     check_help(Some("compact"), &expect_file!["help/compact.txt"]);
+    check_help(Some("bench"), &expect_file!["help/bench.txt"]);
 }
 
 #[test]
@@ -57,6 +58,12 @@ fn wrong_usage_is_refused_by_the_parser() {
         &["hooklog", "restore"],
         &["hooklog", "check", "--repair", "new", "--json"],
         &["hooklog", "token", "--operator", "--app", "demo"],
+        &["hooklog", "bench", "--only", "P11"],
+        &["hooklog", "bench", "--payload", "63"],
+        &["hooklog", "bench", "--connections", "0"],
+        &["hooklog", "bench", "--failing", "1"],
+        &["hooklog", "bench", "--token", "of-no-server"],
+        &["hooklog", "bench", "--soak", "1m", "--only", "P1"],
     ];
     for arguments in cases {
         let error = Cli::try_parse_from(arguments).map(|_| ()).unwrap_err();
