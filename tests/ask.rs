@@ -160,6 +160,10 @@ fn a_tail_prints_each_event_once_though_the_server_was_killed() {
     wait_for("two lines", || {
         (all.stdout().lines().count() == 2).then_some(())
     });
+    // One that has never reached the server gives up.
+    wait_for("the first payload", || {
+        (payloads.stdout().lines().count() == 1).then_some(())
+    });
     server.process.kill();
     wait_for("word of it", || {
         all.stderr().contains("coming again").then_some(())
