@@ -90,10 +90,15 @@ impl Shared {
             rest: range,
             order,
         };
+        let within = page.rest.clone();
         let from_memory = |page: &mut Page| {
-            let wanted = |record: &&Record| record.event.application == application;
+            // Far back, memory has nothing for the page, and much to walk over.
+            let commits = || hot.iter().filter(|commit| commit.base < within.end);
+            let wanted = |record: &&Record| {
+                record.event.application == application && within.contains(&record.offset)
+            };
             let records = || {
-                hot.iter()
+                commits()
                     .flat_map(|commit| commit.records.iter())
                     .filter(wanted)
             };

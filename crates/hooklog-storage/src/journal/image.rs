@@ -15,9 +15,9 @@ use bytes::Bytes;
 
 use crate::directory::{IoError, io_error};
 
-/// Read at once: several groups of the committer (1 MiB each), and little beside what is applied
-/// together (8 MiB). Tests have pieces that end within most frames.
-pub(super) const PIECE_BYTES: usize = if cfg!(test) { 1 << 10 } else { 4 << 20 };
+/// Read at once: as much as a group of the committer has, and little for an allocator to keep when
+/// the log is open. Tests have pieces that end within most frames.
+pub(super) const PIECE_BYTES: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
 /// A segment that is read.
 #[derive(Debug)]
