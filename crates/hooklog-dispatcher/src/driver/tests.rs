@@ -419,12 +419,14 @@ async fn a_dead_endpoint_holds_up_nobody() {
     let hanging = Sink::start(|_, _| Reply::Hang).await;
     let mut healthy = Sink::start(|_, _| Reply::Status(200, "")).await;
     world.subscribe(&hanging).await;
-    world.subscribe(&healthy).await;
+    let well = world.subscribe(&healthy).await;
     let dispatcher = world.dispatch().await;
     world.publish(0..990).await;
     // The mark may pass the first commit once the second is seen.
     world.publish(990..1000).await;
     healthy.wait(|received| distinct(received) == 1000).await;
+    // What arrived is not on record yet, and a stop that waits for nothing would leave it open.
+    world.attempts(well.id, 1000).await;
     assert!(hanging.received().len() <= config().lane_concurrency);
     // What hangs is not waited for longer than asked, and is sent again after the restart.
     dispatcher.stop(Duration::ZERO).await;

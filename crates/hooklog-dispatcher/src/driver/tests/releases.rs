@@ -6,6 +6,9 @@ use hooklog_storage::{Delivered, Offset};
 
 use super::*;
 
+/// More than what is done before that time takes, even beside other tests.
+const LATER: Duration = Duration::from_secs(2);
+
 fn now() -> Timestamp {
     #[expect(clippy::disallowed_methods, reason = "the publisher's clock")]
     SystemTime::now().into()
@@ -43,7 +46,7 @@ async fn an_event_for_later_is_overtaken_and_arrives_at_its_time_and_once() {
     let mut sink = Sink::start(|_, _| Reply::Status(200, "")).await;
     let subscription = world.subscribe(&sink).await;
     let dispatcher = world.dispatch().await;
-    let due = now().plus(Duration::from_millis(400));
+    let due = now().plus(LATER);
     let later = world.publish_for(0, due).await;
     let restarted = world
         .publish_for(1, due.plus(Duration::from_millis(300)))
@@ -93,7 +96,7 @@ async fn who_gets_an_event_for_later() {
     let skips = world.subscribe(&skipping).await;
     let disabled = SubscriptionState::wanted(false, Timestamp::default());
     world.set_state(&off, disabled).await;
-    let due = now().plus(Duration::from_millis(300));
+    let due = now().plus(LATER);
     let event = world.publish_for(0, due).await;
     // Who comes after it was published takes it only if that begins before it.
     world.subscribe(&after_it).await;
@@ -131,7 +134,7 @@ async fn an_event_that_was_sent_by_hand_before_its_time_is_not_sent_again() {
     let mut sink = Sink::start(|_, _| Reply::Status(200, "")).await;
     let subscription = world.subscribe(&sink).await;
     let dispatcher = world.dispatch().await;
-    let due = now().plus(Duration::from_millis(500));
+    let due = now().plus(LATER);
     let event = world.publish_for(0, due).await;
     world.log.redeliver(subscription.id, event).await.unwrap();
     sink.wait(|received| received.len() == 1).await;
@@ -157,7 +160,7 @@ async fn many_subscriptions_and_events_are_released_by_steps() {
         let made = world.log.create_subscription(disabled.clone()).await;
         made.unwrap();
     }
-    let due = now().plus(Duration::from_secs(1));
+    let due = now().plus(LATER);
     let event = |number| {
         let payload = format!("{{\"n\":{number}}}");
         let kind = "test.event".parse().unwrap();
@@ -184,7 +187,7 @@ async fn what_expires_before_its_time_is_told() {
     let world = World::new().await;
     let sink = Sink::start(|_, _| Reply::Status(200, "")).await;
     let subscription = world.subscribe(&sink).await;
-    let due = now().plus(Duration::from_millis(600));
+    let due = now().plus(LATER);
     world.publish_for(0, due).await;
     world.publish(1..20).await;
     let five = hooklog_storage::Keep {
