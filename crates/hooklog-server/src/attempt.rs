@@ -89,10 +89,9 @@ async fn list(
 ) -> Answer {
     let page = PageRequest::<AttemptId>::parse(&call.query, Order::Descending)?;
     let page = filter.window.first_page(page);
-    let with_message = call.query.flag("with_msg")?.unwrap_or(false);
     let find = move |log: &EventLog| {
         let scan = find(log, of, &page, &filter, events.as_ref())?;
-        let messages = if with_message {
+        let messages = if filter.with_message {
             messages(log, &scan.found)?
         } else {
             Messages::new()
@@ -240,6 +239,8 @@ struct AttemptFilter {
     status_code_class: Option<u16>,
     subscription: Option<SubscriptionId>,
     window: Window,
+    /// Whether each is shown with its message.
+    with_message: bool,
 }
 
 impl AttemptFilter {
@@ -260,6 +261,7 @@ impl AttemptFilter {
             status_code_class,
             subscription,
             window: Window::parse(query)?,
+            with_message: query.flag("with_msg")?.unwrap_or(false),
         })
     }
 

@@ -98,8 +98,8 @@ impl Serialize for Work {
     }
 }
 
-/// Pieces that a soak has: four in each half.
-pub const SOAK_PIECES: u32 = 8;
+/// Pieces that a soak has: two that fill files and caches, and four in each half.
+pub const SOAK_PIECES: u32 = 10;
 
 /// What an ack means, on both sides of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

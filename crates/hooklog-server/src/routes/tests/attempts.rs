@@ -97,7 +97,9 @@ async fn attempts() {
                 "{filter}"
             );
         }
-        server.get(&format!("{list}?status=9")).await.is(422);
+        for wrong in ["status=9", "with_msg=null&channel=nobody"] {
+            server.get(&format!("{list}?{wrong}")).await.is(422);
+        }
         let path = format!("{list}?with_msg=true&limit=2");
         let shown = server.get(&path).await.is(200).body;
         for item in shown["data"].as_array().expect("a list") {
