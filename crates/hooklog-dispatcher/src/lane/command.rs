@@ -37,8 +37,13 @@ impl Lane {
     /// before all that came after it and has not started.
     pub(super) fn released(&mut self, offset: Offset, retry: Retry, limits: &Limits) {
         // Somebody asked for it before its time, and the log has left it at that.
-        let is_known = self.in_flight.contains_key(&offset) || self.parked.contains(offset);
-        if !is_known && self.fits(limits) {
+        if self.in_flight.contains_key(&offset) || self.parked.contains(offset) {
+            return;
+        }
+        // While there are rows in the log alone, that request may be one of them.
+        if self.surplus {
+            self.missed(offset);
+        } else if self.fits(limits) {
             self.park(offset, retry);
         }
     }
