@@ -342,7 +342,7 @@ impl Lane {
             (!retry.is_awaited, due, *offset)
         });
         for (offset, retry) in rows {
-            if self.in_flight.contains_key(&offset) || self.parked.contains(offset) {
+            if self.holds(offset) {
                 continue;
             }
             if self.parked.len() >= limits.retries_max * 2 {

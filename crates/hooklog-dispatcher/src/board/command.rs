@@ -47,9 +47,17 @@ impl Board {
             if retry.is_skipped {
                 self.command(*id, Input::Skip { offset }, now);
             } else if retry.number == 0 && retry.trigger == Trigger::Manual && asked >= since {
-                self.command(*id, Input::Redeliver { offset, asked }, now);
+                let slot = self.slots.get(id);
+                // It may have been made since this was read, so a lane that has nothing of it reads
+                // for itself.
+                let input = if slot.is_some_and(|slot| slot.lane.holds(offset)) {
+                    Input::Redeliver { offset, asked }
+                } else {
+                    Input::Missed { offset }
+                };
+                self.command(*id, input, now);
             } else if retry.trigger == Trigger::Delayed && asked >= since {
-                // It may have been delivered since this was read, so the lane reads for itself.
+                // The same.
                 self.command(*id, Input::Missed { offset }, now);
             } else if let Some(slot) = self.slots.get(id)
                 // What was asked for is due since then; any other row that is due earlier than the

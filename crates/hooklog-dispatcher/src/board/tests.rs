@@ -1070,7 +1070,7 @@ impl Simulation {
                 .map(|(_, count)| count)
                 .sum();
             let repeated = self.crashes * self.config.lane_window + self.unanswered;
-            let bound = wanted + (2 + self.gaps) * asked + repeated;
+            let bound = wanted + asked + repeated;
             assert!(
                 deliveries <= bound,
                 "{}: {deliveries} deliveries above {bound}",

@@ -575,13 +575,11 @@ async fn an_event_for_one_goes_to_nobody_else() {
     world.log.redeliver(wanted.id, *id).await.unwrap();
     world.publish(8..9).await;
     other.wait(|received| received.len() == 1).await;
-    one.wait(|received| distinct(received) == 2).await;
+    one.wait(|received| received.len() == 2).await;
     dispatcher.stop(STOP).await;
     assert_eq!(numbers(&other.received()), [8]);
-    // What is asked for while the lane reads its rows may be made twice.
     let mut got = numbers(&one.received());
     got.sort_unstable();
-    got.dedup();
     assert_eq!(got, [7, 8]);
 }
 

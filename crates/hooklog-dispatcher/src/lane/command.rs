@@ -37,7 +37,7 @@ impl Lane {
     /// before all that came after it and has not started.
     pub(super) fn released(&mut self, offset: Offset, retry: Retry, limits: &Limits) {
         // Somebody asked for it before its time, and the log has left it at that.
-        if self.in_flight.contains_key(&offset) || self.parked.contains(offset) {
+        if self.holds(offset) {
             return;
         }
         // While there are rows in the log alone, that request may be one of them.
@@ -50,7 +50,7 @@ impl Lane {
 
     /// What is parked is loaded again, once everything is on record.
     pub(super) fn missed(&mut self, offset: Offset) {
-        if !self.in_flight.contains_key(&offset) && !self.parked.contains(offset) {
+        if !self.holds(offset) {
             self.surplus = true;
             self.load_again = self.loading;
         }
@@ -95,6 +95,11 @@ impl Lane {
     pub(crate) fn is_later(&self, offset: Offset, row: &Retry) -> bool {
         let own = self.parked.get(offset);
         own.is_some_and(|own| own.number == row.number && own.due > row.due)
+    }
+
+    /// Whether this delivery is in flight or parked here.
+    pub(crate) fn holds(&self, offset: Offset) -> bool {
+        self.in_flight.contains_key(&offset) || self.parked.contains(offset)
     }
 
     /// Whether one more can be parked here; else it waits in the log.
