@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 
 use crate::protocol::{Answer, Protocol, find};
 
-/// Different payloads of a connection.
+/// Different payloads of a connection, as many as have about so many bytes.
 const PAYLOADS: usize = 64;
+const PAYLOADS_BYTES: usize = 1 << 20;
 /// Letters of random text.
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
 /// Bytes of a payload around its text.
@@ -57,8 +58,9 @@ pub async fn run(load: Load, address: SocketAddr, protocol: &Protocol) -> Result
             }
         }
         let mut rng = fastrand::Rng::with_seed(number as u64);
+        let count = (PAYLOADS_BYTES / load.payload_bytes).clamp(2, PAYLOADS);
         let requests =
-            (0..PAYLOADS).map(|_| protocol.request(number, &payload(&mut rng, load.payload_bytes)));
+            (0..count).map(|_| protocol.request(number, &payload(&mut rng, load.payload_bytes)));
         ready.push((stream, requests.collect::<Vec<_>>()));
     }
     let protocol = Arc::new(protocol.clone());

@@ -26,9 +26,6 @@ use tokio::task::JoinSet;
 
 /// As large as a journal segment.
 const FILE_BYTES: usize = 64 << 20;
-/// A group is full with so many bytes: the disk is as fast with them as with more, and bodies that are still
-/// on their way need not be waited for by all the others.
-const GROUP_BYTES: usize = 1 << 20;
 /// More than there are connections.
 const QUEUE: usize = 16_384;
 
@@ -116,11 +113,7 @@ fn append(file: &File, mut waiting: mpsc::Receiver<Waiting>, sync: bool) {
         while let Some((body, done)) = next {
             bytes.extend_from_slice(&body);
             acks.push(done);
-            next = if bytes.len() < GROUP_BYTES {
-                waiting.try_recv().ok()
-            } else {
-                None
-            };
+            next = waiting.try_recv().ok();
         }
         if position + bytes.len() > FILE_BYTES {
             position = 0;
