@@ -26,7 +26,6 @@ use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::request::{Queued, Request, Sync, Waiter};
 use crate::ring::Room;
 use crate::shared::Shared;
-use crate::space;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -233,7 +232,8 @@ impl Committer {
     /// is applied, at most as much as in the journal; that itself takes none until it needs another
     /// segment.
     fn disk_room(&self) -> u64 {
-        let Some(free) = space::free_bytes(&self.shared.config.directory) else {
+        let config = &self.shared.config;
+        let Some(free) = (config.free_bytes)(&config.directory) else {
             return u64::MAX;
         };
         let unapplied = u64::try_from(self.shared.ring.unapplied_bytes()).unwrap_or(u64::MAX);
