@@ -48,6 +48,9 @@ pub(crate) struct Committer {
     pub(crate) input: Receiver<Queued>,
     pub(crate) applier: Sender<Arc<Committed>>,
     pub(crate) next: Next,
+    /// The wall clock at the start of the group. Earlier than the log's time for a while if it was set
+    /// back; what people mean by a time is this one.
+    pub(crate) wall: Timestamp,
     pub(crate) rng: fastrand::Rng,
     /// Wakes the thread that seals keys, which ends when the committer does.
     pub(crate) keys: Sender<()>,
@@ -326,7 +329,8 @@ impl Committer {
         reason = "the one place where events get their time"
     )]
     fn now(&mut self) -> Timestamp {
-        self.next.timestamp = self.next.timestamp.max(SystemTime::now().into());
+        self.wall = SystemTime::now().into();
+        self.next.timestamp = self.next.timestamp.max(self.wall);
         self.next.timestamp
     }
 }

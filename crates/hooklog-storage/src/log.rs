@@ -358,6 +358,8 @@ fn weight(progress: &Progress) -> usize {
 mod deliveries;
 
 #[cfg(test)]
+mod clock_tests;
+#[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
 mod operational_tests;

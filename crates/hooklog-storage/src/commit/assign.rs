@@ -100,6 +100,7 @@ impl Committer {
         }
         let turn = Turn {
             now,
+            wall: self.wall,
             end: self.next.offset,
             entropy,
         };
@@ -267,8 +268,9 @@ impl Committer {
         timestamp: Timestamp,
         records: &mut Vec<Record>,
     ) -> Result<Appended, KeyIndexError> {
-        // What is due by now is an event like any other.
-        event.deliver_at = event.deliver_at.filter(|due| *due > timestamp);
+        // What is due by now is an event like any other; by now as its publisher sees it, or one for later
+        // would be pushed too early after the clock was set back.
+        event.deliver_at = event.deliver_at.filter(|due| *due > self.wall);
         let mut tail = [0; 7];
         self.rng.fill(&mut tail);
         let offset = self.next.offset;

@@ -48,6 +48,7 @@ fn alone(durability: Durability, applier_queue: usize, unapplied_bytes_max: usiz
         input,
         applier: to_applier,
         next,
+        wall: Timestamp::default(),
         rng: fastrand::Rng::with_seed(1),
         keys: crossbeam_channel::bounded(1).0,
         sync_due: None,
