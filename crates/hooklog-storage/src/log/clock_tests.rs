@@ -30,6 +30,11 @@ async fn ahead(directory: &TempDir) -> (EventLog, ApplicationId) {
     let log = open(directory);
     let app = application(&log, "a").await;
     log.append(vec![event(1, "{}")]).await.unwrap();
+    (ahead_by(log, directory, DAY), app)
+}
+
+/// The log as it is when the clock was ahead for a moment.
+fn ahead_by(log: EventLog, directory: &TempDir, by: Duration) -> EventLog {
     log.close().unwrap();
     drop(log);
     let path = config(directory).directory.join("sled");
@@ -37,11 +42,11 @@ async fn ahead(directory: &TempDir) -> (EventLog, ApplicationId) {
     let engine = Engine::open(&path, &path.join("db"), sizes).unwrap();
     let row = engine.get(Family::State, keys::STATE).unwrap().unwrap();
     let mut state: State = codec::decode(&row).unwrap();
-    state.last_timestamp = now().plus(DAY);
+    state.last_timestamp = now().plus(by);
     engine.commit(&[state.op().unwrap()]).unwrap();
     engine.barrier().unwrap();
     drop(engine);
-    (open(directory), app)
+    open(directory)
 }
 
 /// The story: an event for later was taken as due by the log's time, and pushed a day too early.
@@ -114,4 +119,53 @@ async fn what_is_asked_for_at_once_is_so_by_the_wall_clock() {
     log.retry_now(to, id).await.unwrap();
     let retries = log.delivery_state().unwrap().retries;
     assert_eq!(retries, [(to, id.offset(), Retry::failed(1, due))]);
+}
+
+/// A log that nobody dispatches keeps what says that an event waits no longer than the event, or for a
+/// day after its time: a dispatcher that was stopped meanwhile tells who lost it.
+#[tokio::test]
+async fn what_waits_in_a_log_without_dispatcher_goes_with_its_events() {
+    for (what, by, low, expected) in [
+        ("a day after its time", 26 * HOUR, 2, &[2][..]),
+        ("less than a day", 24 * HOUR, 2, &[0, 1, 2]),
+        ("nothing has expired", 26 * HOUR, 0, &[0, 1, 2]),
+        ("all have", 26 * HOUR, 4, &[]),
+    ] {
+        let directory = TempDir::new().unwrap();
+        let log = open(&directory);
+        let app = application(&log, "a").await;
+        let to = subscription(&log, app).await.id;
+        for _ in 0..3 {
+            let later = Event {
+                application: app,
+                ..event(1, "{}").deliver_at(now().plus(HOUR))
+            };
+            let appended = log.append(vec![later]).await.unwrap();
+            let Appended::Committed { id, .. } = appended[0] else {
+                panic!("{appended:?}");
+            };
+            log.skip(to, id).await.unwrap();
+        }
+        let log = ahead_by(log, &directory, by);
+        log.append(vec![event(1, "{}")]).await.unwrap();
+        log.wait_applied();
+        let low = Low {
+            events: Offset::new(low),
+            ..log.low()
+        };
+        assert!(log.handle.submit(Request::Expire(low), 1).is_ok());
+        log.append(vec![event(1, "{}")]).await.unwrap();
+        let page = log.delayed(None, Timestamp::from_millis(i64::MAX), 9);
+        let waiting = page.unwrap().due;
+        let offsets: Vec<u64> = waiting.iter().map(|of| of.offset.get()).collect();
+        assert_eq!(offsets, expected, "{what}");
+        for offset in 0..3 {
+            let skips = log.delayed_skips(Offset::new(offset)).unwrap();
+            assert_eq!(!skips.is_empty(), expected.contains(&offset), "{what}");
+        }
+        log.close().unwrap();
+        drop(log);
+        // Its rows add up.
+        open(&directory).close().unwrap();
+    }
 }
