@@ -56,6 +56,7 @@ pub(crate) async fn handle(
     upload.linger(&state.tasks);
     let (mut response, room) = answer.unwrap_or_else(|error| {
         let refusal = reply::shape(visit.refuse(error), wanted, Names::PROBLEM);
+        // It is small whatever was sent (`brief.rs`), and must come when there is no room, too.
         (refusal.unwrap_or_default(), Room::default())
     });
     reply::allow_any_origin(&mut response);

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** every answer with a status of 400 or above has a JSON body that SDKs parse; the
 //! matches are exhaustive, so a new error of storage does not compile until it is placed here. What
-//! is inside (paths, causes) is logged and not sent.
+//! is inside (paths, causes) is logged and not sent. What the client sent is quoted in part (`brief.rs`).
 //! **Next:** `reply.rs`.
 
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use hooklog_storage::{AppendError, BackupError, ChangeError, CommitError, ReadError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::brief::{brief, quoted};
 use crate::publish;
 use crate::rate;
 use crate::reply::{self, Response};
@@ -128,6 +129,11 @@ impl ApiError {
     }
 
     fn parts(&self) -> Parts {
+        let (status, code, detail) = self.in_full();
+        (status, code, brief(detail))
+    }
+
+    fn in_full(&self) -> Parts {
         use StatusCode as S;
         if let Some(parts) = self.of_body().or_else(|| self.of_bounds()) {
             return parts;
@@ -241,7 +247,10 @@ impl ApiError {
             Self::UnsupportedMediaType(detail) => (unread, (*detail).to_owned()),
             Self::Encoding(encoding) => {
                 let detail = "is not read: send it as it is, without content-encoding";
-                (unread, format!("A body encoded as {encoding:?} {detail}"))
+                (
+                    unread,
+                    format!("A body encoded as {} {detail}", quoted(encoding)),
+                )
             }
             Self::BadBatch(what) => (bad, format!("The batch cannot be read on: {what}")),
             _ => return None,

@@ -17,6 +17,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Issue;
+use crate::brief::quoted;
 
 /// Most fields of one body: four times those of the largest resource.
 const FIELDS_MAX: usize = 64;
@@ -100,7 +101,9 @@ impl<'a> Fields<'a> {
         }
         // Positions are within the value and would mislead.
         let text = error.to_string();
-        let text = text.split(" at line ").next().unwrap_or_default();
+        let text = text
+            .rsplit_once(" at line ")
+            .map_or(&*text, |(text, _)| text);
         Err(Issue::body(name, text))
     }
 
@@ -160,7 +163,7 @@ impl<'a> Fields<'a> {
         }
         let names = texts.iter().map(|text| {
             text.parse()
-                .map_err(|error: NameError| Issue::body(name, format!("{text:?} {error}")))
+                .map_err(|error: NameError| Issue::body(name, format!("{} {error}", quoted(text))))
         });
         names.collect::<Result<_, _>>().map(Some)
     }
