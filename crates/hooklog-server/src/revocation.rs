@@ -1,7 +1,8 @@
-//! Tokens that verify and are refused all the same: logged out, or expired before their time.
+//! Tokens that verify and are refused all the same: logged out, expired before their time, or those of
+//! an application that is gone.
 //!
 //! **Invariant:** a token that was revoked is refused from the moment its revocation was answered,
-//! over restarts. What is compared is the signed part of the token: whoever changes a character of
+//! over restarts; one of an application never outlives it, since what was revoked is forgotten with it. What is compared is the signed part of the token: whoever changes a character of
 //! the signature's text without changing its bytes has the same token.
 //! **Next:** `portal.rs`, which revokes.
 
@@ -25,7 +26,15 @@ pub(crate) fn hash(token: &str) -> TokenHash {
 /// Whether a token that verified is refused at `now`.
 pub(crate) fn is_revoked(log: &EventLog, grant: &Grant, token: &str, now: Timestamp) -> bool {
     let registry = log.registry();
-    if let Subject::Application { application, .. } = grant.subject {
+    if let Subject::Application {
+        application,
+        organisation,
+    } = grant.subject
+    {
+        let found = registry.application(application);
+        if found.is_none_or(|found| found.organisation != organisation) {
+            return true;
+        }
         // Tokens say whole seconds, so those of the second of the cut are meant too.
         let is_cut = |until: Timestamp| {
             grant

@@ -95,7 +95,7 @@ pub enum TokenError {
     /// The subject is neither an organisation nor an application with its organisation.
     #[error("the token's claims name no subject")]
     Subject,
-    /// It was logged out, or all of its application were expired.
+    /// It was logged out, all of its application were expired, or the application is gone.
     #[error("the token was revoked")]
     Revoked,
 }
