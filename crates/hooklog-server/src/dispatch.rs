@@ -27,7 +27,7 @@ use crate::request::{Bearer, Call};
 use crate::revocation;
 use crate::routes::{self, Access, Route};
 use crate::state::{self, State};
-use crate::streamed::OutBody;
+use crate::streamed::{OutBody, Pieces};
 use crate::token::Capability;
 use crate::token::TokenError;
 use crate::trace_context::TraceContext;
@@ -61,11 +61,11 @@ pub(crate) async fn handle(
     });
     reply::allow_any_origin(&mut response);
     if head.method == Method::HEAD {
-        response.extensions_mut().clear();
+        response.extensions_mut().remove::<Pieces>();
         response = reply::without_body(response);
     }
     let bytes = response.body().len();
-    let comes_in_pieces = !response.extensions().is_empty();
+    let comes_in_pieces = response.extensions().get::<Pieces>().is_some();
     visit.finish(&state, &mut response, (!comes_in_pieces).then_some(bytes));
     answers.send(response, room)
 }
