@@ -219,7 +219,7 @@ fn authenticate(state: &State, headers: &HeaderMap) -> Result<Bearer, TokenError
     }
     let (token, now) = (token.trim(), state::now());
     let grant = state.verified.grant(&state.token_keys, token, now)?;
-    if revocation::is_revoked(&state.log, &grant, token, now) {
+    if revocation::is_revoked(&state.log, &grant, || revocation::hash(token), now) {
         return Err(TokenError::Revoked);
     }
     let token = token.to_owned();

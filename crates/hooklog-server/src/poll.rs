@@ -22,6 +22,8 @@ use crate::place::Place;
 use crate::rate::Free;
 use crate::reply::{self, Answer};
 use crate::request::Call;
+use crate::revocation::Pass;
+use crate::state;
 use crate::waiters::Purpose;
 use crate::wire::{CommittedPollOut, Issue, PollOut};
 
@@ -124,9 +126,12 @@ async fn poll(call: &Call, mut feed: Feed, limit: Limit) -> Result<Found, ApiErr
         .state
         .waiters
         .seat(feed.application, holder, Purpose::Poll)?;
+    let pass = Pass::of(call.bearer()?);
     let later = feed
         .wait(&mut seat, limit, tokio::time::sleep(wait))
         .await?;
+    // It may have ended while it waited.
+    pass.check(&call.state.log, state::now())?;
     Ok(Found {
         place: later.place.or(found.place),
         looked: found.looked + later.looked,

@@ -190,7 +190,9 @@ pub fn grant(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Grant, Tok
     }
     let claims = keys.all().find_map(|key| signed(key, token));
     let claims = claims.ok_or(TokenError::Signature)?;
-    if claims.exp.saturating_add(LEEWAY_SECS) <= now.as_secs() {
+    let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
+    let expires = seconds(claims.exp);
+    if grant::is_over(expires, now) {
         return Err(TokenError::Expired);
     }
     if claims
@@ -199,11 +201,10 @@ pub fn grant(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Grant, Tok
     {
         return Err(TokenError::NotYet);
     }
-    let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
     Ok(Grant {
         subject: subject(&claims).ok_or(TokenError::Subject)?,
         issued: claims.iat.map(seconds),
-        expires: seconds(claims.exp),
+        expires,
         feature_flags: claims.feature_flags,
         capabilities: claims.capabilities,
     })
