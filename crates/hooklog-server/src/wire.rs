@@ -46,7 +46,7 @@ pub(crate) use poll::{
     CommitIn, CommittedPollOut, ExpiredRangeOut, PollOut, PolledOut, SeekIn, SeekOut,
 };
 pub(crate) use portal::{AccessIn, AccessOut, ExpireIn, WhoamiOut};
-pub(crate) use problem::ProblemOut;
+pub(crate) use problem::{ErrorTold, ProblemOut};
 pub(crate) use push::StartFrom;
 pub(crate) use requests::{BulkExpungeIn, BulkExpungeOut, ExampleIn, PrecheckIn, PrecheckOut};
 pub(crate) use standing::{
