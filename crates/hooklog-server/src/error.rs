@@ -145,6 +145,11 @@ impl ApiError {
                 "Invalid token: this is the JWT secret itself; sign a token with it \
                  (`hooklog token`), and change the secret if it went over an open network",
             ),
+            Self::Unauthenticated(TokenError::NotSeconds) => (
+                S::UNAUTHORIZED,
+                "authentication_failed",
+                "Invalid token: its `exp` is beyond all times; it is in seconds, not in milliseconds",
+            ),
             Self::Unauthenticated(
                 TokenError::Missing
                 | TokenError::Signature

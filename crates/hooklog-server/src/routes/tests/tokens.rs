@@ -4,11 +4,13 @@
 //! storage holds that part).
 //! **Next:** `deliveries.rs`.
 
+use hooklog_storage::Timestamp;
 use serde_json::{Value, json};
 
 use super::end_to_end::{APPS, application, publish};
-use super::harness::{Harness, Reply, mint};
-use crate::token::Subject;
+use super::harness::{Harness, Reply, SECRET, mint, organisation};
+use crate::TokenKey;
+use crate::token::{self, Subject};
 
 const AUTH: &str = "/api/v1/auth";
 
@@ -281,5 +283,20 @@ async fn no_token_outlives_its_application() {
     // Who comes with the same name is somebody else.
     application(&server, "own").await;
     assert_eq!(statuses().await, [bad; 4].concat());
+    server.stop().await;
+}
+
+/// A token whose expiry cannot be written as a time got a 500 here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoami_tells_every_expiry_that_is_taken() {
+    let server = Harness::start().await;
+    let key = TokenKey::new(SECRET).expect("long enough");
+    let last = Timestamp::from_millis(253_370_764_799_000);
+    let life = last.since(Timestamp::from_millis(0));
+    let begin = Timestamp::from_millis(0);
+    let bearer = token::mint(&key, organisation(), begin, life).expect("signs");
+    let path = format!("{AUTH}/whoami");
+    let told = server.call_as(&bearer, "GET", &path, "").await.is(200);
+    assert_eq!(told.body["expiresAt"], "9998-12-31T23:59:59.000Z");
     server.stop().await;
 }
