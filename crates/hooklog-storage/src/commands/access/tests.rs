@@ -3,6 +3,8 @@
 //! **Invariant:** every way to read is tried: by offset, id, uid, page, application, tail, consumer.
 //! **Next:** `../../expunged.rs`.
 
+use std::collections::BTreeMap;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -14,7 +16,7 @@ use crate::log::tests::{application, event, open, payloads, subscription};
 use crate::offset::{AttemptSeq, Offset};
 use crate::page::{AttemptsOf, Limit, Order};
 use crate::request::Request;
-use crate::subscription::EventType;
+use crate::subscription::{Application, ApplicationKind, EventType};
 use crate::tail::TailItem;
 
 const ALL: Limit = Limit {
@@ -180,14 +182,19 @@ async fn tokens_stay_refused_over_a_restart() {
     let app = application(&log, "shop").await;
     let owner = crate::log::tests::ORGANISATION;
     let far = Timestamp::from_millis(i64::MAX);
-    log.revoke_token(owner, [1; 32], Timestamp::from_millis(1))
-        .await
-        .unwrap();
+    let token = |hash, expires| RevokedToken {
+        organisation: owner,
+        expires,
+        hash,
+        application: None,
+    };
+    let first = token([1; 32], Timestamp::from_millis(1));
+    log.revoke_token(first, None).await.unwrap();
     // The first has expired by now, so it makes room.
-    log.revoke_token(owner, [2; 32], far).await.unwrap();
+    log.revoke_token(token([2; 32], far), None).await.unwrap();
     let later = log.expire_tokens(app, Duration::from_hours(1)).await;
     let now = log.expire_tokens(app, Duration::ZERO).await.unwrap();
-    assert!(now.covers(&later.unwrap()), "one cut is left");
+    assert!(now.covers(&later.unwrap(), now.from), "one cut is left");
     for _ in 0..2 {
         {
             let registry = log.registry();
@@ -199,6 +206,11 @@ async fn tokens_stay_refused_over_a_restart() {
         log.close().unwrap();
         drop(log);
         log = open(&directory);
+    }
+    // Those in force are one, however often it is said.
+    for _ in 0..=TOKEN_CUTS_MAX {
+        let cut = log.expire_tokens(app, Duration::ZERO).await.unwrap();
+        assert_eq!(log.registry().token_cuts(app), [cut]);
     }
     // Cuts that wait for their time are bounded.
     let mut refused = None;
@@ -216,6 +228,95 @@ async fn tokens_stay_refused_over_a_restart() {
     log.delete_application(app).await.unwrap();
     assert_eq!(log.registry().token_cuts(app), []);
     log.close().unwrap();
+}
+
+/// One customer who logged out 10,000 times kept all others of the tenant from it.
+#[test]
+fn a_full_table_ends_more_tokens_and_none_too_few() {
+    let owner = crate::log::tests::ORGANISATION;
+    let app = |number: u8| ApplicationId::from_bytes([number; 20]);
+    let now = Timestamp::from_millis(1_790_000_000_000);
+    let after = |seconds| now.plus(Duration::from_secs(seconds));
+    let token = |number: usize, application: Option<u8>| {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&number.to_be_bytes());
+        RevokedToken {
+            organisation: owner,
+            expires: after(3_600),
+            hash,
+            application: application.map(app),
+        }
+    };
+    #[derive(Debug, PartialEq)]
+    enum Told {
+        Alone,
+        /// With all that were issued until so many seconds from now.
+        WithAll(u64),
+        Refused,
+    }
+    let (of_one, all) = (REVOKED_TOKENS_OF_APPLICATION_MAX, REVOKED_TOKENS_MAX);
+    let of_all = all - REVOKED_TOKENS_RESERVED;
+    let (mine, yours) = (Some(1), Some(2));
+    // How many are mine, how many of others, of whom the next is and when it was issued.
+    for (own, others, whose, issued, expected) in [
+        (of_one - 1, 0, mine, None, Told::Alone),
+        (of_one, 0, mine, None, Told::WithAll(0)),
+        (of_one, 0, mine, Some(after(1)), Told::WithAll(1)),
+        (
+            of_one,
+            0,
+            mine,
+            Some(Timestamp::from_millis(7)),
+            Told::WithAll(0),
+        ),
+        (of_one, 0, mine, Some(after(61)), Told::Refused),
+        (of_one, 0, yours, None, Told::Alone),
+        (of_one, 0, None, None, Told::Alone),
+        (0, of_all - 1, yours, None, Told::Alone),
+        (0, of_all, yours, None, Told::WithAll(0)),
+        (0, of_all, None, None, Told::Alone),
+        (0, all - 1, None, None, Told::Alone),
+        (0, all, None, None, Told::Refused),
+        (0, all, mine, None, Told::WithAll(0)),
+    ] {
+        let mut registry = Registry::default();
+        for number in 1..=2 {
+            registry.apply(&Change::PutApplication(Arc::new(Application {
+                id: app(number),
+                organisation: owner,
+                uid: None,
+                kind: ApplicationKind::default(),
+                name: String::new(),
+                policy: crate::Policy::default(),
+                metadata: BTreeMap::new(),
+                created: now,
+                updated: now,
+            })));
+        }
+        for number in 0..own + others {
+            // Those of others are of very many.
+            let whose = if number < own { mine } else { None };
+            registry.apply(&Change::RevokeToken(token(number, whose)));
+        }
+        let next = token(usize::MAX, whose);
+        let told = match revoke_token(&registry, next, issued, now) {
+            Err(ChangeError::Limit { .. }) => Told::Refused,
+            Ok(changes) => match changes.as_slice() {
+                [Change::RevokeToken(one)] if *one == next => Told::Alone,
+                [Change::PutTokenCuts(cuts)] => {
+                    assert_eq!(
+                        (cuts.application, cuts.cuts.len()),
+                        (next.application.unwrap(), 1)
+                    );
+                    assert_eq!(cuts.cuts[0].from, now);
+                    Told::WithAll(cuts.cuts[0].issued_until.since(now).as_secs())
+                }
+                other => panic!("{other:?}"),
+            },
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(told, expected, "{own} {others} {whose:?} {issued:?}");
+    }
 }
 
 #[tokio::test]
