@@ -195,9 +195,10 @@ async fn shaped(
 ) -> Result<Response, ApiError> {
     let is_error = response.status().is_client_error() || response.status().is_server_error();
     // An error of a batch that broke off has the results up to there.
-    let is_xml = match is_error {
-        true => wanted.error == ErrorForm::ProblemXml,
-        false => wanted.answer == Form::Xml,
+    let is_xml = if is_error {
+        wanted.error == ErrorForm::ProblemXml
+    } else {
+        wanted.answer == Form::Xml
     };
     let shape = move || reply::shape(response, wanted, Names::of_route(pattern));
     if is_xml {

@@ -139,25 +139,9 @@ impl ApiError {
             return parts;
         }
         let (status, code, detail) = match self {
-            Self::Unauthenticated(TokenError::IsTheKey) => (
-                S::UNAUTHORIZED,
-                "authentication_failed",
-                "Invalid token: this is the JWT secret itself; sign a token with it \
-                 (`hooklog token`), and change the secret if it went over an open network",
-            ),
-            Self::Unauthenticated(TokenError::NotSeconds) => (
-                S::UNAUTHORIZED,
-                "authentication_failed",
-                "Invalid token: its `exp` is beyond all times; it is in seconds, not in milliseconds",
-            ),
-            Self::Unauthenticated(
-                TokenError::Missing
-                | TokenError::Signature
-                | TokenError::Expired
-                | TokenError::NotYet
-                | TokenError::Revoked
-                | TokenError::Subject,
-            ) => (S::UNAUTHORIZED, "authentication_failed", "Invalid token"),
+            Self::Unauthenticated(error) => {
+                (S::UNAUTHORIZED, "authentication_failed", of_token(*error))
+            }
             Self::Forbidden => (
                 S::FORBIDDEN,
                 "insufficient access",
@@ -294,6 +278,25 @@ impl From<XmlError> for ApiError {
 }
 
 type Parts = (StatusCode, &'static str, String);
+
+/// Nothing but frequent mistakes is told: the rest would help who guesses.
+fn of_token(error: TokenError) -> &'static str {
+    match error {
+        TokenError::IsTheKey => {
+            "Invalid token: this is the JWT secret itself; sign a token with it \
+             (`hooklog token`), and change the secret if it went over an open network"
+        }
+        TokenError::NotSeconds => {
+            "Invalid token: its `exp` is beyond all times; it is in seconds, not in milliseconds"
+        }
+        TokenError::Missing
+        | TokenError::Signature
+        | TokenError::Expired
+        | TokenError::NotYet
+        | TokenError::Revoked
+        | TokenError::Subject => "Invalid token",
+    }
+}
 
 fn rate_limited(wait: Duration) -> Parts {
     let wait = rate::seconds(wait);

@@ -185,6 +185,7 @@ fn visit(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use bytes::Bytes;
     use hooklog_storage::{
@@ -194,13 +195,7 @@ mod tests {
 
     use super::*;
 
-    /// Somebody who asked for an hour of last week was told to ask for less, whatever they asked for.
-    #[tokio::test]
-    async fn the_refusal_says_what_helps() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut settings = hooklog_storage::Config::new(directory.path().join("data"));
-        settings.journal_segment_bytes = 8 << 20;
-        let log = EventLog::open(settings).expect("opens");
+    async fn subscription(log: &EventLog) -> Arc<Subscription> {
         let application = NewApplication {
             organisation: crate::DEFAULT_ORGANISATION.parse().expect("an id"),
             uid: None,
@@ -227,8 +222,22 @@ mod tests {
             policy: Policy::default(),
             start: None,
         };
-        let subscription = log.create_subscription(new).await.expect("is made");
-        let event = Event::new(application.id, "x".parse().expect("a name"), Bytes::new());
+        log.create_subscription(new).await.expect("is made")
+    }
+
+    /// Somebody who asked for an hour of last week was told to ask for less, whatever they asked for.
+    #[tokio::test]
+    async fn the_refusal_says_what_helps() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut settings = hooklog_storage::Config::new(directory.path().join("data"));
+        settings.journal_segment_bytes = 8 << 20;
+        let log = EventLog::open(settings).expect("opens");
+        let subscription = subscription(&log).await;
+        let event = Event::new(
+            subscription.application,
+            "x".parse().expect("a name"),
+            Bytes::new(),
+        );
         let appended = log.append(vec![event]).await.expect("is appended");
         let Some(Appended::Committed { id, .. }) = appended.into_iter().next() else {
             panic!("it is there");

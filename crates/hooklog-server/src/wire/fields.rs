@@ -271,13 +271,11 @@ impl<'de> Visitor<'de> for Items {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut items = Vec::new();
         while items.len() < self.0 {
-            match list.next_element()? {
-                Some(item) => items.push(item),
-                None => {
-                    let count = items.len();
-                    return Ok((items, count));
-                }
-            }
+            let Some(item) = list.next_element()? else {
+                let count = items.len();
+                return Ok((items, count));
+            };
+            items.push(item);
         }
         let mut count = items.len();
         while list.next_element::<IgnoredAny>()?.is_some() {

@@ -10,6 +10,58 @@ use super::harness::Harness;
 /// Any error with any text of ours fits in it, as problem details in XML too, which say it twice.
 const SMALL: usize = 8 << 10;
 
+/// Requests with a large mistake in them: method, path, headers, body.
+fn cases(large: &str) -> Vec<(&'static str, &'static str, &'static str, String)> {
+    let event = r#""specversion":"1.0","id":"1","source":"s""#;
+    let json = "content-type: application/json\r\n";
+    let cloud = "content-type: application/cloudevents+json\r\n";
+    vec![
+        (
+            "PATCH",
+            "/endpoint/e",
+            json,
+            format!(r#"{{"throttleRate":"{large}"}}"#),
+        ),
+        (
+            "PATCH",
+            "/endpoint/e",
+            json,
+            format!(r#"{{"channels":["{large}"]}}"#),
+        ),
+        (
+            "PATCH",
+            "/endpoint/e",
+            json,
+            format!(r#"{{"disabled":"{large}"}}"#),
+        ),
+        (
+            "PUT",
+            "/endpoint/e/headers",
+            json,
+            format!(r#"{{"headers":"{large}"}}"#),
+        ),
+        ("POST", "/msg", json, format!("\"{large}\"")),
+        (
+            "POST",
+            "/msg",
+            json,
+            format!(r#"{{"transformationsParams":{{"{large}":1}}}}"#),
+        ),
+        (
+            "POST",
+            "/event",
+            cloud,
+            format!(r#"{{{event},"type":"{large}"}}"#),
+        ),
+        (
+            "POST",
+            "/event",
+            cloud,
+            format!(r#"{{{event},"{large}":""}}"#),
+        ),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_said_about_a_large_mistake_is_small() {
     let server = Harness::start().await;
@@ -17,56 +69,9 @@ async fn what_is_said_about_a_large_mistake_is_small() {
     let endpoint = r#"{"url":"http://a/","uid":"e"}"#;
     let endpoints = format!("{APPS}/a/endpoint");
     server.call("POST", &endpoints, endpoint).await.is(201);
-    let event = r#""specversion":"1.0","id":"1","source":"s""#;
     for letter in ["\u{80}", "<", "\\u0001"] {
         let large = letter.repeat(100_000 / letter.len());
-        let json = "content-type: application/json\r\n";
-        let cloud = "content-type: application/cloudevents+json\r\n";
-        for (method, path, content_type, body) in [
-            (
-                "PATCH",
-                "/endpoint/e",
-                json,
-                format!(r#"{{"throttleRate":"{large}"}}"#),
-            ),
-            (
-                "PATCH",
-                "/endpoint/e",
-                json,
-                format!(r#"{{"channels":["{large}"]}}"#),
-            ),
-            (
-                "PATCH",
-                "/endpoint/e",
-                json,
-                format!(r#"{{"disabled":"{large}"}}"#),
-            ),
-            (
-                "PUT",
-                "/endpoint/e/headers",
-                json,
-                format!(r#"{{"headers":"{large}"}}"#),
-            ),
-            ("POST", "/msg", json, format!("\"{large}\"")),
-            (
-                "POST",
-                "/msg",
-                json,
-                format!(r#"{{"transformationsParams":{{"{large}":1}}}}"#),
-            ),
-            (
-                "POST",
-                "/event",
-                cloud,
-                format!(r#"{{{event},"type":"{large}"}}"#),
-            ),
-            (
-                "POST",
-                "/event",
-                cloud,
-                format!(r#"{{{event},"{large}":""}}"#),
-            ),
-        ] {
+        for (method, path, content_type, body) in cases(&large) {
             for form in ["", "accept: application/problem+xml\r\n"] {
                 let headers = format!(
                     "{content_type}{form}authorization: Bearer {}\r\n",

@@ -230,92 +230,104 @@ async fn tokens_stay_refused_over_a_restart() {
     log.close().unwrap();
 }
 
+const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+
+fn after(seconds: u64) -> Timestamp {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+fn customer(number: u8) -> ApplicationId {
+    ApplicationId::from_bytes([number; 20])
+}
+
+fn token(number: usize, of: Option<u8>) -> RevokedToken {
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&number.to_be_bytes());
+    RevokedToken {
+        organisation: crate::log::tests::ORGANISATION,
+        expires: after(3_600),
+        hash,
+        application: of.map(customer),
+    }
+}
+
+/// Two customers; so many tokens of the first are revoked, and so many of others.
+fn registry(own: usize, others: usize) -> Registry {
+    let mut registry = Registry::default();
+    for number in 1..=2 {
+        registry.apply(&Change::PutApplication(Arc::new(Application {
+            id: customer(number),
+            organisation: crate::log::tests::ORGANISATION,
+            uid: None,
+            kind: ApplicationKind::default(),
+            name: String::new(),
+            policy: crate::Policy::default(),
+            metadata: BTreeMap::new(),
+            created: NOW,
+            updated: NOW,
+        })));
+    }
+    for number in 0..own + others {
+        let of = (number < own).then_some(1);
+        registry.apply(&Change::RevokeToken(token(number, of)));
+    }
+    registry
+}
+
+#[derive(Debug, PartialEq)]
+enum Ended {
+    Alone,
+    /// With all that were issued until so many seconds from now.
+    WithAll(u64),
+    No,
+}
+
 /// One customer who logged out 10,000 times kept all others of the tenant from it.
 #[test]
 fn a_full_table_ends_more_tokens_and_none_too_few() {
-    let owner = crate::log::tests::ORGANISATION;
-    let app = |number: u8| ApplicationId::from_bytes([number; 20]);
-    let now = Timestamp::from_millis(1_790_000_000_000);
-    let after = |seconds| now.plus(Duration::from_secs(seconds));
-    let token = |number: usize, application: Option<u8>| {
-        let mut hash = [0; 32];
-        hash[..8].copy_from_slice(&number.to_be_bytes());
-        RevokedToken {
-            organisation: owner,
-            expires: after(3_600),
-            hash,
-            application: application.map(app),
-        }
-    };
-    #[derive(Debug, PartialEq)]
-    enum Told {
-        Alone,
-        /// With all that were issued until so many seconds from now.
-        WithAll(u64),
-        Refused,
-    }
     let (of_one, all) = (REVOKED_TOKENS_OF_APPLICATION_MAX, REVOKED_TOKENS_MAX);
     let of_all = all - REVOKED_TOKENS_RESERVED;
     let (mine, yours) = (Some(1), Some(2));
     // How many are mine, how many of others, of whom the next is and when it was issued.
-    for (own, others, whose, issued, expected) in [
-        (of_one - 1, 0, mine, None, Told::Alone),
-        (of_one, 0, mine, None, Told::WithAll(0)),
-        (of_one, 0, mine, Some(after(1)), Told::WithAll(1)),
+    for (own, others, of, issued, expected) in [
+        (of_one - 1, 0, mine, None, Ended::Alone),
+        (of_one, 0, mine, None, Ended::WithAll(0)),
+        (of_one, 0, mine, Some(after(1)), Ended::WithAll(1)),
         (
             of_one,
             0,
             mine,
-            Some(Timestamp::from_millis(7)),
-            Told::WithAll(0),
+            Some(Timestamp::default()),
+            Ended::WithAll(0),
         ),
-        (of_one, 0, mine, Some(after(61)), Told::Refused),
-        (of_one, 0, yours, None, Told::Alone),
-        (of_one, 0, None, None, Told::Alone),
-        (0, of_all - 1, yours, None, Told::Alone),
-        (0, of_all, yours, None, Told::WithAll(0)),
-        (0, of_all, None, None, Told::Alone),
-        (0, all - 1, None, None, Told::Alone),
-        (0, all, None, None, Told::Refused),
-        (0, all, mine, None, Told::WithAll(0)),
+        (of_one, 0, mine, Some(after(61)), Ended::No),
+        (of_one, 0, yours, None, Ended::Alone),
+        (of_one, 0, None, None, Ended::Alone),
+        (0, of_all - 1, yours, None, Ended::Alone),
+        (0, of_all, yours, None, Ended::WithAll(0)),
+        (0, of_all, None, None, Ended::Alone),
+        (0, all - 1, None, None, Ended::Alone),
+        (0, all, None, None, Ended::No),
+        (0, all, mine, None, Ended::WithAll(0)),
     ] {
-        let mut registry = Registry::default();
-        for number in 1..=2 {
-            registry.apply(&Change::PutApplication(Arc::new(Application {
-                id: app(number),
-                organisation: owner,
-                uid: None,
-                kind: ApplicationKind::default(),
-                name: String::new(),
-                policy: crate::Policy::default(),
-                metadata: BTreeMap::new(),
-                created: now,
-                updated: now,
-            })));
-        }
-        for number in 0..own + others {
-            // Those of others are of very many.
-            let whose = if number < own { mine } else { None };
-            registry.apply(&Change::RevokeToken(token(number, whose)));
-        }
-        let next = token(usize::MAX, whose);
-        let told = match revoke_token(&registry, next, issued, now) {
-            Err(ChangeError::Limit { .. }) => Told::Refused,
+        let next = token(usize::MAX, of);
+        let ended = match revoke_token(&registry(own, others), next, issued, NOW) {
+            Err(ChangeError::Limit { .. }) => Ended::No,
             Ok(changes) => match changes.as_slice() {
-                [Change::RevokeToken(one)] if *one == next => Told::Alone,
-                [Change::PutTokenCuts(cuts)] => {
-                    assert_eq!(
-                        (cuts.application, cuts.cuts.len()),
-                        (next.application.unwrap(), 1)
-                    );
-                    assert_eq!(cuts.cuts[0].from, now);
-                    Told::WithAll(cuts.cuts[0].issued_until.since(now).as_secs())
+                [Change::RevokeToken(one)] if *one == next => Ended::Alone,
+                [Change::PutTokenCuts(value)] => {
+                    assert_eq!(Some(value.application), next.application);
+                    let [cut] = value.cuts.as_slice() else {
+                        panic!("{value:?}");
+                    };
+                    assert_eq!(cut.from, NOW);
+                    Ended::WithAll(cut.issued_until.since(NOW).as_secs())
                 }
                 other => panic!("{other:?}"),
             },
             Err(error) => panic!("{error}"),
         };
-        assert_eq!(told, expected, "{own} {others} {whose:?} {issued:?}");
+        assert_eq!(ended, expected, "{own} {others} {of:?} {issued:?}");
     }
 }
 
