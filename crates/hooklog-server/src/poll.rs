@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hooklog_storage::{ConsumerKey, Limit, Offset, Start, Uid};
+use hooklog_storage::{ConsumerInfo, ConsumerKey, Limit, Offset, Start, Uid};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -57,6 +57,7 @@ pub(crate) async fn stateless(call: Call) -> Answer {
 pub(crate) async fn by_consumer(call: Call) -> Answer {
     let (feed, limit) = asked(&call)?;
     let key = consumers::of_path(&call, feed.application)?;
+    let before = call.state.log.find_consumer(&key);
     let next = match iterator(&call)? {
         Some(place) => {
             consumers::settle(&call.state, &key, place).await?;
@@ -64,7 +65,8 @@ pub(crate) async fn by_consumer(call: Call) -> Answer {
         }
         None => consumers::cursor(&call.state, &key, Start::Beginning).await?,
     };
-    let found = poll(&call, Feed { next, ..feed }, limit).await?;
+    let mut found = poll(&call, Feed { next, ..feed }, limit).await?;
+    found.looked += moved(before.as_ref(), next);
     skip(&call, &key, next, &found).await?;
     answer(&call, &found, &PollOut::new(&found, place(next, &found)))
 }
@@ -75,11 +77,18 @@ pub(crate) async fn by_commits(call: Call) -> Answer {
     call.query.refuse(&["lease_duration_ms"])?;
     let (feed, limit) = asked(&call)?;
     let key = consumers::of_path(&call, feed.application)?;
+    let before = call.state.log.find_consumer(&key);
     let start = consumers::starting_position(&call.query)?.unwrap_or(Start::Beginning);
     let next = consumers::cursor(&call.state, &key, start).await?;
-    let found = poll(&call, Feed { next, ..feed }, limit).await?;
+    let mut found = poll(&call, Feed { next, ..feed }, limit).await?;
+    found.looked += moved(before.as_ref(), next);
     skip(&call, &key, next, &found).await?;
     answer(&call, &found, &CommittedPollOut::new(&found))
+}
+
+/// What a poll's own cursor costs: nothing where it stood already, and else a write.
+fn moved(before: Option<&ConsumerInfo>, next: Offset) -> usize {
+    usize::from(before.is_none_or(|before| before.cursor != next))
 }
 
 /// What is asked for, from a place that is still to be found, and how much of it.
