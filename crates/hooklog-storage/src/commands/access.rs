@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{NO_APPLICATION, below};
 use crate::attempt::Attempt;
-use crate::change::{Change, ChangeError};
+use crate::change::{Change, ChangeError, Turn};
 use crate::event::Record;
 use crate::expunged::{EXPUNGED_MAX, Expunged};
 use crate::id::{ApplicationId, OrganisationId};
@@ -38,10 +38,16 @@ impl EventLog {
     ) -> Result<TokenCut, ChangeError> {
         self.change(move |registry, turn| {
             let cut = TokenCut {
+                // Whatever the clock was when they were issued.
                 issued_until: turn.now,
-                from: turn.now.plus(after),
+                // At once is so by every clock.
+                from: if after.is_zero() {
+                    Timestamp::default()
+                } else {
+                    turn.wall.plus(after)
+                },
             };
-            Ok((vec![cut_tokens(registry, application, cut, turn.now)?], cut))
+            Ok((vec![cut_tokens(registry, application, cut, turn)?], cut))
         })
         .await
     }
@@ -54,7 +60,7 @@ impl EventLog {
         issued: Option<Timestamp>,
     ) -> Result<(), ChangeError> {
         self.change(move |registry, turn| {
-            let changes = revoke_token(registry, token, issued, turn.now)?;
+            let changes = revoke_token(registry, token, issued, turn)?;
             Ok((changes, ()))
         })
         .await
@@ -140,11 +146,16 @@ fn cut_tokens(
     registry: &Registry,
     application: ApplicationId,
     cut: TokenCut,
-    now: Timestamp,
+    turn: &Turn,
 ) -> Result<Change, ChangeError> {
     registry.application(application).ok_or(NO_APPLICATION)?;
     let mut cuts = registry.token_cuts(application).to_vec();
-    cuts.retain(|old| !cut.covers(old, now));
+    // Of those that have begun, the one that goes furthest says what the others say.
+    let has_begun = |cut: &TokenCut| cut.from <= turn.wall;
+    let begun = cuts.iter().filter(|cut| has_begun(cut));
+    let furthest = begun.map(|cut| cut.issued_until).max();
+    cuts.retain(|old| !has_begun(old) || Some(old.issued_until) == furthest);
+    cuts.retain(|old| !cut.covers(old));
     below(
         "the number of pending expirations",
         cuts.len(),
@@ -159,12 +170,12 @@ fn revoke_token(
     registry: &Registry,
     token: RevokedToken,
     issued: Option<Timestamp>,
-    now: Timestamp,
+    turn: &Turn,
 ) -> Result<Vec<Change>, ChangeError> {
     let (revoked, owner) = (&registry.revocations, token.organisation);
     let expired: Vec<_> = revoked
         .first_to_expire(owner)
-        .take_while(|token| token.expires < now)
+        .take_while(|token| token.expires < turn.wall)
         .take(FORGOTTEN_AT_A_TIME)
         .copied()
         .collect();
@@ -177,17 +188,19 @@ fn revoke_token(
     };
     let change = match token.application {
         Some(application) if !is_room(application) => {
-            let issued_until = issued.map_or(now, |issued| issued.max(now));
+            let issued_until = issued.map_or(turn.now, |issued| issued.max(turn.now));
             // One from the future would end tokens that are still to be made.
-            if issued_until > now.plus(CLOCKS_DIFFER_MAX) {
+            if issued_until > turn.now.plus(CLOCKS_DIFFER_MAX) {
                 return Err(ChangeError::Limit {
                     what: "the number of revoked tokens of one application",
                     limit: REVOKED_TOKENS_OF_APPLICATION_MAX,
                 });
             }
-            let from = now;
-            let cut = TokenCut { issued_until, from };
-            cut_tokens(registry, application, cut, now)?
+            let cut = TokenCut {
+                issued_until,
+                from: Timestamp::default(),
+            };
+            cut_tokens(registry, application, cut, turn)?
         }
         Some(_) => Change::RevokeToken(token),
         None => {

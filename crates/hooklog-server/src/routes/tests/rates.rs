@@ -132,7 +132,7 @@ async fn only_a_poll_that_found_nothing_costs_nothing() {
     // The same bytes, so the same tag; but a consumer is made, or its cursor moves.
     let same = ask(&end, None).await.is(200);
     let tag = header(&same, "etag").expect("a tag");
-    let consumer = end.replace("?", "/consumer/new?");
+    let consumer = end.replace('?', "/consumer/new?");
     before = left(&same);
     for cost in [1, 0, 0] {
         let same = ask(&consumer, Some(tag)).await.is(304);
