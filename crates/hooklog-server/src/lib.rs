@@ -31,6 +31,7 @@ mod asked;
 mod attempt;
 mod batch;
 mod body;
+mod brief;
 mod config;
 mod connection;
 mod consumers;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use hooklog_storage::Timestamp;
+use hooklog_storage::{ChangeError, RevokedToken, Timestamp};
 use http::{HeaderMap, StatusCode};
 
 use crate::application;
@@ -83,13 +83,27 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
 pub(crate) async fn logout(call: Call) -> Answer {
     let organisation = call.organisation()?;
     let Bearer { grant, token } = call.bearer()?;
-    let expires = grant.expires.plus(LEEWAY);
-    let hash = revocation::hash(token);
-    call.state
-        .log
-        .revoke_token(organisation, hash, expires)
-        .await?;
+    let application = match grant.subject {
+        Subject::Application { application, .. } => Some(application),
+        Subject::Organisation(_) | Subject::Operator => None,
+    };
+    let revoked = RevokedToken {
+        organisation,
+        expires: grant.expires.plus(LEEWAY),
+        hash: revocation::hash(token),
+        application,
+    };
+    let revoked = call.state.log.revoke_token(revoked, grant.issued).await;
+    revoked.map_err(full)?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// What a log-out is told that there is no room for: it may have some once other tokens have expired.
+fn full(error: ChangeError) -> ApiError {
+    match error {
+        ChangeError::Limit { .. } => ApiError::TooMany(error.to_string()),
+        error => error.into(),
+    }
 }
 
 /// Every token of the application that was issued until now is refused, at once or after a while.
@@ -104,4 +118,19 @@ pub(crate) async fn expire_all(call: Call) -> Answer {
 pub(crate) async fn whoami(call: Call) -> Answer {
     let grant = &call.bearer()?.grant;
     reply::json(StatusCode::OK, &WhoamiOut::from(grant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_out_without_room_is_to_come_again() {
+        let (what, limit) = ("the number of revoked tokens", 3);
+        let answer = full(ChangeError::Limit { what, limit }).into_response();
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(answer.headers().contains_key(http::header::RETRY_AFTER));
+        let answer = full(ChangeError::NotFound { what }).into_response();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    }
 }

@@ -11,6 +11,8 @@ use hooklog_storage::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::brief::brief;
+
 mod application;
 mod attempt;
 mod batch;
@@ -44,7 +46,7 @@ pub(crate) use poll::{
     CommitIn, CommittedPollOut, ExpiredRangeOut, PollOut, PolledOut, SeekIn, SeekOut,
 };
 pub(crate) use portal::{AccessIn, AccessOut, ExpireIn, WhoamiOut};
-pub(crate) use problem::ProblemOut;
+pub(crate) use problem::{ErrorTold, ProblemOut};
 pub(crate) use push::StartFrom;
 pub(crate) use requests::{BulkExpungeIn, BulkExpungeOut, ExampleIn, PrecheckIn, PrecheckOut};
 pub(crate) use standing::{
@@ -108,49 +110,38 @@ pub(crate) struct Issue {
 }
 
 impl Issue {
-    /// A field of the body.
-    pub(crate) fn body(field: &'static str, msg: impl Into<String>) -> Self {
+    /// The one way to make one: what it says is short, whatever was sent.
+    fn at(loc: &[&'static str], msg: String) -> Self {
         Self {
-            loc: vec!["body", field],
-            msg: msg.into(),
+            loc: loc.to_vec(),
+            msg: brief(msg),
             kind: "value_error",
         }
+    }
+
+    /// A field of the body.
+    pub(crate) fn body(field: &'static str, msg: impl Into<String>) -> Self {
+        Self::at(&["body", field], msg.into())
     }
 
     /// A query parameter.
     pub(crate) fn query(parameter: &'static str, msg: impl Into<String>) -> Self {
-        Self {
-            loc: vec!["query", parameter],
-            msg: msg.into(),
-            kind: "value_error",
-        }
+        Self::at(&["query", parameter], msg.into())
     }
 
     /// A part of the path.
     pub(crate) fn path(part: &'static str, msg: impl Into<String>) -> Self {
-        Self {
-            loc: vec!["path", part],
-            msg: msg.into(),
-            kind: "value_error",
-        }
+        Self::at(&["path", part], msg.into())
     }
 
     /// A header.
     pub(crate) fn header(name: &'static str, msg: impl Into<String>) -> Self {
-        Self {
-            loc: vec!["header", name],
-            msg: msg.into(),
-            kind: "value_error",
-        }
+        Self::at(&["header", name], msg.into())
     }
 
     /// An attribute of a CloudEvent, wherever it stands.
     pub(crate) fn attribute(name: &'static str, msg: impl Into<String>) -> Self {
-        Self {
-            loc: vec!["cloudevent", name],
-            msg: msg.into(),
-            kind: "value_error",
-        }
+        Self::at(&["cloudevent", name], msg.into())
     }
 
     /// What kind of mistake it is.
@@ -160,11 +151,7 @@ impl Issue {
 
     /// The body as a whole.
     fn json(msg: impl Into<String>) -> Self {
-        Self {
-            loc: vec!["body"],
-            msg: msg.into(),
-            kind: "value_error.jsondecode",
-        }
+        Self::at(&["body"], msg.into()).of_kind("value_error.jsondecode")
     }
 
     /// The same with another type, which some SDKs tell apart.

@@ -206,9 +206,10 @@ pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;
 pub use revocation::{
-    REVOKED_TOKENS_MAX, RevokedToken, TOKEN_CUTS_MAX, TokenCut, TokenCuts, TokenHash,
+    REVOKED_TOKENS_MAX, REVOKED_TOKENS_OF_APPLICATION_MAX, RevokedToken, TOKEN_CUTS_MAX, TokenCut,
+    TokenCuts, TokenHash,
 };
-pub use standing::{Delivered, DeliveryStatus, Standing};
+pub use standing::{Delivered, Deliveries, DeliveryStatus, Standing};
 pub use subscription::{
     Application, ApplicationKind, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret,
     Organisation, SecretKey, Subscription, SubscriptionState,

@@ -101,7 +101,8 @@ fn batch() -> Operation {
     .about(
         "A JSON array or NDJSON, up to 256 MiB and 100,000. Results are in the order of the \
              messages; as NDJSON if `Accept` names it. A batch that was not read to its end says \
-             why in `code` and `detail`, after the results of what came before. No body is an empty batch.",
+             why in `code` and `detail`, after the results of what came before, in problem details as \
+             well. No body is an empty batch.",
     )
     .know_of::<MessageIn>()
     .optional_body::<BatchIn>(json!([paid()]))

@@ -20,6 +20,7 @@ mod harness;
 mod idempotency;
 mod isolation;
 mod later;
+mod mistakes;
 mod operational;
 mod polling;
 mod rates;

@@ -5,7 +5,7 @@
 
 use hooklog_storage::Timestamp;
 
-use super::{Capability, Subject};
+use super::{Capability, LEEWAY_SECS, Subject};
 
 /// What a verified token gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,11 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whether its time is over at `now`, with some leeway for clocks that differ.
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
+        is_over(self.expires, now)
+    }
+
     /// Whether it is good for what asks for this.
     pub(crate) fn may(&self, needed: Capability) -> bool {
         let has = |all: &Vec<Capability>| all.iter().any(|one| one.includes(needed));
@@ -39,4 +44,9 @@ impl Grant {
             Subject::Operator => false,
         }
     }
+}
+
+/// Whether a token that expires then is expired `now`.
+pub(super) fn is_over(expires: Timestamp, now: Timestamp) -> bool {
+    expires.as_secs().saturating_add(LEEWAY_SECS) <= now.as_secs()
 }

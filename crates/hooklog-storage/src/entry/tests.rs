@@ -61,6 +61,7 @@ const REVOKED: RevokedToken = RevokedToken {
     organisation: ORGANISATION,
     expires: TIME,
     hash: [9; 32],
+    application: Some(APPLICATION),
 };
 
 fn policy() -> crate::Policy {

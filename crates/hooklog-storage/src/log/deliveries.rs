@@ -13,7 +13,7 @@ use crate::log::EventLog;
 use crate::offset::{AttemptSeq, Offset};
 use crate::page::{AttemptPage, AttemptsOf, Limit, Order};
 use crate::read::ReadError;
-use crate::standing::{DeliveryStatus, Standing};
+use crate::standing::{Deliveries, DeliveryStatus, Standing};
 use crate::subscription::Subscription;
 
 impl EventLog {
@@ -109,6 +109,16 @@ impl EventLog {
         subscriptions: impl Iterator<Item = (&'s Subscription, Offset)> + Clone,
     ) -> Result<Vec<DeliveryStatus>, ReadError> {
         self.handle.shared.statuses(record, subscriptions)
+    }
+
+    /// How the deliveries of many events to a subscription that stands at a position are, one after
+    /// another. May read the disk.
+    pub fn deliveries<'a>(
+        &'a self,
+        subscription: &'a Subscription,
+        position: Offset,
+    ) -> Result<Deliveries<'a>, ReadError> {
+        Deliveries::new(&self.handle.shared, subscription, position)
     }
 
     /// How the delivery stands that an attempt belongs to, whatever came after that.

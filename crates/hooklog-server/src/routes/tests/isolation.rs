@@ -66,8 +66,9 @@ async fn no_route_reaches_into_another_organisation() {
     let things = things(&server).await;
     let stranger = "org_000000000000000000000000001".parse().expect("an id");
     let stranger = mint(Subject::Organisation(stranger));
+    let own = application(&server, "customer").await;
     let customer = mint(Subject::Application {
-        application: "app_000000000000000000000000001".parse().expect("an id"),
+        application: own.parse().expect("an id"),
         organisation: organisation().organisation().expect("a tenant"),
     });
     let before = server.get(&things.path("/app/{app}/msg/{msg}")).await;

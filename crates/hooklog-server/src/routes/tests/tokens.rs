@@ -4,10 +4,13 @@
 //! storage holds that part).
 //! **Next:** `deliveries.rs`.
 
+use hooklog_storage::Timestamp;
 use serde_json::{Value, json};
 
 use super::end_to_end::{APPS, application, publish};
-use super::harness::{Harness, Reply};
+use super::harness::{Harness, Reply, SECRET, mint, organisation};
+use crate::TokenKey;
+use crate::token::{self, Subject};
 
 const AUTH: &str = "/api/v1/auth";
 
@@ -243,5 +246,57 @@ async fn tokens_end_before_their_time() {
     server.call_as(&spare, "POST", &logout, "").await.is(204);
     assert_eq!(works(&spare, "/api/v1/app").await, 401);
     assert_eq!(works(&new, path).await, 200);
+    server.stop().await;
+}
+
+/// Deleting an application forgot what was revoked of it, and with that every token was good again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_token_outlives_its_application() {
+    let server = Harness::start().await;
+    let own = application(&server, "own").await;
+    let kept = token(&access(&server, "own", &json!({})).await.is(200));
+    let expired = token(&access(&server, "own", &json!({})).await.is(200));
+    let foreign = mint(Subject::Application {
+        application: own.parse().expect("an id"),
+        organisation: "org_35VvTBkE2mbzXLdLxC2Z2pPMWJw".parse().expect("an id"),
+    });
+    let expire = format!("{AUTH}/app/own/expire-all");
+    server.call("POST", &expire, "").await.is(200);
+    let after = token(&access(&server, "own", &json!({})).await.is(200));
+    let whoami = format!("{AUTH}/whoami");
+    let statuses = async || {
+        let mut all = Vec::new();
+        for bearer in [&kept, &expired, &foreign, &after] {
+            for path in ["/api/v1/event-type", &whoami] {
+                all.push(server.call_as(bearer, "GET", path, "").await.status);
+            }
+        }
+        all
+    };
+    let (bad, good) = ([401; 2], [200; 2]);
+    assert_eq!(statuses().await, [bad, bad, bad, good].concat());
+    server
+        .call("DELETE", &format!("{APPS}/own"), "")
+        .await
+        .is(204);
+    assert_eq!(statuses().await, [bad; 4].concat());
+    // Who comes with the same name is somebody else.
+    application(&server, "own").await;
+    assert_eq!(statuses().await, [bad; 4].concat());
+    server.stop().await;
+}
+
+/// A token whose expiry cannot be written as a time got a 500 here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoami_tells_every_expiry_that_is_taken() {
+    let server = Harness::start().await;
+    let key = TokenKey::new(SECRET).expect("long enough");
+    let last = Timestamp::from_millis(253_370_764_799_000);
+    let life = last.since(Timestamp::from_millis(0));
+    let begin = Timestamp::from_millis(0);
+    let bearer = token::mint(&key, organisation(), begin, life).expect("signs");
+    let path = format!("{AUTH}/whoami");
+    let told = server.call_as(&bearer, "GET", &path, "").await.is(200);
+    assert_eq!(told.body["expiresAt"], "9998-12-31T23:59:59.000Z");
     server.stop().await;
 }

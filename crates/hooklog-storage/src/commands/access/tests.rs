@@ -3,6 +3,8 @@
 //! **Invariant:** every way to read is tried: by offset, id, uid, page, application, tail, consumer.
 //! **Next:** `../../expunged.rs`.
 
+use std::collections::BTreeMap;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -14,7 +16,7 @@ use crate::log::tests::{application, event, open, payloads, subscription};
 use crate::offset::{AttemptSeq, Offset};
 use crate::page::{AttemptsOf, Limit, Order};
 use crate::request::Request;
-use crate::subscription::EventType;
+use crate::subscription::{Application, ApplicationKind, EventType};
 use crate::tail::TailItem;
 
 const ALL: Limit = Limit {
@@ -180,11 +182,16 @@ async fn tokens_stay_refused_over_a_restart() {
     let app = application(&log, "shop").await;
     let owner = crate::log::tests::ORGANISATION;
     let far = Timestamp::from_millis(i64::MAX);
-    log.revoke_token(owner, [1; 32], Timestamp::from_millis(1))
-        .await
-        .unwrap();
+    let token = |hash, expires| RevokedToken {
+        organisation: owner,
+        expires,
+        hash,
+        application: None,
+    };
+    let first = token([1; 32], Timestamp::from_millis(1));
+    log.revoke_token(first, None).await.unwrap();
     // The first has expired by now, so it makes room.
-    log.revoke_token(owner, [2; 32], far).await.unwrap();
+    log.revoke_token(token([2; 32], far), None).await.unwrap();
     let later = log.expire_tokens(app, Duration::from_hours(1)).await;
     let now = log.expire_tokens(app, Duration::ZERO).await.unwrap();
     assert!(now.covers(&later.unwrap()), "one cut is left");
@@ -199,6 +206,11 @@ async fn tokens_stay_refused_over_a_restart() {
         log.close().unwrap();
         drop(log);
         log = open(&directory);
+    }
+    // Those in force are one, however often it is said.
+    for _ in 0..=TOKEN_CUTS_MAX {
+        let cut = log.expire_tokens(app, Duration::ZERO).await.unwrap();
+        assert_eq!(log.registry().token_cuts(app), [cut]);
     }
     // Cuts that wait for their time are bounded.
     let mut refused = None;
@@ -216,6 +228,142 @@ async fn tokens_stay_refused_over_a_restart() {
     log.delete_application(app).await.unwrap();
     assert_eq!(log.registry().token_cuts(app), []);
     log.close().unwrap();
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+
+fn after(seconds: u64) -> Timestamp {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+fn customer(number: u8) -> ApplicationId {
+    ApplicationId::from_bytes([number; 20])
+}
+
+fn token(number: usize, of: Option<u8>) -> RevokedToken {
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&number.to_be_bytes());
+    RevokedToken {
+        organisation: crate::log::tests::ORGANISATION,
+        expires: after(3_600),
+        hash,
+        application: of.map(customer),
+    }
+}
+
+/// Two customers; so many tokens of the first are revoked, and so many of others.
+fn registry(own: usize, others: usize) -> Registry {
+    let mut registry = Registry::default();
+    for number in 1..=2 {
+        registry.apply(&Change::PutApplication(Arc::new(Application {
+            id: customer(number),
+            organisation: crate::log::tests::ORGANISATION,
+            uid: None,
+            kind: ApplicationKind::default(),
+            name: String::new(),
+            policy: crate::Policy::default(),
+            metadata: BTreeMap::new(),
+            created: NOW,
+            updated: NOW,
+        })));
+    }
+    for number in 0..own + others {
+        let of = (number < own).then_some(1);
+        registry.apply(&Change::RevokeToken(token(number, of)));
+    }
+    registry
+}
+
+/// The clock was set back by a minute.
+fn turn(now: Timestamp) -> Turn {
+    Turn {
+        now,
+        wall: Timestamp::from_millis(now.as_millis() - 60_000),
+        end: Offset::ZERO,
+        entropy: [0; 15],
+    }
+}
+
+/// Those whose time had come stayed beside each other, until there was no room for another one.
+#[test]
+fn cuts_that_have_begun_are_one() {
+    let (mut registry, application) = (registry(0, 0), customer(1));
+    for day in 0..20 {
+        let turn = turn(after(day * 86_400));
+        for hours in [1, 2] {
+            let cut = TokenCut {
+                issued_until: turn.now,
+                from: turn.wall.plus(Duration::from_hours(hours)),
+            };
+            let change = cut_tokens(&registry, application, cut, &turn).unwrap();
+            registry.apply(&change);
+            let cuts = registry.token_cuts(application);
+            assert!(cuts.contains(&cut) || hours == 2, "{cuts:?}");
+            assert!(cuts.len() <= 4, "{cuts:?}");
+            // The furthest of those that have begun is there.
+            let begun = |cut: &&TokenCut| cut.from <= turn.wall;
+            let found = cuts.iter().filter(begun).map(|cut| cut.issued_until);
+            let expected = day.checked_sub(1).map(|day| after(day * 86_400));
+            assert_eq!(found.max(), expected);
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Ended {
+    Alone,
+    /// With all that were issued until so many seconds from now.
+    WithAll(u64),
+    No,
+}
+
+/// One customer who logged out 10,000 times kept all others of the tenant from it.
+#[test]
+fn a_full_table_ends_more_tokens_and_none_too_few() {
+    let (of_one, all) = (REVOKED_TOKENS_OF_APPLICATION_MAX, REVOKED_TOKENS_MAX);
+    let of_all = all - REVOKED_TOKENS_RESERVED;
+    let (mine, yours) = (Some(1), Some(2));
+    // How many are mine, how many of others, of whom the next is and when it was issued.
+    for (own, others, of, issued, expected) in [
+        (of_one - 1, 0, mine, None, Ended::Alone),
+        (of_one, 0, mine, None, Ended::WithAll(0)),
+        (of_one, 0, mine, Some(after(1)), Ended::WithAll(1)),
+        (
+            of_one,
+            0,
+            mine,
+            Some(Timestamp::default()),
+            Ended::WithAll(0),
+        ),
+        (of_one, 0, mine, Some(after(61)), Ended::No),
+        (of_one, 0, yours, None, Ended::Alone),
+        (of_one, 0, None, None, Ended::Alone),
+        (0, of_all - 1, yours, None, Ended::Alone),
+        (0, of_all, yours, None, Ended::WithAll(0)),
+        (0, of_all, None, None, Ended::Alone),
+        (0, all - 1, None, None, Ended::Alone),
+        (0, all, None, None, Ended::No),
+        (0, all, mine, None, Ended::WithAll(0)),
+    ] {
+        let next = token(usize::MAX, of);
+        let ended = match revoke_token(&registry(own, others), next, issued, &turn(NOW)) {
+            Err(ChangeError::Limit { .. }) => Ended::No,
+            Ok(changes) => match changes.as_slice() {
+                [Change::RevokeToken(one)] if *one == next => Ended::Alone,
+                [Change::PutTokenCuts(value)] => {
+                    assert_eq!(Some(value.application), next.application);
+                    let [cut] = value.cuts.as_slice() else {
+                        panic!("{value:?}");
+                    };
+                    assert!(cut.from <= NOW);
+                    Ended::WithAll(cut.issued_until.since(NOW).as_secs())
+                }
+                other => panic!("{other:?}"),
+            },
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(ended, expected, "{own} {others} {of:?} {issued:?}");
+    }
 }
 
 #[tokio::test]
