@@ -1,7 +1,7 @@
 //! Reading attempts and delivery states.
 //!
 //! **Invariant:** as for events: memory first, then sled, and nothing is missed in between.
-//! **Next:** `recovery.rs`.
+//! **Next:** `attempts/by_number.rs`, then `recovery.rs`.
 
 use std::ops::{Bound, Range};
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use crate::page::{AttemptPage, AttemptsOf, Limit, Order};
 use crate::read::{ReadError, corrupt};
 use crate::shared::Shared;
 use crate::state::State;
+
+mod by_number;
 
 impl Shared {
     /// The attempt with this id.

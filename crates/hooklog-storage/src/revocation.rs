@@ -29,9 +29,9 @@ pub struct TokenCut {
 }
 
 impl TokenCut {
-    /// Whether whatever `other` refuses is refused by this one, no later.
-    pub(crate) fn covers(&self, other: &Self) -> bool {
-        self.issued_until >= other.issued_until && self.from <= other.from
+    /// Whether whatever `other` refuses from `now` on is refused by this one, no later.
+    pub(crate) fn covers(&self, other: &Self, now: Timestamp) -> bool {
+        self.issued_until >= other.issued_until && self.from <= other.from.max(now)
     }
 }
 

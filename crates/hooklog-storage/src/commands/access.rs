@@ -39,7 +39,7 @@ impl EventLog {
                 from: turn.now.plus(after),
             };
             let mut cuts = registry.token_cuts(application).to_vec();
-            cuts.retain(|old| !cut.covers(old));
+            cuts.retain(|old| !cut.covers(old, turn.now));
             below(
                 "the number of pending expirations",
                 cuts.len(),
@@ -107,9 +107,9 @@ impl EventLog {
         .await
     }
 
-    /// Whether the content of an event or an attempt was taken out.
-    pub fn is_expunged(&self, what: Expunged) -> bool {
-        self.registry().expunged.has(what)
+    /// Whether the payload of an event was taken out.
+    pub fn is_expunged(&self, event: &Record) -> bool {
+        self.registry().expunged.has_event(event)
     }
 
     /// Creates an event type, or puts this one in the place of the one of its name; says whether it
