@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 pub use hooklog_storage::DEFAULT_ORGANISATION;
-use hooklog_storage::{ApplicationId, OrganisationId, Timestamp};
+use hooklog_storage::{ApplicationId, OrganisationId, SESSION_AGE_MAX, Timestamp};
 use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,8 @@ struct Claims {
     capabilities: Option<Vec<Capability>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
 }
 
 /// What narrows or widens a customer's token, and tells it from others.
@@ -129,6 +131,8 @@ pub struct Scope {
     pub feature_flags: Vec<String>,
     /// What it may do; `None` for whatever one for its subject may.
     pub capabilities: Option<Vec<Capability>>,
+    /// The session that it belongs to, by which it can be ended.
+    pub session: Option<String>,
 }
 
 /// Makes a token for `subject` that is valid from `now` for `expires`.
@@ -170,6 +174,7 @@ pub fn mint_with(
         feature_flags: scope.feature_flags,
         capabilities: scope.capabilities,
         jti: scope.id,
+        sid: scope.session,
     };
     let header = Header::new(algorithm.jwt());
     Ok(jsonwebtoken::encode(&header, &claims, signing)?)
@@ -190,7 +195,15 @@ pub fn grant(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Grant, Tok
     }
     let claims = keys.all().find_map(|key| signed(key, token));
     let claims = claims.ok_or(TokenError::Signature)?;
-    if claims.exp.saturating_add(LEEWAY_SECS) <= now.as_secs() {
+    // Else it could outlive the memory of the end of its session.
+    let expires = match (&claims.sid, claims.iat) {
+        (Some(_), issued) => issued.map_or(i64::MIN, |issued| {
+            let age = i64::try_from(SESSION_AGE_MAX.as_secs()).unwrap_or(i64::MAX);
+            claims.exp.min(issued.saturating_add(age))
+        }),
+        (None, _) => claims.exp,
+    };
+    if expires.saturating_add(LEEWAY_SECS) <= now.as_secs() {
         return Err(TokenError::Expired);
     }
     if claims
@@ -203,9 +216,10 @@ pub fn grant(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Grant, Tok
     Ok(Grant {
         subject: subject(&claims).ok_or(TokenError::Subject)?,
         issued: claims.iat.map(seconds),
-        expires: seconds(claims.exp),
+        expires: seconds(expires),
         feature_flags: claims.feature_flags,
         capabilities: claims.capabilities,
+        session: claims.sid,
     })
 }
 

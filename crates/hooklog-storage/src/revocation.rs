@@ -136,6 +136,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_cut_covers_what_is_in_force_or_will_be_later() {
+        let at = Timestamp::from_millis;
+        let cut = |issued_until, from| TokenCut {
+            issued_until: at(issued_until),
+            from: at(from),
+        };
+        let now = at(50);
+        for (one, other, expected) in [
+            (cut(50, 50), cut(50, 50), true),
+            // In force already, be it for longer.
+            (cut(50, 50), cut(40, 40), true),
+            (cut(50, 50), cut(40, 60), true),
+            (cut(50, 50), cut(51, 60), false),
+            (cut(50, 70), cut(40, 40), false),
+            (cut(50, 70), cut(40, 60), false),
+            (cut(50, 70), cut(40, 70), true),
+        ] {
+            assert_eq!(one.covers(&other, now), expected, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
     fn a_token_is_revoked_until_it_is_forgotten() {
         let (mine, other) = (
             OrganisationId::from_bytes([1; 20]),

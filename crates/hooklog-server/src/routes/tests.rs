@@ -18,6 +18,7 @@ mod explain;
 mod filter;
 mod harness;
 mod idempotency;
+mod imports;
 mod isolation;
 mod later;
 mod operational;
@@ -31,6 +32,7 @@ mod stopping;
 mod streaming;
 mod tasks;
 mod tokens;
+mod usage;
 mod visits;
 
 #[test]
