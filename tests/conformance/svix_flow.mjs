@@ -366,8 +366,8 @@ const portal = async () => {
   await fails(403, "insufficient access", customer.message.create("first", { eventType: "x", payload: {} }));
   await fails(404, "not_found", customer.message.list("other"));
   const other = client((await authentication.appPortalAccess("first", {})).token);
-  const ofSession = async (sessionId) => client((await authentication.appPortalAccess("first", { sessionId })).token);
-  const [one, two] = [await ofSession("one"), await ofSession("two")];
+  const ofSession = async (sessionId) => (await authentication.appPortalAccess("first", { sessionId })).token;
+  const [one, two] = [client(await ofSession("one")), client(await ofSession("two"))];
   await authentication.expireAll("first", { sessionIds: ["one"] });
   await fails(401, "authentication_failed", one.endpoint.list("first"));
   assert((await two.endpoint.list("first")).data.length);

@@ -5,7 +5,7 @@
 //! where it says what there is.
 //! **Next:** `event_type.rs`.
 
-use hooklog_storage::{EventLog, EventType, EventTypeName, OrganisationId, Timestamp};
+use hooklog_storage::{EventLog, EventType, EventTypeName, OrganisationId};
 use http::StatusCode;
 
 use crate::error::ApiError;
@@ -75,22 +75,17 @@ impl Plan {
         } else {
             Vec::new()
         };
-        all.retain(|new| {
-            let old = registry.event_type(organisation, &new.name);
-            old.is_none_or(|old| without_times(old) != *new)
+        all.retain_mut(|new| {
+            let Some(old) = registry.event_type(organisation, &new.name) else {
+                return true;
+            };
+            // The log sets them anyway.
+            (new.created, new.updated) = (old.created, old.updated);
+            *new != **old
         });
         Ok(Self {
             changed: all,
             archived,
         })
-    }
-}
-
-/// An event type as it comes out of a document.
-fn without_times(value: &EventType) -> EventType {
-    EventType {
-        created: Timestamp::default(),
-        updated: Timestamp::default(),
-        ..value.clone()
     }
 }

@@ -215,8 +215,8 @@ pub use subscription::{
 };
 pub use tail::{Listing, Tail, TailItem};
 pub use task::{
-    COUNTED_MAX, Counted, Counting, Replay, ReplayFilter, Replaying, TASKS_KEPT_MAX,
-    TASKS_RUNNING_ALL_MAX, TASKS_RUNNING_MAX, Task, TaskState, Work,
+    COUNTED_MAX, COUNTS_KEPT_MAX, Counted, Counting, Replay, ReplayFilter, Replaying,
+    TASKS_KEPT_MAX, TASKS_RUNNING_ALL_MAX, TASKS_RUNNING_MAX, Task, TaskState, Work,
 };
 pub use time::Timestamp;
 pub use transfer::{

@@ -25,6 +25,9 @@ pub const TASKS_RUNNING_MAX: usize = 100;
 pub const TASKS_RUNNING_ALL_MAX: usize = 1000;
 /// Tasks of one organisation that are remembered; above it the oldest that ended is forgotten.
 pub const TASKS_KEPT_MAX: usize = 1000;
+/// Counts of one organisation that are remembered beside those that run, for each may have a table: 3 MB
+/// of them.
+pub const COUNTS_KEPT_MAX: usize = 50;
 /// Applications that one task counts for: with 28 bytes each they stay below what one row of the
 /// registry may have.
 pub const COUNTED_MAX: usize = 2_000;

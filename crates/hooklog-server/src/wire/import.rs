@@ -55,17 +55,14 @@ impl ImportIn {
 
     /// The event types that its webhooks are, by name.
     pub(crate) fn event_types(&self, owner: OrganisationId) -> Result<Vec<EventType>, Issue> {
-        let of_webhook = |webhook: openapi::Webhook<'_>| {
-            let text = webhook.form.to_string();
+        let all = openapi::webhooks(&self.spec, |form| {
+            let text = form.to_string();
             let parsed = Fields::parse(text.as_bytes());
-            match parsed.and_then(|fields| EventTypeIn::parse(&fields)) {
-                Ok(new) => Ok(new.of(owner)),
-                Err(issue) => Err(format!("webhook {:?}: {issue}", webhook.name)),
-            }
-        };
-        let all = openapi::webhooks(&self.spec)
-            .and_then(|webhooks| webhooks.into_iter().map(of_webhook).collect());
-        all.map_err(|message: String| Issue::body(self.field, message))
+            let new = parsed.and_then(|fields| EventTypeIn::parse(&fields));
+            new.map(|new| new.of(owner))
+                .map_err(|issue| issue.to_string())
+        });
+        all.map_err(|message| Issue::body(self.field, message))
     }
 }
 

@@ -23,15 +23,12 @@ const METHODS: [&str; 8] = [
     "post", "put", "patch", "get", "delete", "options", "head", "trace",
 ];
 
-/// A webhook, and the event type that it is, in the form of a body.
-#[derive(Debug)]
-pub(super) struct Webhook<'a> {
-    pub(super) name: &'a str,
-    pub(super) form: Value,
-}
-
-/// The webhooks of a document, or what is wrong with it.
-pub(super) fn webhooks(document: &Value) -> Result<Vec<Webhook<'_>>, String> {
+/// The webhooks of a document, each as `take` makes it of the event type that it is, in the form of a
+/// body; or what is wrong with the first that is none. One form is there at a time.
+pub(super) fn webhooks<T>(
+    document: &Value,
+    mut take: impl FnMut(&Value) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
     let version = document.get("openapi").and_then(Value::as_str);
     if !version.is_some_and(|version| version.starts_with("3.")) {
         return Err("must be an OpenAPI 3 document: `openapi` is not `3.…`".to_owned());
@@ -49,13 +46,12 @@ pub(super) fn webhooks(document: &Value) -> Result<Vec<Webhook<'_>>, String> {
         ));
     }
     let mut bundler = Bundler::new(document, BYTES_MAX);
-    let webhook = |(name, item): (&'_ String, &Value)| {
-        form(document, &mut bundler, name, item)
+    let webhook = |(name, item): (&String, &Value)| {
+        let form = form(document, &mut bundler, name, item);
+        form.and_then(|form| take(&form))
             .map_err(|error| format!("webhook {name:?}: {error}"))
     };
-    let forms: Result<Vec<Value>, String> = webhooks.iter().map(webhook).collect();
-    let named = webhooks.keys().zip(forms?);
-    Ok(named.map(|(name, form)| Webhook { name, form }).collect())
+    webhooks.iter().map(webhook).collect()
 }
 
 /// One as an event type.
@@ -114,6 +110,7 @@ fn schema(
         && !keywords.contains_key("examples")
         && let Some(examples) = examples(document, kind)?
     {
+        bundler.spend(&examples)?;
         keywords.insert("examples".to_owned(), examples);
     }
     Ok(Some(schema))

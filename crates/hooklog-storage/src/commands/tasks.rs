@@ -15,8 +15,8 @@ use crate::log::EventLog;
 use crate::offset::{AttemptSeq, Offset, OffsetRange};
 use crate::registry::Registry;
 use crate::task::{
-    COUNTED_MAX, Counted, Counting, Replay, Replaying, TASKS_KEPT_MAX, TASKS_RUNNING_ALL_MAX,
-    TASKS_RUNNING_MAX, Task, TaskState, Work,
+    COUNTED_MAX, COUNTS_KEPT_MAX, Counted, Counting, Replay, Replaying, TASKS_KEPT_MAX,
+    TASKS_RUNNING_ALL_MAX, TASKS_RUNNING_MAX, Task, TaskState, Work,
 };
 
 const NO_TASK: ChangeError = ChangeError::NotFound { what: "task" };
@@ -241,12 +241,24 @@ fn new(
             return Err(CommitError::Busy { what }.into());
         }
     }
-    let mut changes = Vec::new();
-    if registry.task_count(organisation) >= TASKS_KEPT_MAX {
-        let mut oldest = registry.tasks(organisation);
-        let ended = oldest.find(|task| !task.is_running());
-        changes.extend(ended.map(|task| Change::DeleteTask(task.id)));
-    }
+    let ended = || {
+        registry
+            .tasks(organisation)
+            .filter(|task| !task.is_running())
+    };
+    let counts = || ended().filter(|task| matches!(task.work, Work::Count(_)));
+    let is_count = matches!(work, Work::Count(_));
+    let oldest = if is_count && counts().count() >= COUNTS_KEPT_MAX {
+        counts().next()
+    } else if registry.task_count(organisation) >= TASKS_KEPT_MAX {
+        ended().next()
+    } else {
+        None
+    };
+    let mut changes: Vec<_> = oldest
+        .map(|task| Change::DeleteTask(task.id))
+        .into_iter()
+        .collect();
     let value = Arc::new(Task {
         id: TaskId::new(turn.now, turn.entropy),
         organisation,

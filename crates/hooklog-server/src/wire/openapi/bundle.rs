@@ -92,6 +92,15 @@ impl<'a> Bundler<'a> {
                  {SCHEMAS_BYTES_MAX} bytes"
             )
         })?;
+        self.spend_bytes(bytes)
+    }
+
+    /// Counts a value that goes with a schema.
+    pub(super) fn spend(&mut self, value: &Value) -> Result<(), String> {
+        self.spend_bytes(size(value))
+    }
+
+    fn spend_bytes(&mut self, bytes: usize) -> Result<(), String> {
         let left = self.bytes_left.checked_sub(bytes);
         self.bytes_left = left.ok_or_else(|| {
             let limit = super::BYTES_MAX;

@@ -8,11 +8,10 @@ use expect_test::expect;
 use super::*;
 
 fn taken(document: &Value) -> Result<Vec<(String, Value)>, String> {
-    let found = webhooks(document)?;
-    Ok(found
-        .into_iter()
-        .map(|webhook| (webhook.name.to_owned(), webhook.form))
-        .collect())
+    webhooks(document, |form| {
+        let name = form["name"].as_str().expect("a name");
+        Ok((name.to_owned(), form.clone()))
+    })
 }
 
 /// The schema of the one webhook with this body and these components.
@@ -172,4 +171,33 @@ fn many_references_to_large_schemas_are_bounded() {
     });
     let refused = taken(&document).expect_err("is refused");
     assert!(refused.contains("more than 4194304 bytes"), "{refused}");
+    // So do their examples.
+    let content = json!({"application/json": {"schema": {}, "examples": {
+        "a": {"$ref": "#/components/examples/Large"} } }});
+    let hook = json!({"post": {"requestBody": {"content": content}}});
+    let hooks = (0..100).map(|n| (format!("a{n}"), hook.clone()));
+    let document = json!({
+        "openapi": "3.1.0",
+        "webhooks": hooks.collect::<Map<_, _>>(),
+        "components": {"examples": {"Large": {"value": "x".repeat(60 << 10)}}},
+    });
+    let refused = taken(&document).expect_err("is refused");
+    assert!(refused.contains("more than 4194304 bytes"), "{refused}");
+}
+
+#[test]
+fn the_first_that_is_not_taken_ends_it() {
+    let hooks = ["a", "b", "c"].map(|name| (name.to_owned(), json!({"post": {}})));
+    let hooks: Map<_, _> = hooks.into_iter().collect();
+    let document = json!({"openapi": "3.1.0", "webhooks": hooks});
+    let mut seen = 0;
+    let refused = webhooks(&document, |_| {
+        seen += 1;
+        if seen == 2 {
+            Err("no".to_owned())
+        } else {
+            Ok(())
+        }
+    });
+    assert_eq!((refused, seen), (Err("webhook \"b\": no".to_owned()), 2));
 }

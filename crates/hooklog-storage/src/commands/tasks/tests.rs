@@ -108,3 +108,36 @@ async fn a_count_goes_on_behind_its_last_step_and_repeats_none() {
     let refused = log.create_count(tenant, Some(named), AttemptSeq::ZERO..AttemptSeq::ZERO);
     assert!(refused.await.is_err());
 }
+
+#[tokio::test]
+async fn counts_that_ended_are_remembered_up_to_a_number_of_their_own() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    let tenant = OrganisationId::from_bytes([1; 20]);
+    let application = log
+        .create_application(NewApplication::new(tenant, "a"))
+        .await;
+    let other = log
+        .expunge_application(application.unwrap().id)
+        .await
+        .unwrap();
+    let nothing = AttemptSeq::ZERO..AttemptSeq::ZERO;
+    let mut made = Vec::new();
+    for _ in 0..COUNTS_KEPT_MAX + 3 {
+        let task = log.create_count(tenant, None, nothing.clone()).await;
+        made.push(task.unwrap().id);
+    }
+    let kept = |log: &EventLog| {
+        let registry = log.registry();
+        registry
+            .tasks(tenant)
+            .map(|task| task.id)
+            .collect::<Vec<_>>()
+    };
+    let expected: Vec<_> = [other.id].iter().chain(&made[3..]).copied().collect();
+    assert_eq!(
+        kept(&log),
+        expected,
+        "the oldest count goes, and nothing else"
+    );
+}
