@@ -7,9 +7,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::Turn;
 use crate::id::{ApplicationId, OrganisationId};
 use crate::time::Timestamp;
 
@@ -29,9 +31,23 @@ pub struct TokenCut {
 }
 
 impl TokenCut {
-    /// Whether whatever `other` refuses from `now` on is refused by this one, no later.
-    pub(crate) fn covers(&self, other: &Self, now: Timestamp) -> bool {
-        self.issued_until >= other.issued_until && self.from <= other.from.max(now)
+    /// The tokens so far, at once or `after` a while.
+    pub(crate) fn of(turn: &Turn, after: Duration) -> Self {
+        Self {
+            // Whatever the clock was when they were issued.
+            issued_until: turn.now,
+            // At once is so by every clock.
+            from: if after.is_zero() {
+                Timestamp::default()
+            } else {
+                turn.wall.plus(after)
+            },
+        }
+    }
+
+    /// Whether whatever `other` refuses is refused by this one, no later.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.issued_until >= other.issued_until && self.from <= other.from
     }
 }
 
@@ -134,28 +150,6 @@ impl Revocations {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cut_covers_what_is_in_force_or_will_be_later() {
-        let at = Timestamp::from_millis;
-        let cut = |issued_until, from| TokenCut {
-            issued_until: at(issued_until),
-            from: at(from),
-        };
-        let now = at(50);
-        for (one, other, expected) in [
-            (cut(50, 50), cut(50, 50), true),
-            // In force already, be it for longer.
-            (cut(50, 50), cut(40, 40), true),
-            (cut(50, 50), cut(40, 60), true),
-            (cut(50, 50), cut(51, 60), false),
-            (cut(50, 70), cut(40, 40), false),
-            (cut(50, 70), cut(40, 60), false),
-            (cut(50, 70), cut(40, 70), true),
-        ] {
-            assert_eq!(one.covers(&other, now), expected, "{one:?} {other:?}");
-        }
-    }
 
     #[test]
     fn a_token_is_revoked_until_it_is_forgotten() {

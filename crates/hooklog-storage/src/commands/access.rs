@@ -34,12 +34,9 @@ impl EventLog {
     ) -> Result<TokenCut, ChangeError> {
         self.change(move |registry, turn| {
             registry.application(application).ok_or(NO_APPLICATION)?;
-            let cut = TokenCut {
-                issued_until: turn.now,
-                from: turn.now.plus(after),
-            };
+            let cut = TokenCut::of(turn, after);
             let mut cuts = registry.token_cuts(application).to_vec();
-            cuts.retain(|old| !cut.covers(old, turn.now));
+            cuts.retain(|old| !cut.covers(old));
             below(
                 "the number of pending expirations",
                 cuts.len(),
@@ -63,7 +60,7 @@ impl EventLog {
             let expired: Vec<_> = registry
                 .revocations
                 .first_to_expire(organisation)
-                .take_while(|token| token.expires < turn.now)
+                .take_while(|token| token.expires < turn.wall)
                 .take(FORGOTTEN_AT_A_TIME)
                 .copied()
                 .collect();

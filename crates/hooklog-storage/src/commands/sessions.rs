@@ -30,14 +30,11 @@ impl EventLog {
         self.change(move |registry, turn| {
             let owner = registry.application(application).ok_or(NO_APPLICATION)?;
             let organisation = owner.organisation;
-            let cut = TokenCut {
-                issued_until: turn.now,
-                from: turn.now.plus(after),
-            };
+            let cut = TokenCut::of(turn, after);
             let table = &registry.sessions;
             let over = table.of(organisation).filter(|old| {
                 let is_meant = old.application == application && sessions.contains(&old.session);
-                !is_meant && old.is_over(turn.now)
+                !is_meant && old.is_over(turn.wall)
             });
             let over = over
                 .take(FORGOTTEN_AT_A_TIME)
@@ -54,7 +51,7 @@ impl EventLog {
                     below("the number of expired sessions", count, CUT_SESSIONS_MAX)?;
                     count += 1;
                 }
-                cuts.retain(|old| !cut.covers(old, turn.now));
+                cuts.retain(|old| !cut.covers(old));
                 below(
                     "the number of pending expirations",
                     cuts.len(),

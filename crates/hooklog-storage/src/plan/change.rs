@@ -82,8 +82,9 @@ impl Plan<'_> {
                 offset,
                 asked,
             } => {
-                let now = |old: Option<Retry>| old.map(|old| Retry { due: *asked, ..old });
-                return self.command(*subscription, *offset, now);
+                return self.command(*subscription, *offset, |old| {
+                    old.map(|old| old.due_by(*asked))
+                });
             }
         };
         self.set(Family::Registry, key, value);
