@@ -162,6 +162,8 @@ mod key_index;
 mod keys;
 mod record;
 
+#[doc(hidden)]
+pub mod counting;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
