@@ -1,10 +1,10 @@
-//! Runs the background tasks of the log: replays of past events, a page at a time.
+//! Runs the background tasks of the log: replays of past events, and counts, a page at a time.
 //!
 //! **Invariant:** a task holds one page of events in memory, however long its range, a few tasks at a
 //! time, and asks for no more redeliveries while its subscription has many waiting. Each step is one
 //! commit, so a restart goes on where the last step ended. A task whose code panics ends as failed, with
 //! what the panic said.
-//! **Next:** `board/follow.rs`, where the redeliveries arrive.
+//! **Next:** `tasks/count.rs`; then `board/follow.rs`, where the redeliveries arrive.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hooklog_storage::{
-    Change, ChangeError, CommitError, EventLog, Limit, Order, ReadError, Subscription, TailItem,
-    Task, TaskId, TaskState, TaskStep,
+    Change, ChangeError, CommitError, CountStep, EventLog, Limit, Order, ReadError, Replaying,
+    Subscription, TailItem, Task, TaskId, TaskState, TaskStep, Work,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+
+mod count;
 
 /// Events that one step looks at: what it reads stays below a few MiB and a commit stays small.
 const PAGE: Limit = Limit {
@@ -112,7 +114,7 @@ fn said(panic: Box<dyn Any + Send>) -> String {
 /// Takes steps until the task is done.
 async fn work(log: &EventLog, mut task: Arc<Task>, step: StepFn, steps: &Semaphore) {
     let mut pause = PAUSE_MIN;
-    while task.next().is_some() {
+    while task.is_running() {
         let step = {
             let (log, task) = (log.clone(), Arc::clone(&task));
             // Tasks take turns; nobody closes it.
@@ -124,6 +126,13 @@ async fn work(log: &EventLog, mut task: Arc<Task>, step: StepFn, steps: &Semapho
                 pause = PAUSE_MIN;
                 log.advance_task(task.id, step).await
             }
+            Ok(Step::Count(step)) => match log.advance_count(task.id, step).await {
+                Err(error @ ChangeError::Limit { .. }) => {
+                    let reason = error.to_string();
+                    log.end_task(task.id, TaskState::Failed { reason }).await
+                }
+                advanced => advanced,
+            },
             Ok(Step::Fail(reason)) => log.end_task(task.id, TaskState::Failed { reason }).await,
             Ok(Step::Wait) => {
                 tokio::time::sleep(pause).await;
@@ -162,52 +171,55 @@ type StepFn = fn(&EventLog, &Task) -> Step;
 
 enum Step {
     Take(TaskStep),
+    Count(CountStep),
     Wait,
     Fail(String),
 }
 
 /// What to do next. Blocks.
 fn step(log: &EventLog, task: &Task) -> Step {
-    let Some(subscription) = log.registry().subscription(task.subscription).cloned() else {
-        return Step::Fail("the endpoint was deleted".to_owned());
-    };
-    match look(log, task, &subscription) {
-        Ok(Some(step)) => Step::Take(step),
-        Ok(None) => Step::Wait,
-        Err(error) => {
-            tracing::warn!(task = %task.id, %error, "a background task cannot read; trying again");
-            Step::Wait
+    let step = match &task.work {
+        Work::Replay(work) => {
+            let Some(to) = log.registry().subscription(work.subscription).cloned() else {
+                return Step::Fail("the endpoint was deleted".to_owned());
+            };
+            look(log, work, &to).map(|step| step.map_or(Step::Wait, Step::Take))
         }
-    }
+        Work::Count(work) => count::look(log, task, work).map(Step::Count),
+        // It was finished when it was made.
+        Work::Expunge(_) => Ok(Step::Fail("there is nothing to do".to_owned())),
+    };
+    step.unwrap_or_else(|error| {
+        tracing::warn!(task = %task.id, %error, "a background task cannot read; trying again");
+        Step::Wait
+    })
 }
 
 fn look(
     log: &EventLog,
-    task: &Task,
+    work: &Replaying,
     subscription: &Subscription,
 ) -> Result<Option<TaskStep>, ReadError> {
-    let Some(from) = task.next() else {
-        return Ok(None);
-    };
+    let from = work.next;
     let Some(standing) = log.standings([subscription])?.pop() else {
         return Ok(None);
     };
     if standing.parked.len() >= PARKED_ENOUGH {
         return Ok(None);
     }
-    let range = from..task.range.end;
-    let page = log.read_application(task.application, range, Order::Ascending, PAGE)?;
+    let range = from..work.range.end;
+    let page = log.read_application(work.application, range, Order::Ascending, PAGE)?;
     let mut again = Vec::new();
     for record in &page.records {
         if subscription.filter.takes(&record.event) {
             let status = log.status(record, subscription, standing.position)?;
-            if task.replay.takes(&record.event, status) {
+            if work.replay.takes(&record.event, status) {
                 again.push(record.offset);
             }
         }
     }
     let next = if page.rest.is_empty() {
-        task.range.end
+        work.range.end
     } else {
         page.rest.start
     };
@@ -246,17 +258,16 @@ mod tests {
         let changed = watch::Sender::new(0);
         let mut running = JoinSet::new();
         running.spawn(run_with(log.clone(), changed.subscribe(), |log, task| {
-            assert!(task.replay != Replay::Failed, "it is not to be");
+            let is_failed =
+                matches!(&task.work, Work::Replay(work) if work.replay == Replay::Failed);
+            assert!(!is_failed, "it is not to be");
             step(log, task)
         }));
         let ended = || {
             let registry = log.registry();
             let tasks = ids.iter().map(|id| Arc::clone(registry.task(*id).unwrap()));
             let tasks: Vec<_> = tasks.collect();
-            tasks
-                .iter()
-                .all(|task| task.next().is_none())
-                .then_some(tasks)
+            tasks.iter().all(|task| !task.is_running()).then_some(tasks)
         };
         let waiting = async {
             loop {

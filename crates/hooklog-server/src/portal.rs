@@ -44,15 +44,23 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
         (found, _) => found?,
     };
     let now = state::now();
-    // Tokens say whole seconds: one of the second of an expiry would be refused with those before.
+    let asked_for = asked.scope.session.as_deref();
+    let session = asked_for.map(revocation::hash_of_session);
     let cuts = {
         let registry = call.state.log.registry();
-        registry.token_cuts(application.id).to_vec()
+        let of_session = session.map_or(&[][..], |session| {
+            registry.session_cuts(application.organisation, application.id, &session)
+        });
+        [registry.token_cuts(application.id), of_session].concat()
     };
+    // Tokens say whole seconds: one of the second of an expiry would be refused with those before.
     let after = cuts
         .iter()
         .map(|cut| cut.issued_until.plus(Duration::from_secs(1)));
     let issued = after.fold(now, Timestamp::max);
+    // It is handed out in that second, or an expiry before it would miss it; wherever the clock was set
+    // to, it is waited for no longer.
+    tokio::time::sleep(issued.since(now).min(Duration::from_secs(1))).await;
     let subject = Subject::Application {
         application: application.id,
         organisation: application.organisation,
@@ -106,11 +114,22 @@ fn full(error: ChangeError) -> ApiError {
     }
 }
 
-/// Every token of the application that was issued until now is refused, at once or after a while.
+/// Every token of the application, or of some sessions of it, that was issued until now is refused, at
+/// once or after a while.
 pub(crate) async fn expire_all(call: Call) -> Answer {
-    let ExpireIn { after } = ExpireIn::parse(&Fields::parse_or_empty(call.bytes())?)?;
+    let ExpireIn { after, sessions } = ExpireIn::parse(&Fields::parse_or_empty(call.bytes())?)?;
     let application = call.application()?.id;
-    call.state.log.expire_tokens(application, after).await?;
+    let log = &call.state.log;
+    match sessions {
+        Some(sessions) => {
+            let hashes = sessions.iter().map(|id| revocation::hash_of_session(id));
+            log.expire_sessions(application, hashes.collect(), after)
+                .await?;
+        }
+        None => {
+            log.expire_tokens(application, after).await?;
+        }
+    }
     reply::json(StatusCode::OK, &EmptyOut {})
 }
 

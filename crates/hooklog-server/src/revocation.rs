@@ -2,12 +2,13 @@
 //! an application that is gone.
 //!
 //! **Invariant:** a token that was revoked is refused from the moment its revocation was answered,
-//! over restarts; one of an application never outlives it, since what was revoked is forgotten with it. What is compared is the signed part of the token: whoever changes a character of
-//! the signature's text without changing its bytes has the same token. An answer that goes on for long
-//! asks again before it shows something more.
+//! over restarts; one of an application never outlives it, since what was revoked is forgotten with
+//! it. What is compared is the signed part of the token: whoever changes a character of the signature's
+//! text without changing its bytes has the same token. An answer that goes on for long asks again before
+//! it shows something more.
 //! **Next:** `portal.rs`, which revokes.
 
-use hooklog_storage::{EventLog, Timestamp, TokenHash};
+use hooklog_storage::{EventLog, SessionHash, Timestamp, TokenHash};
 use ring::digest::{SHA256, digest};
 
 use crate::request::Bearer;
@@ -16,8 +17,17 @@ use crate::token::{Grant, Subject, TokenError};
 /// What stands for a token in the log.
 pub(crate) fn hash(token: &str) -> TokenHash {
     let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
-    let mut hash = TokenHash::default();
-    let digest = digest(&SHA256, signed.as_bytes());
+    sha256(signed)
+}
+
+/// What stands for a session in the log.
+pub(crate) fn hash_of_session(session: &str) -> SessionHash {
+    sha256(session)
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    let digest = digest(&SHA256, text.as_bytes());
     // Both have 32 bytes.
     for (to, from) in hash.iter_mut().zip(digest.as_ref()) {
         *to = *from;
@@ -76,7 +86,12 @@ pub(crate) fn is_revoked(
                 .issued
                 .is_none_or(|issued| issued.as_secs() <= until.as_secs())
         };
-        let mut cuts = registry.token_cuts(application).iter();
+        let session = grant.session.as_deref();
+        let session = session.filter(|_| registry.has_cut_sessions(organisation));
+        let of_session = session.map_or(&[][..], |session| {
+            registry.session_cuts(organisation, application, &hash_of_session(session))
+        });
+        let mut cuts = registry.token_cuts(application).iter().chain(of_session);
         if cuts.any(|cut| cut.from <= now && is_cut(cut.issued_until)) {
             return true;
         }

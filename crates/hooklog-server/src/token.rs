@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 pub use hooklog_storage::DEFAULT_ORGANISATION;
-use hooklog_storage::{ApplicationId, OrganisationId, Timestamp};
+use hooklog_storage::{ApplicationId, OrganisationId, SESSION_AGE_MAX, Timestamp};
 use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +128,8 @@ struct Claims {
     capabilities: Option<Vec<Capability>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
 }
 
 /// What narrows or widens a customer's token, and tells it from others.
@@ -139,6 +141,8 @@ pub struct Scope {
     pub feature_flags: Vec<String>,
     /// What it may do; `None` for whatever one for its subject may.
     pub capabilities: Option<Vec<Capability>>,
+    /// The session that it belongs to, by which it can be ended.
+    pub session: Option<String>,
 }
 
 /// Makes a token for `subject` that is valid from `now` for `expires`.
@@ -184,6 +188,7 @@ pub fn mint_with(
         feature_flags: scope.feature_flags,
         capabilities: scope.capabilities,
         jti: scope.id,
+        sid: scope.session,
     };
     let header = Header::new(algorithm.jwt());
     Ok(jsonwebtoken::encode(&header, &claims, signing)?)
@@ -204,11 +209,19 @@ pub fn grant(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Grant, Tok
     }
     let claims = keys.all().find_map(|key| signed(key, token));
     let claims = claims.ok_or(TokenError::Signature)?;
-    let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
-    let expires = seconds(claims.exp);
     if claims.exp > EXP_MAX {
         return Err(TokenError::NotSeconds);
     }
+    // Else it could outlive the memory of the end of its session.
+    let expires = match (&claims.sid, claims.iat) {
+        (Some(_), issued) => issued.map_or(i64::MIN, |issued| {
+            let age = i64::try_from(SESSION_AGE_MAX.as_secs()).unwrap_or(i64::MAX);
+            claims.exp.min(issued.saturating_add(age))
+        }),
+        (None, _) => claims.exp,
+    };
+    let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
+    let expires = seconds(expires);
     if grant::is_over(expires, now) {
         return Err(TokenError::Expired);
     }
@@ -224,6 +237,7 @@ pub fn grant(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Grant, Tok
         expires,
         feature_flags: claims.feature_flags,
         capabilities: claims.capabilities,
+        session: claims.sid,
     })
 }
 

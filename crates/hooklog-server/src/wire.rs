@@ -21,7 +21,9 @@ mod event_type;
 mod explain;
 mod fields;
 mod headers;
+mod import;
 mod message;
+mod openapi;
 mod policy;
 mod poll;
 mod portal;
@@ -41,6 +43,7 @@ pub(crate) use event_type::{EventTypeIn, EventTypeOut, EventTypePatch};
 pub(crate) use explain::{LagOut, TraceOut, TraceStatus};
 pub(crate) use fields::{Fields, required};
 pub(crate) use headers::{HeadersIn, HeadersOut, HeadersPatch};
+pub(crate) use import::{ImportError, ImportIn, ImportOut};
 pub(crate) use message::{MessageIn, MessageOut};
 pub(crate) use poll::{
     CommitIn, CommittedPollOut, ExpiredRangeOut, PollOut, PolledOut, SeekIn, SeekOut,
@@ -52,7 +55,9 @@ pub(crate) use requests::{BulkExpungeIn, BulkExpungeOut, ExampleIn, PrecheckIn, 
 pub(crate) use standing::{
     AttemptStatsOut, EndpointMessageOut, MessageEndpointOut, Standing, StatsOut,
 };
-pub(crate) use task::{Between, TaskOut, kind as task_kind, replay_filter};
+pub(crate) use task::{
+    Between, TaskOut, UsageIn, UsageOut, kind as task_kind, replay_filter, task_status, task_weight,
+};
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -228,6 +233,18 @@ fn kept_unless_given<T>(uid: Option<T>) -> Patch<Option<T>> {
 /// Serializes as text.
 fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+/// The same, or null.
+#[expect(clippy::ref_option, reason = "the form that serde calls")]
+fn some_text<T: Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => text(value, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Serializes as RFC 3339 in UTC, always with milliseconds, so that texts sort as times.

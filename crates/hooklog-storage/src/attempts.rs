@@ -1,7 +1,7 @@
 //! Reading attempts and delivery states.
 //!
 //! **Invariant:** as for events: memory first, then sled, and nothing is missed in between.
-//! **Next:** `attempts/last.rs`, `recovery.rs`.
+//! **Next:** `attempts/last.rs`, `attempts/by_number.rs`, then `recovery.rs`.
 
 use std::ops::{Bound, Range};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::state::State;
 
 pub(crate) use self::last::LastAttempts;
 
+mod by_number;
 mod last;
 
 impl Shared {

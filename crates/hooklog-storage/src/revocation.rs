@@ -8,9 +8,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::Turn;
 use crate::id::{ApplicationId, OrganisationId};
 use crate::time::Timestamp;
 
@@ -35,6 +37,20 @@ pub struct TokenCut {
 }
 
 impl TokenCut {
+    /// The tokens so far, at once or `after` a while.
+    pub(crate) fn of(turn: &Turn, after: Duration) -> Self {
+        Self {
+            // Whatever the clock was when they were issued.
+            issued_until: turn.now,
+            // At once is so by every clock.
+            from: if after.is_zero() {
+                Timestamp::default()
+            } else {
+                turn.wall.plus(after)
+            },
+        }
+    }
+
     /// Whether whatever `other` refuses is refused by this one, no later.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.issued_until >= other.issued_until && self.from <= other.from

@@ -18,6 +18,7 @@ mod explain;
 mod filter;
 mod harness;
 mod idempotency;
+mod imports;
 mod isolation;
 mod later;
 mod mistakes;
@@ -32,6 +33,7 @@ mod stopping;
 mod streaming;
 mod tasks;
 mod tokens;
+mod usage;
 mod visits;
 
 #[test]

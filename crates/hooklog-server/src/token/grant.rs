@@ -20,6 +20,8 @@ pub struct Grant {
     pub feature_flags: Vec<String>,
     /// What it may do; `None` for whatever one for its subject may.
     pub capabilities: Option<Vec<Capability>>,
+    /// The session that it belongs to.
+    pub session: Option<String>,
 }
 
 impl Grant {

@@ -229,3 +229,34 @@ fn what_is_minted_is_taken() {
         }
     }
 }
+
+#[test]
+fn a_token_of_a_session_is_good_for_four_weeks_at_most() {
+    let issued = now().as_secs();
+    let age = i64::try_from(SESSION_AGE_MAX.as_secs()).expect("weeks");
+    let year = issued + 365 * 24 * 3600;
+    let org = organisation();
+    // Whether it is of a session, when it says that it was issued, and for how long it is good then.
+    let cases = [
+        (r#","sid":"s""#, Some(issued), Some(age)),
+        ("", Some(issued), Some(year - issued)),
+        (r#","sid":"s""#, None, None),
+        ("", None, Some(year - issued)),
+    ];
+    for (session, at, lasts) in cases {
+        let at = at.map_or(String::new(), |at| format!(r#","iat":{at}"#));
+        let claims = format!(r#"{{"sub":"{org}","exp":{year}{at}{session}}}"#);
+        let token = forge(SECRET, HS256, &claims);
+        let after = |secs: i64| Timestamp::from_millis((issued + secs) * 1000);
+        match lasts {
+            Some(lasts) => {
+                let found = grant(&keys(), &token, after(lasts - 1)).expect("is good");
+                assert_eq!(found.session.is_some(), !session.is_empty());
+                assert_eq!(found.expires, after(lasts));
+                let late = grant(&keys(), &token, after(lasts + LEEWAY_SECS));
+                assert_eq!(late, Err(TokenError::Expired), "{claims}");
+            }
+            None => assert_eq!(grant(&keys(), &token, now()), Err(TokenError::Expired)),
+        }
+    }
+}

@@ -37,16 +37,7 @@ impl EventLog {
         after: Duration,
     ) -> Result<TokenCut, ChangeError> {
         self.change(move |registry, turn| {
-            let cut = TokenCut {
-                // Whatever the clock was when they were issued.
-                issued_until: turn.now,
-                // At once is so by every clock.
-                from: if after.is_zero() {
-                    Timestamp::default()
-                } else {
-                    turn.wall.plus(after)
-                },
-            };
+            let cut = TokenCut::of(turn, after);
             Ok((vec![cut_tokens(registry, application, cut, turn)?], cut))
         })
         .await
@@ -93,9 +84,9 @@ impl EventLog {
         .await
     }
 
-    /// Whether the content of an event or an attempt was taken out.
-    pub fn is_expunged(&self, what: Expunged) -> bool {
-        self.registry().expunged.has(what)
+    /// Whether the payload of an event was taken out.
+    pub fn is_expunged(&self, event: &Record) -> bool {
+        self.registry().expunged.has_event(event)
     }
 
     /// Creates an event type, or puts this one in the place of the one of its name; says whether it

@@ -64,9 +64,10 @@ async fn customers_get_tokens_that_reach_their_application() {
     );
     let mismatch = json!({ "application": { "name": "New", "uid": "other-uid" } });
     access(&server, "absent", &mismatch).await.is(422);
-    access(&server, "own", &json!({ "sessionId": "s" }))
-        .await
-        .is(422);
+    for session in ["", "a\nb", &"x".repeat(257)] {
+        let asked = json!({ "sessionId": session });
+        access(&server, "own", &asked).await.is(422);
+    }
     server.stop().await;
 }
 
@@ -239,8 +240,6 @@ async fn tokens_end_before_their_time() {
     // A new one is good at once.
     let new = token(&access(&server, "own", &json!({})).await.is(200));
     assert_eq!(works(&new, path).await, 200);
-    let session = r#"{"sessionIds":["a"]}"#;
-    server.call("POST", &expire, session).await.is(422);
     // An organisation logs out as well, and only this token of it.
     let spare = server.token.clone();
     server.call_as(&spare, "POST", &logout, "").await.is(204);
@@ -298,5 +297,59 @@ async fn whoami_tells_every_expiry_that_is_taken() {
     let path = format!("{AUTH}/whoami");
     let told = server.call_as(&bearer, "GET", &path, "").await.is(200);
     assert_eq!(told.body["expiresAt"], "9998-12-31T23:59:59.000Z");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tokens_of_a_session_end_by_themselves() {
+    let server = Harness::start().await;
+    for app in ["own", "other"] {
+        application(&server, app).await;
+    }
+    let of = async |app: &str, session: &str| {
+        let asked = json!({ "sessionId": session });
+        token(&access(&server, app, &asked).await.is(200))
+    };
+    let works = async |token: &str, app: &str| {
+        let path = format!("/api/v1/app/{app}");
+        server.call_as(token, "GET", &path, "").await.status
+    };
+    let (one, two, three) = (
+        of("own", "1").await,
+        of("own", "2").await,
+        of("own", "3").await,
+    );
+    let none = token(&access(&server, "own", &json!({})).await.is(200));
+    let other = of("other", "1").await;
+    let expire = format!("{AUTH}/app/own/expire-all");
+    let expire = async |asked: Value| server.call("POST", &expire, &asked.to_string()).await;
+    expire(json!({ "sessionIds": ["1", "2"], "expiry": 3600 }))
+        .await
+        .is(200);
+    assert_eq!(works(&one, "own").await, 200, "later, so not yet");
+    expire(json!({ "sessionIds": ["1", "2"] })).await.is(200);
+    for (token, app, status) in [
+        (&one, "own", 401),
+        (&two, "own", 401),
+        (&three, "own", 200),
+        (&none, "own", 200),
+        (&other, "other", 200),
+    ] {
+        assert_eq!(works(token, app).await, status, "{app}");
+    }
+    // A new one of the session is good at once, until it is ended as well.
+    let again = of("own", "1").await;
+    assert_eq!(works(&again, "own").await, 200);
+    expire(json!({ "sessionIds": ["1"] })).await.is(200);
+    assert_eq!(works(&again, "own").await, 401);
+    // Without a session all end.
+    expire(json!({ "sessionIds": [] })).await.is(200);
+    assert_eq!(
+        (works(&three, "own").await, works(&none, "own").await),
+        (401, 401)
+    );
+    for bad in [json!([""]), json!("1"), json!(vec!["x"; 101])] {
+        expire(json!({ "sessionIds": bad })).await.is(422);
+    }
     server.stop().await;
 }

@@ -18,6 +18,8 @@ use crate::page::{AttemptsOf, Limit, Order};
 use crate::request::Request;
 use crate::subscription::{Application, ApplicationKind, EventType};
 use crate::tail::TailItem;
+use crate::task::TaskState;
+use crate::watch::Watched;
 
 const ALL: Limit = Limit {
     items: usize::MAX,
@@ -39,6 +41,10 @@ fn every_read(log: &EventLog, id: EventId, of: ApplicationId) -> Vec<(&'static s
     ];
     let page = log.read_application(of, offset..end, Order::Ascending, ALL);
     records.push(("application", page.unwrap().records.swap_remove(0)));
+    // Memory may have given it up.
+    if let Some(mut page) = log.read_application_in_memory(of, offset..end, ALL) {
+        records.push(("memory", page.records.swap_remove(0)));
+    }
     let mut tail = log.tail(offset);
     while let Some(item) = tail.poll_next().unwrap() {
         if let TailItem::Records(some) = item {
@@ -92,6 +98,7 @@ async fn expunged_content_is_read_by_nobody_and_its_mark_goes_with_it() {
         ..event(1, payload.to_owned())
     };
     let events = vec![of("a", None), of("{\"name\":\"Ada\"}", Some("secret"))];
+    let mut watch = log.watch();
     log.append(events).await.unwrap();
     let record = log.get_at(Offset::new(1)).unwrap().unwrap();
     // A tail that stands before the commit, which it has in memory.
@@ -112,7 +119,11 @@ async fn expunged_content_is_read_by_nobody_and_its_mark_goes_with_it() {
     };
     assert_eq!(records[0].event.payload, "a");
     assert_eq!(records[1].event.payload, gone.as_bytes());
-    drop((slow, records));
+    let Some(Watched::Records(watched)) = watch.poll_next() else {
+        panic!("they are watched");
+    };
+    assert_eq!(watched, records);
+    drop((slow, records, watch));
     for round in 0..2 {
         for (how, text) in every_read(&log, record.id, app) {
             assert_eq!(text, gone, "{how}, round {round}");
@@ -120,8 +131,8 @@ async fn expunged_content_is_read_by_nobody_and_its_mark_goes_with_it() {
         assert_eq!(payloads(&log), ["a", &gone]);
         let expected = [EXPUNGED_RESPONSE, "thank you, Ada"];
         assert_eq!(responses(&log, record.offset), expected);
-        assert!(log.is_expunged(Expunged::Event(record.offset)));
-        assert!(!log.is_expunged(Expunged::Event(Offset::ZERO)));
+        assert!(log.is_expunged(&record));
+        assert!(!log.is_expunged(&log.get_at(Offset::ZERO).unwrap().unwrap()));
         if round == 0 {
             log.close().unwrap();
             drop(log);
@@ -135,7 +146,7 @@ async fn expunged_content_is_read_by_nobody_and_its_mark_goes_with_it() {
     };
     assert!(log.handle.submit(Request::Expire(low), 1).is_ok());
     log.append(vec![of("b", None)]).await.unwrap();
-    assert!(!log.is_expunged(Expunged::Event(record.offset)));
+    assert!(!log.is_expunged(&record));
     log.close().unwrap();
     drop(log);
     let log = open(&directory);
@@ -166,6 +177,90 @@ async fn several_contents_go_in_one_commit() {
     log.close().unwrap();
 }
 
+#[tokio::test]
+async fn all_contents_of_an_application_go_by_one_mark() {
+    let directory = TempDir::new().unwrap();
+    let mut log = open(&directory);
+    let (shop, other) = (
+        application(&log, "shop").await,
+        application(&log, "other").await,
+    );
+    let of = |application, payload: &str, uid: Option<&str>| Event {
+        application,
+        uid: uid.map(|uid| uid.parse().unwrap()),
+        ..event(1, payload.to_owned())
+    };
+    // Of one without events there is nothing to mark.
+    let task = log.expunge_application(other).await.unwrap();
+    assert_eq!(
+        (&task.state, task.application()),
+        (&TaskState::Finished, Some(other))
+    );
+    assert_eq!(log.registry().expunged.count(), 0);
+    let events = vec![
+        of(shop, "a", None),
+        of(shop, "b", Some("secret")),
+        of(other, "c", None),
+    ];
+    log.append(events).await.unwrap();
+    let secret = log.get_at(Offset::new(1)).unwrap().unwrap().id;
+    let mut slow = log.tail(Offset::ZERO);
+    assert!(matches!(slow.poll_next(), Ok(Some(TailItem::Registry(_)))));
+    let task = log.expunge_application(shop).await.unwrap();
+    let gone = String::from_utf8_lossy(EXPUNGED_PAYLOAD);
+    let Ok(Some(TailItem::Records(records))) = slow.poll_next() else {
+        panic!("records come next");
+    };
+    let payload = |at: usize| String::from_utf8_lossy(&records[at].event.payload);
+    assert_eq!([0, 1, 2].map(payload), [&gone, &gone, "c"]);
+    drop((slow, records));
+    log.append(vec![of(shop, "later", None)]).await.unwrap();
+    for _ in 0..2 {
+        for (how, text) in every_read(&log, secret, shop) {
+            assert_eq!(text, gone, "{how}");
+        }
+        assert_eq!(payloads(&log), [&gone, &gone, "c", "later"]);
+        assert_eq!(log.registry().task(task.id), Some(&task));
+        assert_eq!(log.registry().expunged.count(), 1);
+        log.close().unwrap();
+        drop(log);
+        log = open(&directory);
+    }
+    // Again: the mark moves, and there is still one, on disk as well.
+    log.expunge_application(shop).await.unwrap();
+    log.delete_application(shop).await.unwrap();
+    assert!(log.expunge_application(shop).await.is_err(), "it is gone");
+    for _ in 0..2 {
+        assert_eq!(
+            payloads(&log),
+            [&gone, &gone, "c", &gone],
+            "of one that is gone, too"
+        );
+        assert_eq!(log.registry().expunged.count(), 1);
+        log.close().unwrap();
+        drop(log);
+        log = open(&directory);
+    }
+    the_mark_expires(&directory, log, of(other, "d", None)).await;
+}
+
+/// It goes when all that it means has expired, and not before.
+async fn the_mark_expires(directory: &TempDir, mut log: EventLog, more: Event) {
+    for (low, left) in [(3, 1), (4, 0)] {
+        let low = Low {
+            events: Offset::new(low),
+            attempts: AttemptSeq::ZERO,
+        };
+        assert!(log.handle.submit(Request::Expire(low), 1).is_ok());
+        log.append(vec![more.clone()]).await.unwrap();
+        assert_eq!(log.registry().expunged.count(), left);
+        log.close().unwrap();
+        drop(log);
+        log = open(directory);
+        assert_eq!(log.registry().expunged.count(), left);
+    }
+}
+
 impl EventLog {
     fn attempt_at_zero(&self) -> Attempt {
         let all = AttemptSeq::ZERO..AttemptSeq::MAX;
@@ -193,6 +288,10 @@ async fn tokens_stay_refused_over_a_restart() {
     // The first has expired by now, so it makes room.
     log.revoke_token(token([2; 32], far), None).await.unwrap();
     let later = log.expire_tokens(app, Duration::from_hours(1)).await;
+    // However often: what is in force already is covered by a newer one.
+    for _ in 0..=TOKEN_CUTS_MAX {
+        log.expire_tokens(app, Duration::ZERO).await.unwrap();
+    }
     let now = log.expire_tokens(app, Duration::ZERO).await.unwrap();
     assert!(now.covers(&later.unwrap()), "one cut is left");
     for _ in 0..2 {
