@@ -1330,3 +1330,4 @@ fn a_seed_replays() {
 mod clock;
 mod loads;
 mod outage;
+mod turns;
