@@ -102,7 +102,8 @@ impl Driver {
         let (sender, mut tail) = mpsc::channel(TAIL_ITEMS_MAX);
         let mut reader = JoinSet::new();
         reader.spawn(reader::follow(self.log.clone(), from, sender));
-        reader.spawn(tasks::run(self.log.clone(), self.tasks_changed.subscribe()));
+        let changed = self.tasks_changed.subscribe();
+        reader.spawn(tasks::run(self.log.clone(), changed, clock));
         let alarm = Arc::clone(&self.alarm);
         reader.spawn(releases::run(self.log.clone(), alarm, clock));
         let ended = self.turn_until_ended(&mut tail, &mut stop).await;

@@ -1,8 +1,8 @@
 //! Runs the background tasks of the log: replays of past events, a page at a time.
 //!
 //! **Invariant:** a task holds one page of events in memory, however long its range, a few tasks at a
-//! time, and asks for no more redeliveries while its subscription has many waiting. Each step is one
-//! commit, so a restart goes on where the last step ended. A task whose code panics ends as failed, with
+//! time, and asks for no more redeliveries while its subscription has many waiting or is disabled; if that
+//! lasts it ends as failed, so that its place is free. Each step is one commit, so a restart goes on where the last step ended. A task whose code panics ends as failed, with
 //! what the panic said.
 //! **Next:** `board/follow.rs`, where the redeliveries arrive.
 
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hooklog_storage::{
-    Change, ChangeError, CommitError, EventLog, Limit, Order, ReadError, Subscription, TailItem,
-    Task, TaskId, TaskState, TaskStep,
+    Change, ChangeError, CommitError, EventLog, Limit, Offset, Order, ReadError, Subscription,
+    SubscriptionState, TailItem, Task, TaskId, TaskState, TaskStep, Timestamp,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -27,6 +27,10 @@ const PAGE: Limit = Limit {
 };
 /// Steps taken at once, of all tasks: each holds a page and keeps a thread busy.
 const STEPS_MAX: usize = 4;
+/// A task whose endpoint has been disabled for so long fails, and one that is made for one that is
+/// disabled at once: it would hold a place that others of all organisations wait for, and who wanted a
+/// short break has had it.
+const DISABLED_MAX: Duration = Duration::from_hours(1);
 /// Parked deliveries of the subscription at which a task waits: as many as the dispatcher keeps
 /// busy with, so that it never idles for a task.
 const PARKED_ENOUGH: usize = 256;
@@ -44,12 +48,12 @@ pub(crate) fn concerns(item: &TailItem) -> bool {
 }
 
 /// Starts what runs, now and whenever `changed` says that there may be more.
-pub(crate) async fn run(log: EventLog, changed: watch::Receiver<u64>) {
-    run_with(log, changed, step).await;
+pub(crate) async fn run(log: EventLog, changed: watch::Receiver<u64>, clock: Clock) {
+    run_with(log, changed, clock, step).await;
 }
 
 /// As [`run`], with these steps.
-async fn run_with(log: EventLog, mut changed: watch::Receiver<u64>, step: StepFn) {
+async fn run_with(log: EventLog, mut changed: watch::Receiver<u64>, clock: Clock, step: StepFn) {
     let mut running = JoinSet::new();
     let mut known = BTreeSet::new();
     let steps = Arc::new(Semaphore::new(STEPS_MAX));
@@ -61,7 +65,7 @@ async fn run_with(log: EventLog, mut changed: watch::Receiver<u64>, step: StepFn
                 let (log, steps) = (log.clone(), Arc::clone(&steps));
                 running.spawn(async move {
                     let id = task.id;
-                    let working = AssertUnwindSafe(work(&log, task, step, &steps));
+                    let working = AssertUnwindSafe(work(&log, task, clock, step, &steps));
                     if let Err(panic) = working.catch_unwind().await {
                         give_up(&log, id, said(panic)).await;
                     }
@@ -110,14 +114,14 @@ fn said(panic: Box<dyn Any + Send>) -> String {
 }
 
 /// Takes steps until the task is done.
-async fn work(log: &EventLog, mut task: Arc<Task>, step: StepFn, steps: &Semaphore) {
+async fn work(log: &EventLog, mut task: Arc<Task>, clock: Clock, step: StepFn, steps: &Semaphore) {
     let mut pause = PAUSE_MIN;
     while task.next().is_some() {
         let step = {
             let (log, task) = (log.clone(), Arc::clone(&task));
             // Tasks take turns; nobody closes it.
             let _turn = steps.acquire().await;
-            tokio::task::spawn_blocking(move || step(&log, &task)).await
+            tokio::task::spawn_blocking(move || step(&log, &task, clock())).await
         };
         let advanced = match step {
             Ok(Step::Take(step)) => {
@@ -157,8 +161,11 @@ async fn work(log: &EventLog, mut task: Arc<Task>, step: StepFn, steps: &Semapho
     }
 }
 
+/// What tells the time.
+type Clock = fn() -> Timestamp;
+
 /// What a step is found with.
-type StepFn = fn(&EventLog, &Task) -> Step;
+type StepFn = fn(&EventLog, &Task, Timestamp) -> Step;
 
 enum Step {
     Take(TaskStep),
@@ -167,10 +174,19 @@ enum Step {
 }
 
 /// What to do next. Blocks.
-fn step(log: &EventLog, task: &Task) -> Step {
+fn step(log: &EventLog, task: &Task, now: Timestamp) -> Step {
     let Some(subscription) = log.registry().subscription(task.subscription).cloned() else {
         return Step::Fail("the endpoint was deleted".to_owned());
     };
+    if let SubscriptionState::Disabled { since, .. } = subscription.state {
+        let is_made_for_it = since <= task.created;
+        if is_made_for_it || now.since(since) >= DISABLED_MAX {
+            let reason = "the endpoint is disabled; enable it and start the task again";
+            return Step::Fail(reason.to_owned());
+        }
+        // Nothing would be sent, and what is parked is to fit those that wait for it anyway.
+        return Step::Wait;
+    }
     match look(log, task, &subscription) {
         Ok(Some(step)) => Step::Take(step),
         Ok(None) => Step::Wait,
@@ -189,10 +205,11 @@ fn look(
     let Some(from) = task.next() else {
         return Ok(None);
     };
-    let Some(standing) = log.standings([subscription])?.pop() else {
+    let Some(position) = log.positions([subscription])?.pop() else {
         return Ok(None);
     };
-    if standing.parked.len() >= PARKED_ENOUGH {
+    let parked = log.parked(subscription.id, Offset::ZERO, PARKED_ENOUGH)?;
+    if parked.len() >= PARKED_ENOUGH {
         return Ok(None);
     }
     let range = from..task.range.end;
@@ -200,7 +217,7 @@ fn look(
     let mut again = Vec::new();
     for record in &page.records {
         if subscription.filter.takes(&record.event) {
-            let status = log.status(record, subscription, standing.position)?;
+            let status = log.status(record, subscription, position)?;
             if task.replay.takes(&record.event, status) {
                 again.push(record.offset);
             }
@@ -215,62 +232,4 @@ fn look(
 }
 
 #[cfg(test)]
-mod tests {
-    use hooklog_storage::{
-        Config, Endpoint, NewApplication, NewSubscription, Offset, OrganisationId, Replay,
-        SecretKey,
-    };
-
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_task_that_panics_is_failed_and_the_others_go_on() {
-        let directory = tempfile::TempDir::new().unwrap();
-        let mut config = Config::new(directory.path());
-        config.journal_segment_bytes = 4 << 20;
-        config.payload_bytes_max = 64 << 10;
-        let log = EventLog::open(config).unwrap();
-        let new = NewApplication::new(OrganisationId::from_bytes([1; 20]), "test");
-        let application = log.create_application(new).await.unwrap().id;
-        let event = hooklog_storage::Event::new(application, "a.b".parse().unwrap(), "{}");
-        log.append(vec![event]).await.unwrap();
-        let endpoint = Endpoint::new("http://127.0.0.1/", SecretKey::new(vec![7; 24]));
-        let new = NewSubscription::new(application, endpoint);
-        let to = log.create_subscription(new).await.unwrap().id;
-        let mut ids = Vec::new();
-        for replay in [Replay::Failed, Replay::Missing] {
-            let task = log.create_task(to, replay, Offset::ZERO..Offset::MAX).await;
-            ids.push(task.unwrap().id);
-        }
-        let mut tail = log.tail(log.end());
-        let changed = watch::Sender::new(0);
-        let mut running = JoinSet::new();
-        running.spawn(run_with(log.clone(), changed.subscribe(), |log, task| {
-            assert!(task.replay != Replay::Failed, "it is not to be");
-            step(log, task)
-        }));
-        let ended = || {
-            let registry = log.registry();
-            let tasks = ids.iter().map(|id| Arc::clone(registry.task(*id).unwrap()));
-            let tasks: Vec<_> = tasks.collect();
-            tasks
-                .iter()
-                .all(|task| task.next().is_none())
-                .then_some(tasks)
-        };
-        let waiting = async {
-            loop {
-                if let Some(tasks) = ended() {
-                    return tasks;
-                }
-                tail.next().await.unwrap();
-            }
-        };
-        let limit = Duration::from_secs(20);
-        let tasks = tokio::time::timeout(limit, waiting).await.unwrap();
-        let reason = "the task broke off inside the server: it is not to be".to_owned();
-        assert_eq!(tasks[0].state, TaskState::Failed { reason });
-        assert_eq!(tasks[1].state, TaskState::Finished);
-        running.shutdown().await;
-    }
-}
+mod tests;
