@@ -48,6 +48,8 @@ const PUBLISHERS: usize = 64;
 const PAYLOAD_BYTES: usize = 512;
 /// What is published before the clock starts.
 const WARM: Duration = Duration::from_millis(500);
+/// Events between the start and the look at the memory, ten a second.
+const SETTLE_EVENTS: usize = 30;
 /// A run that takes longer has come to a standstill.
 const STALL: Duration = Duration::from_mins(1);
 
@@ -156,8 +158,12 @@ fn open(runtime: &Runtime, directory: &Path) {
         println!("open {}", opened.as_secs_f64());
         println!("dispatcher {}", total.saturating_sub(opened).as_secs_f64());
         println!("total {}", total.as_secs_f64());
-        // The barrier and whatever else comes with it have passed by then.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // The barrier and whatever else comes with it have passed by then. The allocator gives back
+        // what the start needed only while something goes on, so there is a little traffic.
+        for _ in 0..SETTLE_EVENTS {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            log.append(vec![event(application)]).await.unwrap();
+        }
         println!("rss {}", resident());
         dispatcher.stop(Duration::from_secs(10)).await;
     });

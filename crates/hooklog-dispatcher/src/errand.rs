@@ -237,3 +237,6 @@ pub(crate) async fn disable(
 fn warn(what: &'static str, error: &ReadError) {
     tracing::warn!(error = %error, "cannot read {what}; trying again");
 }
+
+#[cfg(test)]
+mod tests;

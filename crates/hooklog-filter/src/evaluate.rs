@@ -43,7 +43,7 @@ impl fmt::Display for Mismatch {
 impl Condition {
     /// Whether it holds for a payload.
     pub fn matches(&self, payload: &Value) -> bool {
-        holds(&self.root, Some(payload))
+        holds(&self.0.root, Some(payload))
     }
 
     /// The same, and if not, why.
@@ -51,7 +51,7 @@ impl Condition {
         if self.matches(payload) {
             return Ok(());
         }
-        Err(reason(&self.root, Some(payload), &Path::default()))
+        Err(reason(&self.0.root, Some(payload), &Path::default()))
     }
 }
 

@@ -64,17 +64,20 @@ pub const NODES_MAX: usize = 256;
 /// Deepest nesting: half of what parsers of JSON allow by default, and no stack to fear for.
 pub const DEPTH_MAX: usize = 32;
 
-/// A condition, ready to be evaluated. Cloning is cheap; serialised as its text.
+/// A condition, ready to be evaluated. Cloning is cheap, and one that is not there takes a pointer's
+/// room in whatever has it; serialised as its text.
 #[derive(Clone)]
-pub struct Condition {
-    text: Arc<str>,
-    root: Arc<Node>,
+pub struct Condition(Arc<Parsed>);
+
+struct Parsed {
+    text: Box<str>,
+    root: Node,
 }
 
 impl Condition {
     /// Its text, as it was written.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 }
 
@@ -82,16 +85,16 @@ impl FromStr for Condition {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        Ok(Self {
-            root: Arc::new(parse::parse(text)?),
+        Ok(Self(Arc::new(Parsed {
+            root: parse::parse(text)?,
             text: text.into(),
-        })
+        })))
     }
 }
 
 impl PartialEq for Condition {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.as_str() == other.as_str()
     }
 }
 
@@ -99,13 +102,13 @@ impl Eq for Condition {}
 
 impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Condition({})", self.text)
+        write!(f, "Condition({})", self.as_str())
     }
 }
 
 impl Serialize for Condition {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
+        serializer.serialize_str(self.as_str())
     }
 }
 

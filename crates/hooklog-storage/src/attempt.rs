@@ -151,6 +151,15 @@ impl Retry {
         }
     }
 
+    /// The same, due at `time` at the latest. The log's time may be ahead of the clock, so what is to
+    /// come sooner is never put off to it.
+    pub(crate) fn due_by(self, time: Timestamp) -> Self {
+        Self {
+            due: self.due.min(time),
+            ..self
+        }
+    }
+
     /// A delivery that failed for the `number`th time because of its event, by the schedule.
     pub fn failed(number: u16, due: Timestamp) -> Self {
         Self {

@@ -111,8 +111,10 @@ pub enum ChangeError {
 /// What a plan may look at besides the registry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
-    /// The time of the commit.
+    /// The time of the commit; never earlier than that of the commit before.
     pub now: Timestamp,
+    /// The wall clock, which may have been set back: what others compare with theirs.
+    pub wall: Timestamp,
     /// The log's end at the commit.
     pub end: Offset,
     /// The payload of one id: the commit's sequence, so that ids sort in order, and random bytes.

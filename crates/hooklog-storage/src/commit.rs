@@ -7,13 +7,13 @@
 //!
 //! **Invariant:** offsets, sequences and attempt numbers are assigned here alone, without gaps. A
 //! publisher hears of success only after `fdatasync` returned. After an error nobody does.
-//! **Next:** `commit/assign.rs`, then `journal.rs`, then `ring.rs` and `apply.rs`.
+//! **Next:** `commit/assign.rs`, then `journal.rs`, then `ring.rs` and `apply.rs` (`commit/patience.rs`: waits for it).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::commit_error::CommitError;
 use crate::config::Durability;
@@ -24,9 +24,7 @@ use crate::journal::{Draft, Journal, Written};
 use crate::key_index::KeyIndexError;
 use crate::offset::{AttemptSeq, Offset, Sequence};
 use crate::request::{Queued, Request, Sync, Waiter};
-use crate::ring::Room;
 use crate::shared::Shared;
-use crate::space;
 use crate::state::State;
 use crate::time::Timestamp;
 
@@ -35,8 +33,8 @@ use crate::time::Timestamp;
 const GROUP_BYTES: usize = 1 << 20;
 /// A group is closed at this many requests, which bounds the work before the write.
 const GROUP_REQUESTS: usize = 4096;
-/// The applier may take this long to make room before the database is taken for stuck (sled can
-/// wait for ever after an I/O error of its own).
+/// There may be no sign of life from the applier for this long before the database is taken for stuck
+/// (sled can wait for ever after an I/O error of its own).
 pub(crate) const APPLIER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long nothing must be asked for before the last frame is sealed: several times what a writer
@@ -50,12 +48,15 @@ pub(crate) struct Committer {
     pub(crate) input: Receiver<Queued>,
     pub(crate) applier: Sender<Arc<Committed>>,
     pub(crate) next: Next,
+    /// The wall clock at the start of the group. Earlier than the log's time for a while if it was set
+    /// back; what people mean by a time is this one.
+    pub(crate) wall: Timestamp,
     pub(crate) rng: fastrand::Rng,
     /// Wakes the thread that seals keys, which ends when the committer does.
     pub(crate) keys: Sender<()>,
     /// When the journal is to be synced, in a mode that acks before.
     pub(crate) sync_due: Option<Instant>,
-    /// How long the applier may take to make room.
+    /// How long there may be no sign of life from the applier.
     pub(crate) patience: Duration,
     /// Bytes of the disk that the group may still take, before what is kept free.
     pub(crate) disk_room: u64,
@@ -145,44 +146,6 @@ impl Committer {
         }
     }
 
-    /// The next piece of a wait that ends at `end`: until then, or until a sync is due. `None` when it
-    /// is over.
-    fn wait_piece(&mut self, end: Instant) -> Result<Option<Duration>, String> {
-        self.sync_if_due()?;
-        let next = self.sync_due.map_or(end, |due| due.min(end));
-        let now = Instant::now();
-        Ok((now < end).then(|| next.saturating_duration_since(now)))
-    }
-
-    /// Waits until the applier has room for another commit.
-    fn wait_room(&mut self) -> Result<(), String> {
-        let end = Instant::now() + self.patience;
-        while let Some(piece) = self.wait_piece(end)? {
-            let stop = || self.shared.poison.reason().is_some();
-            let most = self.shared.config.unapplied_bytes_max;
-            if self.shared.ring.wait_room(most, piece, stop) == Room::Some {
-                return Ok(());
-            }
-        }
-        Err(stuck(self.patience))
-    }
-
-    /// Hands a commit to the applier.
-    fn hand_on(&mut self, mut commit: Arc<Committed>) -> Result<(), String> {
-        let end = Instant::now() + self.patience;
-        while let Some(piece) = self.wait_piece(end)? {
-            match self.applier.send_timeout(commit, piece) {
-                // It is gone only after an error of its own, which has poisoned the log; what is
-                // durable in the journal is acked all the same.
-                Ok(()) | Err(SendTimeoutError::Disconnected(_)) => return Ok(()),
-                Err(SendTimeoutError::Timeout(back)) => commit = back,
-            }
-        }
-        // As durable as what was handed on.
-        self.stop(&stuck(self.patience));
-        Ok(())
-    }
-
     /// Makes a group durable, as soon as the log's mode of durability wants it.
     fn make_durable(&mut self) -> Result<(), String> {
         match self.shared.config.durability {
@@ -233,7 +196,8 @@ impl Committer {
     /// is applied, at most as much as in the journal; that itself takes none until it needs another
     /// segment.
     fn disk_room(&self) -> u64 {
-        let Some(free) = space::free_bytes(&self.shared.config.directory) else {
+        let config = &self.shared.config;
+        let Some(free) = (config.free_bytes)(&config.directory) else {
             return u64::MAX;
         };
         let unapplied = u64::try_from(self.shared.ring.unapplied_bytes()).unwrap_or(u64::MAX);
@@ -365,7 +329,8 @@ impl Committer {
         reason = "the one place where events get their time"
     )]
     fn now(&mut self) -> Timestamp {
-        self.next.timestamp = self.next.timestamp.max(SystemTime::now().into());
+        self.wall = SystemTime::now().into();
+        self.next.timestamp = self.next.timestamp.max(self.wall);
         self.next.timestamp
     }
 }
@@ -381,3 +346,4 @@ mod tests;
 mod assign;
 mod keyed;
 pub(crate) mod operational;
+mod patience;

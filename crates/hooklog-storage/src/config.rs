@@ -3,11 +3,12 @@
 //! **Invariant:** every number has a source beside it.
 //! **Next:** `log.rs`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::engine::{Sizes, VALUE_BYTES_MAX};
 use crate::event::Event;
+use crate::space;
 
 /// How record batches are stored in sled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,10 @@ pub struct Config {
     /// How long an idempotency key is known, measured by the times of commits; never longer than its
     /// event is kept. Zero: keys have no effect.
     pub idempotency_age: Duration,
+    /// Bytes that are left for this process on the disk that holds a path; `None` if that cannot be
+    /// told, and then nothing is refused because of it. It is asked before each group of writes. The
+    /// default asks `statvfs`, which knows of no quotas.
+    pub free_bytes: fn(&Path) -> Option<u64>,
     /// How record batches are stored.
     pub compression: Compression,
     /// Most applications of an organisation.
@@ -175,6 +180,7 @@ impl Config {
             retention: Retention::default(),
             // What clients of Svix-compatible servers know.
             idempotency_age: Duration::from_hours(12),
+            free_bytes: space::free_bytes,
             compression: Compression::Lz4,
             // The registry lives in memory. A small value takes about 1 KiB there, a subscription
             // with all its texts at their limits about 12: these keep one tenant, and one customer

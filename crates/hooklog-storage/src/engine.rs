@@ -39,12 +39,14 @@ pub(crate) const VALUE_BYTES_MAX: usize = 112 << 10;
 /// Most bytes of one commit, and between two barriers (`apply.rs` says why): sled writes each byte
 /// about four times, so this is half a segment.
 pub(crate) const COMMIT_BYTES_MAX: usize = 1 << 20;
-/// What sled is told; large values make it use more, see `pump`.
-const CACHE_BYTES: u64 = 64 << 20;
+/// What sled is told; large values make it use more, see `pump`. Rows are small and batches are not
+/// among them, so this holds some 20,000; what it does not hold is in the system's page cache.
+const CACHE_BYTES: u64 = 8 << 20;
 /// sled accounts for an access only after 64 more in the same shard; this many extra accesses per
 /// large value keep its cache near its limit (measured: 3.7 GiB without, 173 MiB with).
 const PUMP_ACCESSES: usize = 8;
-/// Values above this are worth pumping for: small ones are accounted for soon enough.
+/// Values above this are worth pumping for, and so are as many bytes of small ones that a scan passes:
+/// where they are read one at a time, they are accounted for soon enough.
 const PUMP_VALUE_BYTES: usize = 4 << 10;
 
 /// Where batches lie.

@@ -42,6 +42,8 @@ pub struct Event {
     pub only: Option<SubscriptionId>,
     /// It is in the log at once, for all who read it, and pushed not before this time (at most
     /// [`Event::DELIVER_AFTER_MAX`] ahead). A time that has come by its commit is none.
+    /// Without a dispatcher nothing waits for it; what is kept of it goes with the event, or a day after
+    /// that time.
     pub deliver_at: Option<Timestamp>,
     /// The payload, verbatim.
     pub payload: Bytes,

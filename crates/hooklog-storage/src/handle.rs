@@ -91,6 +91,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
         input,
         applier: to_applier,
         next,
+        wall: next.timestamp,
         rng: fastrand::Rng::new(),
         keys,
         sync_due: None,

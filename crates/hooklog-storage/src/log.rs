@@ -88,6 +88,14 @@ pub struct Unrecorded {
     pub rest: Vec<Progress>,
 }
 
+impl Unrecorded {
+    /// Nothing is certain.
+    pub(crate) fn unknown(error: CommitError) -> Self {
+        let rest = Vec::new();
+        Self { error, rest }
+    }
+}
+
 /// An open log. Clones share it; the last one dropped closes it.
 #[derive(Clone, Debug)]
 pub struct EventLog {
@@ -177,11 +185,10 @@ impl EventLog {
                 left.extend(rest);
                 return Err(Unrecorded { error, rest: left });
             }
-            if let Err(error) = answer.await.unwrap_or_else(|_| Err(self.handle.gone())) {
-                return Err(Unrecorded {
-                    error,
-                    rest: rest.collect(),
-                });
+            let gone = |_| Err(Unrecorded::unknown(self.handle.gone()));
+            if let Err(mut refused) = answer.await.unwrap_or_else(gone) {
+                refused.rest.extend(rest);
+                return Err(refused);
             }
         }
         Ok(())
@@ -351,6 +358,8 @@ fn weight(progress: &Progress) -> usize {
 mod deliveries;
 
 #[cfg(test)]
+mod clock_tests;
+#[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
 mod operational_tests;
@@ -358,6 +367,8 @@ mod operational_tests;
 mod page_tests;
 #[cfg(test)]
 mod retention_tests;
+#[cfg(test)]
+mod space_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 #[cfg(test)]

@@ -258,6 +258,7 @@ impl<'a> Plan<'a> {
                 let (events, attempts) = (&mut self.state.events, &mut self.state.attempts);
                 events.low = events.low.max(low.events);
                 attempts.low = attempts.low.max(low.attempts);
+                self.forget_delayed(low.events)?;
                 self.forget_expunged(*low)
             }
             Entry::Expired(subscription, expired) => self.expired(*subscription, expired),

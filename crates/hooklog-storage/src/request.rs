@@ -13,7 +13,7 @@ use crate::commit_error::CommitError;
 use crate::consumer::{ConsumerCursor, ConsumerKey};
 use crate::event::Appended;
 use crate::event::Event;
-use crate::log::AppendError;
+use crate::log::{AppendError, Unrecorded};
 use crate::offset::Offset;
 use crate::registry::Registry;
 
@@ -30,7 +30,8 @@ pub(crate) enum Request {
     },
     Record {
         progress: Vec<Progress>,
-        ack: oneshot::Sender<Result<(), CommitError>>,
+        /// What is refused is given back: nobody else has it.
+        ack: oneshot::Sender<Result<(), Unrecorded>>,
     },
     Change {
         plan: PlanFn,
@@ -80,7 +81,7 @@ pub(crate) enum Waiter {
         oneshot::Sender<Result<Vec<Appended>, AppendError>>,
         Vec<Appended>,
     ),
-    Record(oneshot::Sender<Result<(), CommitError>>),
+    Record(oneshot::Sender<Result<(), Unrecorded>>),
     Change(Finish),
 }
 
@@ -91,7 +92,8 @@ impl Waiter {
             Self::Append(ack, appended) => {
                 drop(ack.send(result.map(|()| appended).map_err(AppendError::from)));
             }
-            Self::Record(ack) => drop(ack.send(result)),
+            // Whether it is on disk is not known, so there is nothing that certainly is not.
+            Self::Record(ack) => drop(ack.send(result.map_err(Unrecorded::unknown))),
             Self::Change(finish) => finish(result),
         }
     }

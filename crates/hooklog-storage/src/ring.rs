@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -30,6 +31,8 @@ pub(crate) struct Ring {
     moved: Condvar,
     /// The next sequence; wakes tails.
     next: watch::Sender<Sequence>,
+    /// Counts what shows that the database is not stuck.
+    signs: AtomicU64,
     bytes_max: usize,
 }
 
@@ -75,6 +78,7 @@ impl Ring {
             inner: Mutex::new(inner),
             moved: Condvar::new(),
             next: sender,
+            signs: AtomicU64::new(0),
             bytes_max,
         }
     }
@@ -106,6 +110,7 @@ impl Ring {
 
     /// Notes that sled shows everything up to `sequence`, and gives up what is no longer needed.
     pub(crate) fn applied(&self, sequence: Option<Sequence>) {
+        self.sign_of_life();
         let mut inner = self.inner.lock();
         let next_applied = sequence.map_or(Sequence::ZERO, Sequence::next);
         let from = inner.next_applied;
@@ -135,6 +140,17 @@ impl Ring {
     pub(crate) fn wake(&self) {
         self.moved.notify_all();
         self.next.send_modify(|_| {});
+    }
+
+    /// The applier got on, or is held up by somebody who gets on: whoever waits for it has no reason
+    /// to take it for stuck.
+    pub(crate) fn sign_of_life(&self) {
+        self.signs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many signs of life there were.
+    pub(crate) fn signs_of_life(&self) -> u64 {
+        self.signs.load(Ordering::Relaxed)
     }
 
     /// The first offset that memory holds.
@@ -169,12 +185,12 @@ impl Ring {
         Room::Some
     }
 
-    /// Waits until everything pushed so far is applied, or `stop` says so; `None` if nothing was
-    /// applied for longer than `patience`.
+    /// Waits until everything pushed so far is applied, or `stop` says so; `None` if there
+    /// was no sign of life for `patience`.
     pub(crate) fn wait_applied(&self, patience: Duration, stop: impl Fn() -> bool) -> Room {
         let mut inner = self.inner.lock();
         let target = inner.next;
-        let (mut seen, mut waited) = (inner.next_applied, Duration::ZERO);
+        let (mut seen, mut waited) = (self.signs_of_life(), Duration::ZERO);
         while inner.next_applied < target && !stop() {
             inner.apply_asked = true;
             if waited >= patience {
@@ -182,8 +198,9 @@ impl Ring {
             }
             self.moved.wait_for(&mut inner, WAIT_STEP);
             waited += WAIT_STEP;
-            if inner.next_applied > seen {
-                (seen, waited) = (inner.next_applied, Duration::ZERO);
+            let signs = self.signs_of_life();
+            if signs != seen {
+                (seen, waited) = (signs, Duration::ZERO);
             }
         }
         Room::Some

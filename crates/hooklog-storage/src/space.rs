@@ -17,7 +17,8 @@ use crate::engine::SEGMENT_BYTES;
 /// Kept free of events: two segments of sled. Its file grows by these, and the open of a database
 /// that was closed in order took between 4 and 8 MiB of a tmpfs.
 pub(crate) const RESERVE_BYTES: u64 = 2 * SEGMENT_BYTES;
-/// What the dispatcher writes may take half of the reserve, so that deliveries go on for a while.
+/// What the dispatcher writes, releases and steps of tasks with it, may take half of the reserve, so that
+/// deliveries go on for a while. What is refused then is given back and tried again.
 pub(crate) const PROGRESS_RESERVE_BYTES: u64 = RESERVE_BYTES / 2;
 
 /// Bytes that are free for this process on the file system of `path`; `None` if that is not known.

@@ -88,12 +88,12 @@ pub struct EventType {
 
 /// Key bytes of a signing secret. `Debug` does not show them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretKey(Vec<u8>);
+pub struct SecretKey(Box<[u8]>);
 
 impl SecretKey {
     /// Wraps the decoded key (24 to 75 bytes; checked by the signature crate).
     pub fn new(key: Vec<u8>) -> Self {
-        Self(key)
+        Self(key.into())
     }
 
     /// The key bytes.

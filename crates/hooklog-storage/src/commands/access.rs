@@ -35,8 +35,14 @@ impl EventLog {
         self.change(move |registry, turn| {
             registry.application(application).ok_or(NO_APPLICATION)?;
             let cut = TokenCut {
+                // Whatever the clock was when they were issued.
                 issued_until: turn.now,
-                from: turn.now.plus(after),
+                // At once is so by every clock.
+                from: if after.is_zero() {
+                    Timestamp::default()
+                } else {
+                    turn.wall.plus(after)
+                },
             };
             let mut cuts = registry.token_cuts(application).to_vec();
             cuts.retain(|old| !cut.covers(old));
@@ -63,7 +69,7 @@ impl EventLog {
             let expired: Vec<_> = registry
                 .revocations
                 .first_to_expire(organisation)
-                .take_while(|token| token.expires < turn.now)
+                .take_while(|token| token.expires < turn.wall)
                 .take(FORGOTTEN_AT_A_TIME)
                 .copied()
                 .collect();

@@ -10,7 +10,7 @@ use super::keyed::Verdict;
 use super::{Committer, Group, operational};
 use crate::answers::NewAnswer;
 use crate::attempt::{Low, Progress};
-use crate::change::{ChangeError, Turn};
+use crate::change::{Change, ChangeError, Turn};
 use crate::commands::NO_APPLICATION;
 use crate::commit_error::CommitError;
 use crate::consumer::{ConsumerCursor, ConsumerKey, ConsumerScope};
@@ -18,13 +18,16 @@ use crate::entry::{Entry, StoredAttempt};
 use crate::event::{Appended, Event, Record};
 use crate::id::{AttemptId, EventId};
 use crate::key_index::KeyIndexError;
-use crate::log::AppendError;
+use crate::log::{AppendError, Unrecorded};
 use crate::request::{ConsumerWrite, PlanFn, Request, Sync, Waiter};
 use crate::space::{PROGRESS_RESERVE_BYTES, RESERVE_BYTES};
 use crate::time::Timestamp;
 
 /// Said when a consumer that is to be moved is not there.
 const NO_CONSUMER: ChangeError = ChangeError::NotFound { what: "consumer" };
+/// What the row of a parked delivery takes in the database: 28 bytes of key and 31 of value, in leaves
+/// that may be half full.
+const PARKED_ROW_BYTES: u64 = 128;
 /// Who hears whether an answer is kept.
 type AnswerAck = tokio::sync::oneshot::Sender<Result<(), ChangeError>>;
 
@@ -53,7 +56,8 @@ impl Committer {
             }
             Request::Record { progress, ack } => {
                 if let Err(error) = self.take_room(held, PROGRESS_RESERVE_BYTES) {
-                    drop(ack.send(Err(error)));
+                    let rest = progress;
+                    drop(ack.send(Err(Unrecorded { error, rest })));
                     return Ok(());
                 }
                 let told = self.tell(&progress);
@@ -96,19 +100,27 @@ impl Committer {
         }
         let turn = Turn {
             now,
+            wall: self.wall,
             end: self.next.offset,
             entropy,
         };
         let planned = plan(&self.shared.registry.read(), &turn);
-        if let Some((changes, finish)) = planned {
-            let told = operational::of_changes(&self.shared.registry.read(), &changes);
-            for event in told {
-                self.place(event, now, &mut group.records)?;
-            }
-            group.entries.extend(changes.into_iter().map(Entry::Change));
-            group.waiters.push(Waiter::Change(finish));
-            group.sync = Some(Sync::Now);
+        let Some((changes, finish)) = planned else {
+            return Ok(());
+        };
+        if let Some(bytes) = self_driven_bytes(&changes)
+            && let Err(error) = self.take_room(bytes, PROGRESS_RESERVE_BYTES)
+        {
+            finish(Err(error));
+            return Ok(());
         }
+        let told = operational::of_changes(&self.shared.registry.read(), &changes);
+        for event in told {
+            self.place(event, now, &mut group.records)?;
+        }
+        group.entries.extend(changes.into_iter().map(Entry::Change));
+        group.waiters.push(Waiter::Change(finish));
+        group.sync = Some(Sync::Now);
         Ok(())
     }
 
@@ -256,8 +268,9 @@ impl Committer {
         timestamp: Timestamp,
         records: &mut Vec<Record>,
     ) -> Result<Appended, KeyIndexError> {
-        // What is due by now is an event like any other.
-        event.deliver_at = event.deliver_at.filter(|due| *due > timestamp);
+        // What is due by now is an event like any other; by now as its publisher sees it, or one for later
+        // would be pushed too early after the clock was set back.
+        event.deliver_at = event.deliver_at.filter(|due| *due > self.wall);
         let mut tail = [0; 7];
         self.rng.fill(&mut tail);
         let offset = self.next.offset;
@@ -290,4 +303,28 @@ impl Committer {
             Progress::Skipped(subscription, offset) => Entry::Skipped(subscription, offset),
         }
     }
+}
+
+/// Bytes that a commit takes which nobody waits for: releases, and steps of tasks that send events
+/// again. These come one after the other for as long as there is something to do, so they leave the
+/// same reserve as the dispatcher's progress, and are tried again. `None` for what a person asks for:
+/// it is little, and may be what makes room.
+fn self_driven_bytes(changes: &[Change]) -> Option<u64> {
+    let is_step = changes
+        .iter()
+        .any(|change| matches!(change, Change::PutTask(_)));
+    let rows = |change: &Change| match change {
+        Change::Release(release) => Some(release.to.len() + 1),
+        Change::Redeliver { .. } if is_step => Some(1),
+        _ => None,
+    };
+    let rows = changes
+        .iter()
+        .filter_map(rows)
+        .reduce(|all, more| all + more)?;
+    Some(
+        u64::try_from(rows)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(PARKED_ROW_BYTES),
+    )
 }

@@ -18,7 +18,7 @@ const LATE: Durability = Durability::ProcessSafe(Duration::from_hours(1));
 /// A committer whose commits nobody takes, and what has to live as long.
 struct Alone {
     committer: Committer,
-    _applier: Receiver<Arc<Committed>>,
+    applier: Receiver<Arc<Committed>>,
     _queue: Sender<Queued>,
     _directory: TempDir,
 }
@@ -48,6 +48,7 @@ fn alone(durability: Durability, applier_queue: usize, unapplied_bytes_max: usiz
         input,
         applier: to_applier,
         next,
+        wall: Timestamp::default(),
         rng: fastrand::Rng::with_seed(1),
         keys: crossbeam_channel::bounded(1).0,
         sync_due: None,
@@ -56,7 +57,7 @@ fn alone(durability: Durability, applier_queue: usize, unapplied_bytes_max: usiz
     };
     Alone {
         committer,
-        _applier: applier,
+        applier,
         _queue: queue,
         _directory: directory,
     }
@@ -119,5 +120,41 @@ fn many_keys_to_look_up_do_not_put_off_a_sync() {
             .judge(events, Timestamp::from_millis(1), &[])
             .unwrap();
         assert_eq!(alone.synced(), expected);
+    }
+}
+
+/// The story: a backup that copied very many rows held the applier up for longer than the committer's
+/// patience, and the log was stopped although nothing was wrong.
+#[test]
+fn an_applier_that_is_held_up_by_somebody_who_gets_on_is_waited_for() {
+    for (what, applier_queue, unapplied_bytes_max) in
+        [("room", 8, 10), ("a place in the queue", 0, 1 << 20)]
+    {
+        for is_alive in [false, true] {
+            let mut alone = alone(LATE, applier_queue, unapplied_bytes_max);
+            // Far longer than a thread waits for its turn.
+            let patience = Duration::from_millis(500);
+            alone.committer.patience = patience;
+            let (ring, applier) = (
+                Arc::clone(&alone.committer.shared.ring),
+                alone.applier.clone(),
+            );
+            let held_up = std::thread::spawn(move || {
+                let end = Instant::now() + 2 * patience + patience / 2;
+                while is_alive && Instant::now() < end {
+                    ring.sign_of_life();
+                    std::thread::park_timeout(Duration::from_millis(5));
+                }
+                // What is in the queue is taken out of it and applied.
+                while is_alive && let Ok(commit) = applier.recv_timeout(patience) {
+                    ring.applied(Some(commit.sequence));
+                }
+            });
+            let published = [alone.publish(), alone.publish()];
+            let stopped = alone.committer.shared.poison.reason();
+            let is_stopped = stopped.is_some() || published.contains(&Err(stuck(patience)));
+            assert_eq!(is_stopped, !is_alive, "{what}: {published:?} {stopped:?}");
+            held_up.join().unwrap();
+        }
     }
 }

@@ -56,9 +56,11 @@ impl Engine {
     ) -> Result<(), E> {
         let action = "read";
         let mut pairs = self.tree(family)?.range::<&[u8], _>(bounds);
+        let mut passed = 0;
         while let Some((key, value)) =
             guarded(action, || pairs.next().transpose().map_err(failed(action)))?
         {
+            self.pass(family, &key, value.len(), &mut passed);
             visit(&key, Row::decode(&value).ok_or_else(no_row)?.mark())?;
         }
         Ok(())
@@ -105,13 +107,27 @@ impl Engine {
     ) -> Result<(), E> {
         let action = "read";
         let mut pairs = self.tree(family)?.range::<&[u8], _>(bounds);
+        let mut passed = 0;
         while let Some((key, value)) =
             guarded(action, || pairs.next().transpose().map_err(failed(action)))?
         {
+            self.pass(family, &key, value.len(), &mut passed);
             let value = self.share(family, &key, value)?;
             visit(&key, &value)?;
         }
         Ok(())
+    }
+
+    /// A scan has come past a small value. It looks at each page once, so sled would notice only at its
+    /// end how much it has read (100,000 rows of 340 bytes left 35 MB in memory, or holes of that size).
+    fn pass(&self, family: Family, key: &[u8], bytes: usize, passed: &mut usize) {
+        if bytes <= PUMP_VALUE_BYTES {
+            *passed += bytes;
+        }
+        if *passed > PUMP_VALUE_BYTES {
+            *passed = 0;
+            self.pump(family, key);
+        }
     }
 
     /// A value as its reader knows it.

@@ -100,7 +100,7 @@ impl Plan<'_> {
                 asked,
             } => {
                 return self.command(*subscription, *offset, |old| {
-                    old.map(|old| Retry { due: *asked, ..old })
+                    old.map(|old| old.due_by(*asked))
                 });
             }
         };

@@ -2,17 +2,40 @@
 //!
 //! **Invariant:** an event has its rows from the commit that holds it until the one that releases its
 //! last delivery, and that one parks these deliveries: whatever a crash leaves, each is in one place.
+//! A log that nobody dispatches drops them with its expired events, a day after their time.
 //! **Next:** `plan/expire.rs`.
+
+use std::ops::Bound;
+use std::time::Duration;
 
 use super::{Plan, PlanError};
 use crate::attempt::Retry;
 use crate::codec;
 use crate::delayed::{DelayedRow, Release};
+use crate::engine::EngineError;
 use crate::event::Record;
 use crate::id::SubscriptionId;
 use crate::keys::{self, Family};
 use crate::offset::Offset;
 use crate::time::Timestamp;
+
+/// Rows of expired events that one plan looks at: some ten kilobytes of keys.
+const LOOKED_AT_MAX: usize = 512;
+/// For so long after its time a dispatcher may find the row of an event that has expired, and tell
+/// whoever was to get it. One that runs does so within a second; this is for one that was stopped.
+const KEPT_FOR: Duration = Duration::from_hours(24);
+
+/// Why a scan ended early.
+enum Stop {
+    Enough,
+    Plan(PlanError),
+}
+
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Self {
+        Self::Plan(error.into())
+    }
+}
 
 impl Plan<'_> {
     /// Puts down what is not to be pushed yet.
@@ -53,11 +76,47 @@ impl Plan<'_> {
             };
             return self.put_delayed(due, offset, &row);
         }
+        self.forget_waiting(due, offset)
+    }
+
+    /// Removes what says that an event waits.
+    fn forget_waiting(&mut self, due: Timestamp, offset: Offset) -> Result<(), PlanError> {
         self.set(Family::Delayed, keys::delayed(due, offset), None);
         self.set(Family::Delayed, keys::delayed_at(offset), None);
         let id = |byte| keys::delayed_skip(offset, SubscriptionId::from_bytes([byte; 20]));
         for key in self.rows(Family::Delayed, &id(0), &id(0xff))?.into_keys() {
             self.set(Family::Delayed, key, None);
+        }
+        Ok(())
+    }
+
+    /// Removes rows of events that have expired and that nobody released when their time came: some, the
+    /// next low end takes more. Without this they would outlive the events in a log without dispatcher.
+    pub(super) fn forget_delayed(&mut self, low: Offset) -> Result<(), PlanError> {
+        let (first, end) = (keys::delayed_at(Offset::ZERO), keys::delayed_at(low));
+        let bounds = (
+            Bound::Included(first.as_slice()),
+            Bound::Excluded(end.as_slice()),
+        );
+        let now = self.state.last_timestamp;
+        let (mut found, mut looked_at) = (Vec::new(), 0);
+        let visit = |key: &[u8], value: &[u8]| {
+            if looked_at >= LOOKED_AT_MAX {
+                return Err(Stop::Enough);
+            }
+            looked_at += 1;
+            let due: Timestamp = codec::decode(value).map_err(|error| Stop::Plan(error.into()))?;
+            if due.plus(KEPT_FOR) <= now {
+                found.extend(keys::delayed_offset(key).map(|offset| (due, offset)));
+            }
+            Ok(())
+        };
+        match self.engine.scan::<Stop>(Family::Delayed, bounds, visit) {
+            Ok(()) | Err(Stop::Enough) => {}
+            Err(Stop::Plan(error)) => return Err(error),
+        }
+        for (due, offset) in found {
+            self.forget_waiting(due, offset)?;
         }
         Ok(())
     }

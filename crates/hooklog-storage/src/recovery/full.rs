@@ -19,7 +19,7 @@ pub(crate) fn explain(config: &Config, error: OpenErrorKind) -> OpenErrorKind {
     OpenErrorKind::NoSpace {
         directory: config.directory.clone(),
         needed: needed(config),
-        free: space::free_bytes(&config.directory).unwrap_or(0),
+        free: (config.free_bytes)(&config.directory).unwrap_or(0),
         reason: error.to_string(),
     }
 }

@@ -170,3 +170,25 @@ proptest! {
         }
     }
 }
+
+/// Whoever waits looks for signs of life, and ends without one.
+#[test]
+fn a_wait_lasts_as_long_as_there_are_signs_of_life() {
+    let patience = 2 * WAIT_STEP;
+    for (signs, expected) in [(0, Room::None), (3, Room::None), (8, Room::Some)] {
+        let low = Low::default();
+        let ring = Ring::new(Sequence::ZERO, Offset::ZERO, low, 1 << 20);
+        let registry = RwLock::new(Registry::default());
+        ring.push(commit(Sequence::ZERO, Offset::ZERO, 1, 10), &registry);
+        // It is asked at each look, and the eighth ends the wait.
+        let looks = std::cell::Cell::new(0);
+        let stop = || {
+            looks.set(looks.get() + 1);
+            if looks.get() <= signs {
+                ring.sign_of_life();
+            }
+            looks.get() >= 8
+        };
+        assert_eq!(ring.wait_applied(patience, stop), expected, "{signs} signs");
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! 1. Everything acked so far is applied.
 //! 2. The applier is held still while the state is read and the replaced rows are copied into an
-//!    unlinked file of the data directory. Acks do not wait: the journal goes on.
+//!    unlinked file of the data directory. Acks do not wait: the journal goes on, until as much is
+//!    unapplied as may be (`unapplied_bytes_max`). Then publishing waits for the rest of the rows.
 //! 3. Batches and their index rows below the state's ends never change; a pin keeps them from being
 //!    removed, and they are streamed page by page.
 //!
@@ -111,14 +112,9 @@ impl Backup {
         shared: &Arc<Shared>,
         since: Option<BackupPoint>,
     ) -> Result<Self, BackupError> {
-        let poisoned = || shared.poison.reason();
-        let room = shared
-            .ring
-            .wait_applied(APPLIER_PATIENCE, || poisoned().is_some());
-        if let Some(reason) = poisoned() {
-            let reason = reason.to_string();
-            return Err(BackupError::Stopped { reason });
-        }
+        let poisoned = || shared.poison.reason().is_some();
+        let room = shared.ring.wait_applied(APPLIER_PATIENCE, poisoned);
+        stopped(shared)?;
         if room == Room::None {
             return Err(BackupError::Stopped {
                 reason: stuck(APPLIER_PATIENCE),
@@ -131,7 +127,7 @@ impl Backup {
             let _still = engine.hold();
             let state = engine.get(Family::State, keys::STATE)?;
             let state: State = state.map_or(Ok(State::default()), |row| codec::decode(&row))?;
-            aside.fill(engine, &state)?;
+            aside.fill(shared, &state)?;
             state
         };
         let mut window = Window::of(&state);
@@ -232,6 +228,16 @@ impl Iterator for Backup {
     }
 }
 
+/// An error if the log is stopped.
+fn stopped(shared: &Shared) -> Result<(), BackupError> {
+    match shared.poison.reason() {
+        Some(reason) => Err(BackupError::Stopped {
+            reason: reason.to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// The older backup must end where one of this log's batches begins, behind the same batch.
 fn check_point(engine: &Engine, state: &State, point: BackupPoint) -> Result<(), BackupError> {
     let (events, attempts) = (&state.events, &state.attempts);
@@ -303,10 +309,13 @@ impl Aside {
         })
     }
 
-    /// Copies all rows of the replaced families; the caller holds the applier still.
-    fn fill(&mut self, engine: &Engine, state: &State) -> Result<(), BackupError> {
+    /// Copies all rows of the replaced families; the caller holds the applier still. Whoever waits for
+    /// the applier sees each page as a sign of life, so many rows take their time and stop nothing.
+    fn fill(&mut self, shared: &Shared, state: &State) -> Result<(), BackupError> {
         let mut pages = Rows::new(families(false), Window::of(state));
-        while let Some(page) = pages.next(engine)? {
+        while let Some(page) = pages.next(&shared.engine)? {
+            shared.ring.sign_of_life();
+            stopped(shared)?;
             if let Some(first) = page.first() {
                 self.rows += page.len() as u64;
                 let body = format::rows(first.family, &page);

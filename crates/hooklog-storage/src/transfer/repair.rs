@@ -5,13 +5,15 @@
 //! read. Sources, in the order in which they are believed: batches that sled shows, frames of the
 //! journal (those that sled has not applied, and what is left of older ones), batches found in
 //! sled's file by their magic. Everything goes the way of an ordinary write, through the applier, so
-//! indexes are made anew, those of keys as well: what they say rests on the log alone.
+//! indexes are made anew, those of keys as well: what they say rests on the log alone. Where the
+//! database does not show all its rows, every event for a later time waits for it (again).
 //!
 //! **Invariant:** the damaged directory is never written to; the new one appears under its name only
 //! when an open has verified it.
 //! **Next:** `repair/pieces.rs`, where events and attempts come from.
 
 mod pieces;
+mod rebuild;
 
 use std::fs;
 use std::ops::Range;
@@ -31,8 +33,9 @@ use crate::recovery::{OpenErrorKind, no_state, open_patiently, read_state, recov
 use crate::state::State;
 use crate::transfer::format::BackupPoint;
 use crate::transfer::raw::Raw;
-pub(crate) use crate::transfer::repair::pieces::end_seen_by;
-use crate::transfer::repair::pieces::{Pieces, Rebuild};
+use crate::transfer::repair::pieces::Pieces;
+use crate::transfer::repair::rebuild::Rebuild;
+pub(crate) use crate::transfer::repair::rebuild::end_seen_by;
 use crate::transfer::restore::{RestoreError, draft_of, make_keys};
 use crate::transfer::rows::{Rows, Window, families};
 use crate::transfer::survey::{Scratch, is_sound};
@@ -242,7 +245,19 @@ fn fill(
         events, attempts, ..
     } = ends.unwrap_or_default();
     rebuild.lose_up_to(events.max(rebuild.seen_end), attempts)?;
+    repaired.notes.extend(waiting_again(rebuild.waiting_again));
     Ok(repaired)
+}
+
+/// Said of events that may wait for their time, or have had it: sent twice rather than never.
+fn waiting_again(count: u64) -> Option<String> {
+    (count > 0).then(|| {
+        format!(
+            "of {count} events for a later time it cannot be told whether they were released: those \
+             whose time is to come wait for it, and the others are released at the next start, but for \
+             deliveries that a saved attempt says to have arrived; what was to be skipped is not"
+        )
+    })
 }
 
 /// Where the frames that are applied one by one begin.

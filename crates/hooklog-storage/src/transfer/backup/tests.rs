@@ -1,10 +1,11 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::*;
 use crate::log::tests::{config, event, open};
 use crate::transfer::testing::{contents, contents_of, fill, publish};
-use crate::{Config, EventLog, Limit, Offset, restore};
+use crate::{Config, Event, EventLog, Limit, Offset, Timestamp, restore};
 use tempfile::TempDir;
 
 /// Writes a backup to a file.
@@ -162,4 +163,31 @@ async fn a_stopped_log_gives_no_backup() {
     log.poison_for_tests("the disk is gone");
     let found = log.backup(None).unwrap_err();
     assert!(found.to_string().contains("the disk is gone"), "{found}");
+}
+
+/// While replaced rows are copied nothing is applied: each page shows those who wait that it goes on.
+#[tokio::test]
+async fn the_copy_of_many_rows_gives_signs_of_life() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    let ring = &log.handle.shared.ring;
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let due = Timestamp::default().plus(since + Duration::from_hours(1));
+    let mut signs = Vec::new();
+    for appends in [0, 6] {
+        for _ in 0..appends {
+            let later = || Event {
+                deliver_at: Some(due),
+                ..event(1, "{}")
+            };
+            let events = (0..2000).map(|_| later()).collect();
+            log.append(events).await.unwrap();
+        }
+        log.wait_applied();
+        let before = ring.signs_of_life();
+        log.backup(None).unwrap();
+        signs.push(ring.signs_of_life() - before);
+    }
+    // 24,000 rows are two pages more.
+    assert!(signs[1] >= signs[0] + 2, "{signs:?}");
 }

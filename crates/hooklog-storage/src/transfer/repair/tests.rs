@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::*;
 use crate::log::tests::{config, event, open};
@@ -285,5 +286,128 @@ async fn any_damage_ends_in_a_log_that_opens() {
         let config = target(&directory, &format!("new-{seed}"));
         let repaired = repair(&damaged, &config, |_| {}).unwrap();
         assert_salvaged(config, &expected, &repaired).await;
+    }
+}
+
+/// Publishes events that only extents hold, for later: one whose time comes, and one that waits for
+/// long. The first is released; the log is closed, and its journal forgotten.
+async fn with_waiting_events(directory: &TempDir) -> PathBuf {
+    let log = open(directory);
+    let mut rng = fastrand::Rng::with_seed(7);
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let now = crate::Timestamp::default().plus(since);
+    let (soon, hour) = (Duration::from_millis(300), Duration::from_hours(1));
+    for after in [None, Some(soon), None, Some(hour)] {
+        let mut payload = vec![0; 20_000];
+        rng.fill(&mut payload);
+        let event = crate::Event {
+            deliver_at: after.map(|after| now.plus(after)),
+            ..event(1, payload)
+        };
+        log.append(vec![event]).await.unwrap();
+    }
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while waiting(&log) != [3] {
+        assert!(std::time::Instant::now() < deadline, "it is never released");
+        let page = log.delayed(None, crate::Timestamp::from_millis(i64::MAX), 1);
+        let step = crate::ReleaseStep {
+            of: page.unwrap().due.remove(0),
+            key: None,
+            seen: Vec::new(),
+            to: Vec::new(),
+            is_last: true,
+        };
+        // Before its time nothing is done.
+        log.release(vec![step]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    log.close().unwrap();
+    let victim = copy_directory(
+        &directory.path().join("log"),
+        &directory.path().join("victim"),
+    );
+    zero_journal(&victim);
+    victim
+}
+
+/// Offsets of the events that wait for their time.
+fn waiting(log: &EventLog) -> Vec<u64> {
+    let far = crate::Timestamp::from_millis(i64::MAX);
+    let page = log.delayed(None, far, usize::MAX).unwrap();
+    let mut offsets: Vec<_> = page.due.iter().map(|of| of.offset.get()).collect();
+    offsets.sort_unstable();
+    offsets
+}
+
+/// The story: events were found in extents alone, the rows that said that they wait for their time
+/// were not, and nobody got them.
+#[tokio::test]
+async fn events_for_a_later_time_wait_for_it_in_the_new_log() {
+    type Damage = fn(&Path);
+    let unreadable: Damage = |log| fs::write(log.join("sled/conf"), b"not what it was").unwrap();
+    let empty: Damage = |log| {
+        for path in files(&log.join("sled")) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if name == "db" {
+                let mut bytes = fs::read(&path).unwrap();
+                bytes.fill(0);
+                fs::write(&path, bytes).unwrap();
+            } else if name.starts_with("snap.") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    };
+    let row_lost: Damage = |log| {
+        let engine = Engine::open(
+            &log.join("sled"),
+            &log.join("sled/db"),
+            crate::engine::Sizes::STANDARD,
+        )
+        .unwrap();
+        let bounds = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+        let mut keys = Vec::new();
+        let visit = |key: &[u8], _: &[u8]| {
+            keys.push(key.to_vec());
+            Ok::<_, crate::EngineError>(())
+        };
+        let family = crate::keys::Family::Delayed;
+        engine.scan(family, bounds, visit).unwrap();
+        assert_eq!(keys.len(), 2, "of the one that waits");
+        for lost in keys.into_iter().take(1) {
+            let op = crate::engine::Op {
+                family,
+                key: lost,
+                value: None,
+            };
+            engine.commit(&[op]).unwrap();
+        }
+        engine.barrier().unwrap();
+    };
+    let directory = TempDir::new().unwrap();
+    let victim = with_waiting_events(&directory).await;
+    let cases: [(&str, Damage, &[u64]); 4] = [
+        ("whole", |_| {}, &[3]),
+        ("unreadable", unreadable, &[1, 3]),
+        ("empty", empty, &[1, 3]),
+        ("a row lost", row_lost, &[1, 3]),
+    ];
+    for (what, damage, expected) in cases {
+        let damaged = copy_directory(&victim, &directory.path().join(format!("{what} log")));
+        damage(&damaged);
+        let config = target(&directory, what);
+        let repaired = repair(&damaged, &config, |_| {}).unwrap();
+        assert_eq!(
+            (repaired.events, &repaired.events_lost[..]),
+            (0..4, &[][..])
+        );
+        let is_told = repaired.notes.iter().any(|note| note.starts_with("of 2 "));
+        assert_eq!(is_told, expected.len() == 2, "{what}: {:?}", repaired.notes);
+        let log = EventLog::open(config.clone()).unwrap();
+        assert_eq!(waiting(&log), expected, "{what}");
+        log.close().unwrap();
+        drop(log);
+        let scratch = directory.path().join(format!("{what} scratch"));
+        let report = crate::check(&config.directory, &scratch, |_| {}).unwrap();
+        assert!(report.is_good(), "{what}: {report:?}");
     }
 }
