@@ -97,6 +97,12 @@ impl Schedule {
         self.jitter
     }
 
+    /// The longest that it can make anything wait.
+    pub(crate) fn longest(&self) -> Duration {
+        let longest = self.delays.iter().max().copied().unwrap_or_default();
+        longest.mul_f64(1.0 + self.jitter.clamp(0.0, 1.0))
+    }
+
     /// When the next attempt is due after the attempt that `number` others went before has failed
     /// at `now`; `None` if it was the last. `sample` is a random number from 0 to 1.
     pub(crate) fn due(&self, number: u16, now: Timestamp, sample: f64) -> Option<Timestamp> {

@@ -10,15 +10,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hooklog_storage::{
-    ApplicationId, DeliveryState, DisableReason, Health, Offset, Ordering, Policy, SubscriptionId,
+    ApplicationId, DisableReason, DispatchState, Health, Offset, Ordering, Policy, SubscriptionId,
     Timestamp,
 };
 
+use crate::board::ahead::Ahead;
 use crate::board::flights::Flights;
 use crate::board::flush::Flush;
 use crate::board::follow::Restored;
+use crate::board::loads::Loads;
 use crate::board::reads::Reads;
 use crate::board::table::Slot;
 use crate::board::throttles::Throttles;
@@ -34,8 +37,9 @@ const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Bytes in all queues together, above which lanes keep short queues. Payloads are shared
 /// between lanes, so it is reached late.
 const QUEUES_BYTES_MAX: usize = 256 << 20;
-/// Loads of parked deliveries at a time; each waits for the log's applier.
-const LOADS_MAX: usize = 2;
+
+/// A clock that goes back by less makes nothing wait for longer than that.
+const SET_BACK_MIN: Duration = Duration::from_secs(1);
 
 /// All lanes.
 pub(crate) struct Board {
@@ -64,20 +68,15 @@ pub(crate) struct Board {
     ready: VecDeque<SubscriptionId>,
     timers: BTreeSet<(Timestamp, SubscriptionId)>,
     reads: Reads,
-    /// Subscriptions whose delivery state is wanted.
-    loaders: VecDeque<SubscriptionId>,
-    loads: usize,
-    /// When the last load was done.
-    loaded: Timestamp,
+    loads: Loads,
+    ahead: Ahead,
     /// Subscriptions that were enabled and get a lane as soon as their state is loaded.
     waiting: BTreeMap<SubscriptionId, Waiting>,
     /// What the log held at the start, until the first registry claims it.
     restored: Option<Restored>,
-    /// Redeliveries asked for since this time may have been missed and are to be looked up.
-    resync: Option<Timestamp>,
-    /// They are being looked up.
-    resyncing: Option<Timestamp>,
     flush: Flush,
+    /// The latest time that the clock has said, since it was set back last.
+    latest: Timestamp,
     stopping: bool,
 }
 
@@ -94,7 +93,7 @@ struct Waiting {
 
 impl Board {
     /// A board that goes on from what the log holds, as it was read at `now`.
-    pub(crate) fn new(config: &Config, state: DeliveryState, now: Timestamp) -> Self {
+    pub(crate) fn new(config: &Config, state: DispatchState, now: Timestamp) -> Self {
         let limits = lane::Limits {
             concurrency: config.lane_concurrency,
             window: config.lane_window,
@@ -126,20 +125,19 @@ impl Board {
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
             reads: Reads::default(),
-            loaders: VecDeque::new(),
-            loads: 0,
-            loaded: Timestamp::default(),
+            loads: Loads::default(),
+            ahead: Ahead::default(),
             waiting: BTreeMap::new(),
-            restored: Some(Restored::new(state, now)),
-            resync: None,
-            resyncing: None,
+            restored: Some(Restored::new(state)),
             flush: Flush::new(config.flush_interval, routed, now),
+            latest: now,
             stopping: false,
         }
     }
 
     /// Takes in what happened.
     pub(crate) fn apply(&mut self, input: Input, now: Timestamp) {
+        self.read_clock(now);
         match input {
             Input::Tail(item) => self.follow(item, now),
             Input::Finished(finished) => self.finished(finished, now),
@@ -153,7 +151,8 @@ impl Board {
                 subscription,
                 state,
             } => self.loaded(subscription, state, now),
-            Input::Resynced(state) => self.resynced(&state, now),
+            Input::Scanned(scans) => self.scanned(scans, now),
+            Input::Resynced { ids, next } => self.resynced(&ids, next, now),
             Input::Recorded => self.recorded(now),
             Input::Disabled => {}
         }
@@ -161,12 +160,32 @@ impl Board {
 
     /// The next thing to do, if there is any now.
     pub(crate) fn next(&mut self, now: Timestamp) -> Option<Effect> {
+        self.read_clock(now);
         self.wake(now);
         self.next_attempt(now)
             .or_else(|| self.next_read(now))
             .or_else(|| self.next_load())
             .or_else(|| self.next_disable())
             .or_else(|| self.next_record(now).map(Effect::Record))
+    }
+
+    /// A clock that was set back must not make anything wait for longer than it would have.
+    fn read_clock(&mut self, now: Timestamp) {
+        let by = self.latest.since(now);
+        if by < SET_BACK_MIN {
+            self.latest = self.latest.max(now);
+            return;
+        }
+        tracing::warn!(seconds = by.as_secs(), "the clock was set back");
+        self.latest = now;
+        self.throttles.set_back(by);
+        let ids: Vec<_> = self.slots.keys().copied().collect();
+        for id in ids {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.lane.set_back(by);
+            }
+            self.refresh(id, now);
+        }
     }
 
     /// When `next` is to be asked again, if nothing happens before.
@@ -186,29 +205,15 @@ impl Board {
     pub(crate) fn in_flight(&self) -> usize {
         self.flights.len()
     }
-
-    fn next_load(&mut self) -> Option<Effect> {
-        if self.stopping || self.loads >= LOADS_MAX {
-            return None;
-        }
-        if self.resyncing.is_none()
-            && let Some(since) = self.resync.take()
-        {
-            self.resyncing = Some(since);
-            self.loads += 1;
-            return Some(Effect::Resync);
-        }
-        let id = self.loaders.pop_front()?;
-        self.loads += 1;
-        Some(Effect::Load(id))
-    }
 }
 
+mod ahead;
 mod command;
 mod effect;
 mod flights;
 mod flush;
 mod follow;
+mod loads;
 mod reads;
 mod settle;
 mod table;

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use hooklog_storage::{Offset, Timestamp};
 
+use crate::retries::earlier;
+
 /// Connections in a row that failed: more would only burn attempts, fewer may be one lost packet.
 const UNREACHABLE_MAX: u8 = 3;
 /// Outcomes that are remembered.
@@ -33,6 +35,9 @@ const PROBE_PART: u32 = 20;
 const RELAPSE: Duration = Duration::from_mins(1);
 /// So that endpoints that went down together are not tried together (as the schedule's).
 const PROBE_JITTER: f64 = 0.2;
+
+/// The longest time between two probes: a probe that is later than this was put down by a wrong clock.
+pub(crate) const PROBE_LATEST: Duration = Duration::from_secs(36);
 
 /// How an attempt failed because of its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +138,17 @@ impl Breaker {
     pub(crate) fn unclear(&mut self, now: Timestamp, sample: f64) {
         if let Some(open) = self.open {
             self.wait(open.since, now, sample);
+        }
+    }
+
+    /// The clock was set back.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        if let Some(open) = &mut self.open {
+            open.since = earlier(open.since, by);
+            open.probe_at = earlier(open.probe_at, by);
+        }
+        if let Some((since, closed)) = &mut self.last {
+            (*since, *closed) = (earlier(*since, by), earlier(*closed, by));
         }
     }
 

@@ -46,7 +46,7 @@ impl Dispatcher {
         config.check()?;
         let read_at = driver::clock();
         let reading = log.clone();
-        let state = tokio::task::spawn_blocking(move || reading.delivery_state())
+        let state = tokio::task::spawn_blocking(move || reading.dispatch_state())
             .await
             .map_err(|_| StartError::Runtime)??;
         let deliver = Deliver::new(&config, Arc::new(Resolver::new(NameServers::default())));

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use hooklog_storage::{CommitError, DeliveryState, EventLog, Offset, TailItem, Timestamp};
+use hooklog_storage::{CommitError, DispatchState, EventLog, Offset, TailItem, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -82,7 +82,7 @@ impl Driver {
         log: EventLog,
         deliver: Deliver,
         config: &Config,
-        state: DeliveryState,
+        state: DispatchState,
         read_at: Timestamp,
     ) -> Self {
         Self {
@@ -102,7 +102,8 @@ impl Driver {
         let (sender, mut tail) = mpsc::channel(TAIL_ITEMS_MAX);
         let mut reader = JoinSet::new();
         reader.spawn(reader::follow(self.log.clone(), from, sender));
-        reader.spawn(tasks::run(self.log.clone(), self.tasks_changed.subscribe()));
+        let changed = self.tasks_changed.subscribe();
+        reader.spawn(tasks::run(self.log.clone(), changed, clock));
         let alarm = Arc::clone(&self.alarm);
         reader.spawn(releases::run(self.log.clone(), alarm, clock));
         let ended = self.turn_until_ended(&mut tail, &mut stop).await;
@@ -247,8 +248,11 @@ impl Driver {
             Effect::Load(subscription) => {
                 self.errands.spawn(errand::load(log, subscription));
             }
-            Effect::Resync => {
-                self.errands.spawn(errand::resync(log));
+            Effect::Scan(scans) => {
+                self.errands.spawn(errand::scan(log, scans));
+            }
+            Effect::Resync(behind) => {
+                self.errands.spawn(errand::resync(log, behind));
             }
             Effect::Disable {
                 subscription,

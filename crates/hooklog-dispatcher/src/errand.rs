@@ -10,20 +10,24 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hooklog_storage::{
-    ChangeError, CommitError, DeliveryState, DisableReason, EventId, EventLog, Limit, Offset,
-    OffsetRange, Order, Progress, ReadError, Record, Subscription, SubscriptionId,
-    SubscriptionState, Unrecorded,
+    ChangeError, CommitError, DisableReason, EventId, EventLog, Limit, Offset, OffsetRange, Order,
+    Progress, ReadError, Record, Subscription, SubscriptionId, SubscriptionState, Unrecorded,
 };
 
 use crate::board::{Input, Page, Reading};
 use crate::deliver::{Answer, Deliver, Verdict};
-use crate::lane::{Read, Start};
+use crate::lane::{Read, Scan, Start};
 use crate::route::wants;
 
 /// Time to wait after the log was busy: a few of its commits.
 const BUSY_AGAIN: Duration = Duration::from_millis(20);
 /// Time to wait after a state could not be loaded.
 const LOAD_AGAIN: Duration = Duration::from_secs(1);
+
+/// Rows that are read at a time: a millisecond or two, and more than a lane takes.
+const PAGE_ROWS: usize = 1024;
+/// Pages of one subscription before others have their turn.
+const PAGES_MAX: usize = 8;
 
 /// How an errand ended.
 pub(crate) enum Errand {
@@ -121,28 +125,61 @@ pub(crate) fn read(
     })
 }
 
-/// Loads the delivery state of one subscription.
+/// Loads where one subscription stands.
 pub(crate) async fn load(log: EventLog, subscription: SubscriptionId) -> Errand {
-    let state = until_read(move || log.delivery_state_of(subscription)).await;
+    let state = until_read(move || log.dispatch_state_of(subscription)).await;
     Errand::done(Input::Loaded {
         subscription,
         state,
     })
 }
 
-/// Loads the delivery state of all subscriptions.
-pub(crate) async fn resync(log: EventLog) -> Errand {
-    Errand::done(Input::Resynced(
-        until_read(move || log.delivery_state()).await,
-    ))
+/// Looks at some pages of what subscriptions have parked.
+pub(crate) async fn scan(log: EventLog, scans: Vec<(SubscriptionId, Scan)>) -> Errand {
+    let look = move || {
+        // Everything that the lanes know is on record, and then in the pages.
+        log.wait_applied();
+        let (mut scans, mut failed) = (scans.clone(), None);
+        for (id, scan) in &mut scans {
+            for _ in 0..PAGES_MAX {
+                let Some(from) = scan.next() else { break };
+                match log.parked(*id, from, PAGE_ROWS) {
+                    Ok(page) => scan.take(&page, PAGE_ROWS),
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok((scans, failed))
+    };
+    let (scans, failed) = until_read(look).await;
+    if let Some(error) = failed {
+        // It stands in line again, and the others go on.
+        warn("what is parked for a subscription", &error);
+        tokio::time::sleep(LOAD_AGAIN).await;
+    }
+    Errand::done(Input::Scanned(scans))
 }
 
-async fn until_read(
-    read: impl Fn() -> Result<DeliveryState, ReadError> + Clone + Send + 'static,
-) -> DeliveryState {
+/// Looks up who has something parked, behind a subscription.
+pub(crate) async fn resync(log: EventLog, behind: Option<SubscriptionId>) -> Errand {
+    let look = move || {
+        log.wait_applied();
+        log.parked_subscriptions(behind, PAGE_ROWS)
+    };
+    let ids = until_read(look).await;
+    let next = ids.last().filter(|_| ids.len() == PAGE_ROWS).copied();
+    Errand::done(Input::Resynced { ids, next })
+}
+
+async fn until_read<T: Send + 'static>(
+    read: impl Fn() -> Result<T, ReadError> + Clone + Send + 'static,
+) -> T {
     loop {
         match tokio::task::spawn_blocking(read.clone()).await {
-            Ok(Ok(state)) => return state,
+            Ok(Ok(found)) => return found,
             Ok(Err(error)) => warn("the delivery state", &error),
             // The runtime is going down, and so is this task.
             Err(_) => {}

@@ -36,7 +36,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use hooklog_storage::{
-    Cause, Cursor, CursorState, Offset, Ordering, Outcome, Record, Retry, Timestamp, Trigger,
+    Cursor, CursorState, Offset, Ordering, Outcome, Record, Retry, Timestamp, Trigger,
 };
 
 use crate::ack::Ack;
@@ -93,8 +93,10 @@ pub(crate) enum Input {
     Finished { offset: Offset, outcome: Outcome },
     /// This many outcomes are on record.
     Recorded { outcomes: usize },
-    /// The parked deliveries on record, in answer to [`Lane::load`] or at the start.
-    Loaded(Vec<(Offset, Retry)>),
+    /// The log has deliveries parked that the lane was not told of, or differently.
+    Unheard,
+    /// Parked deliveries on record, in answer to [`Lane::load`].
+    Loaded(Found),
     /// The subscription was disabled.
     Paused,
     /// The subscription was enabled.
@@ -176,10 +178,14 @@ pub(crate) struct Lane {
     read_after: Timestamp,
     /// The log holds more parked deliveries than this lane does.
     surplus: bool,
+    /// What the lane holds of them may have been changed in the log.
+    unsure: bool,
     /// The parked deliveries are being loaded.
     loading: bool,
     /// One was left to the log since that began, so what is being loaded may lack it.
     load_again: bool,
+    /// Where the next look for them begins.
+    resume: Offset,
     /// The cursor as it was last handed out to be recorded.
     row: Option<(CursorState, Offset)>,
     /// Where the tail stood when the lane was last told.
@@ -197,6 +203,8 @@ pub(crate) struct Lane {
     stopped: bool,
     /// The endpoint is back, and what waited because of it is on its way; since when it was down.
     releasing: Option<Timestamp>,
+    /// What waited because of the endpoint is due at once, also what is not loaded yet.
+    forgiven: bool,
     /// Parked deliveries to be tried whatever they wait for.
     forced: BTreeSet<Offset>,
     /// Parked deliveries to be settled when their turn comes.
@@ -238,8 +246,10 @@ impl Lane {
             reading: false,
             read_after: Timestamp::default(),
             surplus: false,
+            unsure: false,
             loading: false,
             load_again: false,
+            resume: Offset::ZERO,
             row,
             seen: Offset::ZERO,
             breaker: Breaker::default(),
@@ -250,6 +260,7 @@ impl Lane {
             failing_since: None,
             stopped: false,
             releasing: None,
+            forgiven: false,
             forced: BTreeSet::new(),
             skips: BTreeSet::new(),
             probed: Offset::MAX,
@@ -288,7 +299,8 @@ impl Lane {
             Input::Recorded { outcomes } => {
                 self.unrecorded = self.unrecorded.saturating_sub(outcomes);
             }
-            Input::Loaded(rows) => self.loaded(rows, limits),
+            Input::Unheard => self.unheard(),
+            Input::Loaded(found) => self.loaded(found, limits),
             Input::Paused => {
                 self.paused = true;
                 self.step_behind(self.next(routed));
@@ -298,6 +310,7 @@ impl Lane {
         }
         self.skip_front(limits);
         self.observe(routed);
+        self.forgiven &= self.surplus;
         if !self.surplus && self.parked.first_due() != Some(AT_ONCE) {
             self.releasing = None;
         }
@@ -329,57 +342,21 @@ impl Lane {
             self.step_behind(front.record.offset);
         }
     }
-
-    fn loaded(&mut self, mut rows: Vec<(Offset, Retry)>, limits: &Limits) {
-        self.loading = false;
-        self.surplus = std::mem::take(&mut self.load_again);
-        // First what others may wait for; where order counts, the lowest of these, for whatever does
-        // not fit then waits behind it, too.
-        let is_ordered = limits.ordering != Ordering::None;
-        rows.sort_by_key(|(offset, retry)| {
-            let by_offset = is_ordered && retry.is_awaited;
-            let due = Some(retry.due).filter(|_| !by_offset);
-            (!retry.is_awaited, due, *offset)
-        });
-        for (offset, retry) in rows {
-            if self.holds(offset) {
-                continue;
-            }
-            if self.parked.len() >= limits.retries_max * 2 {
-                self.surplus = true;
-                break;
-            }
-            self.park(offset, retry);
-        }
-    }
-
-    /// Takes in a row of the log.
-    fn park(&mut self, offset: Offset, mut retry: Retry) {
-        let is_passed = self.is_passed(offset);
-        if retry.is_skipped && is_passed {
-            self.skipped.push(offset);
-            return;
-        }
-        // An event that was asked for before its turn came is not settled.
-        retry.is_awaited |= !is_passed;
-        if retry.is_skipped {
-            self.skips.insert(offset);
-        }
-        self.parked.insert(offset, retry);
-        if self.releasing.is_some() && retry.cause == Cause::Endpoint {
-            self.parked.release_one(offset);
-        }
-    }
 }
 
+mod clock;
 mod command;
 mod cursor;
 mod feed;
 mod judge;
+mod load;
 mod order;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod wants;
 
+pub(crate) use clock::{believed, bound};
 pub(crate) use judge::{Ended, Judged};
 pub(crate) use order::key_of;
+pub(crate) use scan::{Found, Scan};

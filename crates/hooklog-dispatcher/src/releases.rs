@@ -1,11 +1,12 @@
 //! Releases events whose time has come: parks their deliveries, a few at a time.
 //!
-//! **Invariant:** nothing is released before its time by the log's clock. A step is one commit, made on
-//! what the one before it left in the database, so nothing is lost or released twice by a restart;
-//! what one round looks at is bounded. Between two times that come nothing is read.
-//! **Next:** `board/follow.rs`, where the released deliveries arrive.
+//! **Invariant:** nothing is released before its time by the log's clock. A step is one commit that names
+//! where it goes on, so nothing is lost or released twice by a restart; what one step looks at is bounded,
+//! and an event that cannot be looked at holds up no other. Between two times that come nothing is read.
+//! **Next:** `releases/turns.rs`, whose turn it is; `board/follow.rs`, where released deliveries arrive.
 
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +16,13 @@ use hooklog_storage::{
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::lane;
+use crate::releases::turns::Turns;
 
-/// Events that one commit releases, at most.
-const EVENTS_MAX: usize = 64;
+mod turns;
+
 /// Subscriptions that one step looks at: their ids take 5 KiB in the commit.
 const SUBSCRIPTIONS_MAX: usize = 256;
 /// Longest sleep while something waits: a clock that was set must be noticed.
@@ -28,6 +31,9 @@ const SLEEP_MAX: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Pause after an error.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Steps that rest on one wait for the log's applier: what was skipped or sent by hand within so many
+/// may be parked all the same.
+const STEPS_APPLIED: usize = 8;
 
 /// Tells that there is an event which waits for a time.
 #[derive(Debug, Default)]
@@ -65,26 +71,42 @@ pub(crate) fn earliest(item: &TailItem) -> Option<Timestamp> {
 
 /// Releases whatever is due, until it is dropped.
 pub(crate) async fn run(log: EventLog, alarm: Arc<Alarm>, clock: fn() -> Timestamp) {
+    run_with(log, alarm, clock, Look::event).await;
+}
+
+/// As [`run`], with this look at an event.
+async fn run_with(log: EventLog, alarm: Arc<Alarm>, clock: fn() -> Timestamp, look: LookFn) {
     let mut next = Some(Timestamp::default());
+    let mut again = None;
     loop {
         next = [next, alarm.take()].into_iter().flatten().min();
         let now = clock();
-        match next {
-            Some(at) if at <= now => {
-                next = match round(&log, now).await {
-                    Ok(next) => next,
-                    Err(Stopped) => return,
-                };
-                tokio::time::sleep(PAUSE).await;
+        if next.is_some_and(|at| at <= now) {
+            let round = round(&log, clock, look).await;
+            let Ok(ended) = round else { return };
+            next = ended.next;
+            // By the time that passes, whatever the clock says.
+            again = ended.is_failed.then(|| Box::pin(sleep(AGAIN)));
+            sleep(PAUSE).await;
+            continue;
+        }
+        let wait = next.map(|at| sleep(at.since(now).min(SLEEP_MAX)));
+        let due = async {
+            match wait {
+                Some(wait) => wait.await,
+                None => std::future::pending().await,
             }
-            Some(at) => {
-                let sleep = tokio::time::sleep(at.since(now).min(SLEEP_MAX));
-                tokio::select! {
-                    () = sleep => {}
-                    () = alarm.told.notified() => {}
-                }
+        };
+        let failed = async {
+            match &mut again {
+                Some(again) => again.await,
+                None => std::future::pending().await,
             }
-            None => alarm.told.notified().await,
+        };
+        tokio::select! {
+            () = due => {}
+            () = alarm.told.notified() => {}
+            () = failed => (again, next) = (None, Some(Timestamp::default())),
         }
     }
 }
@@ -92,50 +114,97 @@ pub(crate) async fn run(log: EventLog, alarm: Arc<Alarm>, clock: fn() -> Timesta
 /// The log takes nothing more, or the runtime goes down.
 struct Stopped;
 
-/// Takes a step for each event that is due; returns when to do so again.
-async fn round(log: &EventLog, now: Timestamp) -> Result<Option<Timestamp>, Stopped> {
-    let mut behind = None;
-    // What could not be read, or has more steps to take.
-    let mut again: Option<Timestamp> = None;
-    loop {
-        let look = {
-            let (log, behind) = (log.clone(), behind.take());
-            tokio::task::spawn_blocking(move || Look::new(&log, behind.as_ref(), now)).await
+/// What a round came to.
+#[derive(Default)]
+struct Ended {
+    /// When something is to be done; at once if a step did not do all.
+    next: Option<Timestamp>,
+    /// Something could not be read, or was refused.
+    is_failed: bool,
+}
+
+/// Takes a step for each event that is due. A step is committed while the next one is looked for.
+async fn round(log: &EventLog, clock: fn() -> Timestamp, look: LookFn) -> Result<Ended, Stopped> {
+    let (mut ended, mut turns) = (Ended::default(), Turns::default());
+    let mut looked: Option<Look> = None;
+    let mut is_again = false;
+    for step in 0_usize.. {
+        let looking = {
+            let (log, mut turns, now) = (log.clone(), std::mem::take(&mut turns), clock());
+            tokio::task::spawn_blocking(move || {
+                if step.is_multiple_of(STEPS_APPLIED) {
+                    log.wait_applied();
+                }
+                let found = Look::new(&log, &mut turns, now, look);
+                (found, turns)
+            })
         };
-        let look = match look {
-            Ok(Ok(look)) => look,
-            Ok(Err(error)) => {
+        let (looking, taken) = tokio::join!(looking, take(log, looked.take()));
+        is_again |= taken?.is_some_and(|left_out| left_out > 0);
+        let found = match looking {
+            Ok((Ok(found), back)) => {
+                turns = back;
+                found
+            }
+            Ok((Err(error), _)) => {
                 tracing::warn!(%error, "cannot read which events are due; trying again");
-                return Ok(Some(now.plus(AGAIN)));
+                (ended.is_failed, ended.next) = (true, None);
+                break;
+            }
+            // The panic hook has told where.
+            Err(error) if error.is_panic() => {
+                tracing::error!("a look at which events are due broke off; trying again");
+                (ended.is_failed, ended.next) = (true, None);
+                break;
             }
             Err(_) => return Err(Stopped),
         };
-        if look.is_failed {
-            again = again.or(Some(now.plus(AGAIN)));
+        ended.is_failed |= found.is_failed;
+        is_again |= found.steps.iter().any(|step| !step.is_last);
+        let is_all = found.is_all;
+        ended.next = found.next;
+        if is_all {
+            is_again |= take(log, Some(found))
+                .await?
+                .is_some_and(|left_out| left_out > 0);
+            break;
         }
-        if look.steps.iter().any(|step| !step.is_last) {
-            again = Some(now);
-        }
-        if !look.lost.is_empty() && log.record(look.lost).await.is_err() {
-            return refused(log, now);
-        }
-        if !look.steps.is_empty() && log.release(look.steps).await.is_err() {
-            return refused(log, now);
-        }
-        match look.last {
-            Some(last) => behind = Some(last),
-            None => return Ok([again, look.next].into_iter().flatten().min()),
-        }
+        looked = Some(found);
+    }
+    if is_again {
+        ended.next = Some(Timestamp::default());
+    }
+    Ok(ended)
+}
+
+/// Commits what was found, if anything was; returns how many steps were left out because more
+/// subscriptions are to be looked at.
+async fn take(log: &EventLog, look: Option<Look>) -> Result<Option<usize>, Stopped> {
+    let Some(look) = look else { return Ok(None) };
+    let count = look.steps.len();
+    if !look.lost.is_empty() && log.record(look.lost).await.is_err() {
+        return refused(log, count).await;
+    }
+    if count == 0 {
+        return Ok(None);
+    }
+    match log.release(look.steps).await {
+        Ok(left_out) => Ok(Some(left_out)),
+        Err(_) => refused(log, count).await,
     }
 }
 
 /// A busy log is asked again.
-fn refused(log: &EventLog, now: Timestamp) -> Result<Option<Timestamp>, Stopped> {
-    match log.poisoned() {
-        Some(_) => Err(Stopped),
-        None => Ok(Some(now.plus(AGAIN))),
+async fn refused(log: &EventLog, count: usize) -> Result<Option<usize>, Stopped> {
+    if log.poisoned().is_some() {
+        return Err(Stopped);
     }
+    sleep(AGAIN).await;
+    Ok(Some(count.max(1)))
 }
+
+/// How the steps for an event are found.
+type LookFn = fn(&mut Look, &EventLog, Delayed, Timestamp) -> Result<(), ReadError>;
 
 /// What is to be done for some events that are due.
 #[derive(Default)]
@@ -143,8 +212,8 @@ struct Look {
     steps: Vec<ReleaseStep>,
     /// What subscriptions are told of events that expired before their time.
     lost: Vec<Progress>,
-    /// Where to look on, if there is more.
-    last: Option<Delayed>,
+    /// There are no others.
+    is_all: bool,
     /// When the next event is due.
     next: Option<Timestamp>,
     /// Something could not be read.
@@ -153,20 +222,31 @@ struct Look {
 
 impl Look {
     /// Blocks.
-    fn new(log: &EventLog, behind: Option<&Delayed>, now: Timestamp) -> Result<Self, ReadError> {
-        let page = log.delayed(behind, now, EVENTS_MAX)?;
+    fn new(
+        log: &EventLog,
+        turns: &mut Turns,
+        now: Timestamp,
+        event: LookFn,
+    ) -> Result<Self, ReadError> {
+        let picked = turns.pick(|behind, most| log.delayed(behind, now, most))?;
         let mut look = Self {
-            next: page.next,
+            is_all: picked.is_all,
+            next: picked.next,
             ..Self::default()
         };
-        if page.due.len() == EVENTS_MAX {
-            look.last = page.due.last().cloned();
-        }
-        for delayed in page.due {
+        for delayed in picked.events {
             let offset = delayed.offset;
-            if let Err(error) = look.event(log, delayed, now) {
-                tracing::warn!(%offset, %error, "cannot release an event; trying again");
-                look.is_failed = true;
+            let looking = AssertUnwindSafe(|| event(&mut look, log, delayed, now));
+            match catch_unwind(looking) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%offset, %error, "cannot release an event; trying again");
+                    look.is_failed = true;
+                }
+                Err(_) => {
+                    tracing::error!(%offset, "the release of an event broke off; trying again");
+                    look.is_failed = true;
+                }
             }
         }
         Ok(look)
@@ -214,3 +294,6 @@ impl Look {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@
 //! **Next:** `lane.rs`, which decides when they go.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
+use std::time::Duration;
 
 use hooklog_storage::{Cause, Offset, Retry, Timestamp};
 
@@ -20,6 +21,9 @@ pub(crate) struct Retries {
     /// Those that are due at once, whatever their row says.
     released: BTreeSet<Offset>,
     by_due: BTreeSet<(Timestamp, Offset)>,
+    /// Those of them that were asked for, or released, and not tried yet. The log's time says when that
+    /// was, which is ahead of a clock that was set back; they are due whatever that says.
+    asked: BTreeSet<(Timestamp, Offset)>,
 }
 
 impl Retries {
@@ -28,6 +32,9 @@ impl Retries {
         self.remove(offset);
         self.rows.insert(offset, retry);
         self.by_due.insert((retry.due, offset));
+        if is_asked(&retry) {
+            self.asked.insert((retry.due, offset));
+        }
     }
 
     /// Takes out the delivery of this offset.
@@ -39,6 +46,7 @@ impl Retries {
             retry.due
         };
         self.by_due.remove(&(due, offset));
+        self.asked.remove(&(retry.due, offset));
         Some(retry)
     }
 
@@ -57,13 +65,28 @@ impl Retries {
     /// Those that are due, the longest first.
     pub(crate) fn due(&self, now: Timestamp) -> impl Iterator<Item = Offset> {
         let due = self.by_due.iter().take_while(move |(due, _)| *due <= now);
-        due.map(|(_, offset)| *offset)
+        let ahead = self.asked.range(after(now));
+        due.chain(ahead).map(|(_, offset)| *offset)
     }
 
-    /// When the first after `now` is due.
+    /// When the first that is not due at `now` will be.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
-        let after = (Bound::Excluded((now, Offset::MAX)), Bound::Unbounded);
-        self.by_due.range(after).next().map(|(due, _)| *due)
+        let mut later = self.by_due.range(after(now));
+        let next = later.find(|row| !self.asked.contains(row));
+        next.map(|(due, _)| *due)
+    }
+
+    /// The clock was set back: what waits for its time by the schedule waits no longer than before.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        self.by_due.clear();
+        for (offset, row) in &mut self.rows {
+            if !is_asked(row) {
+                row.due = earlier(row.due, by);
+            }
+            let is_released = self.released.contains(offset);
+            let due = if is_released { AT_ONCE } else { row.due };
+            self.by_due.insert((due, *offset));
+        }
     }
 
     /// Those that wait because of their endpoint are due at once, in log order.
@@ -91,12 +114,13 @@ impl Retries {
     /// Whether the delivery of this offset, which is parked, is due.
     pub(crate) fn is_due(&self, offset: Offset, now: Timestamp) -> bool {
         let row = self.rows.get(&offset);
-        self.released.contains(&offset) || row.is_some_and(|row| row.due <= now)
+        let is_due = |row: &Retry| row.due <= now || is_asked(row);
+        self.released.contains(&offset) || row.is_some_and(is_due)
     }
 
     /// Whether any is due.
     pub(crate) fn is_due_any(&self, now: Timestamp) -> bool {
-        self.first_due().is_some_and(|due| due <= now)
+        self.first_due().is_some_and(|due| due <= now) || !self.asked.is_empty()
     }
 
     /// When the first is due.
@@ -113,4 +137,23 @@ impl Retries {
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
+}
+
+/// Whether a delivery waits for no time.
+pub(crate) fn is_asked(retry: &Retry) -> bool {
+    retry.number == 0
+}
+
+/// Everything behind a time.
+fn after(now: Timestamp) -> impl RangeBounds<(Timestamp, Offset)> {
+    (Bound::Excluded((now, Offset::MAX)), Bound::Unbounded)
+}
+
+/// A time of before, by a clock that was set back by so much. One that stands for none stays so.
+pub(crate) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    if at == Timestamp::default() {
+        return at;
+    }
+    let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(at.as_millis().saturating_sub(by).max(0))
 }

@@ -42,7 +42,7 @@ pub(crate) struct Rules {
     pub(crate) give_up_statuses: Vec<u16>,
     /// After so long of nothing but failures it is disabled; `None`: never.
     pub(crate) disable_after: Option<Duration>,
-    ordering: Ordering,
+    pub(crate) ordering: Ordering,
     rate: Option<NonZeroU32>,
     concurrency: usize,
 }

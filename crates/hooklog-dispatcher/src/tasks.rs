@@ -1,8 +1,8 @@
 //! Runs the background tasks of the log: replays of past events, and counts, a page at a time.
 //!
 //! **Invariant:** a task holds one page of events in memory, however long its range, a few tasks at a
-//! time, and asks for no more redeliveries while its subscription has many waiting. Each step is one
-//! commit, so a restart goes on where the last step ended. A task whose code panics ends as failed, with
+//! time, and asks for no more redeliveries while its subscription has many waiting or is disabled; if that
+//! lasts it ends as failed, so that its place is free. Each step is one commit, so a restart goes on where the last step ended. A task whose code panics ends as failed, with
 //! what the panic said.
 //! **Next:** `tasks/count.rs`; then `board/follow.rs`, where the redeliveries arrive.
 
@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hooklog_storage::{
-    Change, ChangeError, CommitError, CountStep, EventLog, Limit, Order, ReadError, Replaying,
-    Subscription, TailItem, Task, TaskId, TaskState, TaskStep, Work,
+    Change, ChangeError, CommitError, CountStep, EventLog, Limit, Offset, Order, ReadError,
+    Replaying, Subscription, SubscriptionState, TailItem, Task, TaskId, TaskState, TaskStep,
+    Timestamp, Work,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -29,6 +30,10 @@ const PAGE: Limit = Limit {
 };
 /// Steps taken at once, of all tasks: each holds a page and keeps a thread busy.
 const STEPS_MAX: usize = 4;
+/// A task whose endpoint has been disabled for so long fails, and one that is made for one that is
+/// disabled at once: it would hold a place that others of all organisations wait for, and who wanted a
+/// short break has had it.
+const DISABLED_MAX: Duration = Duration::from_hours(1);
 /// Parked deliveries of the subscription at which a task waits: as many as the dispatcher keeps
 /// busy with, so that it never idles for a task.
 const PARKED_ENOUGH: usize = 256;
@@ -46,12 +51,12 @@ pub(crate) fn concerns(item: &TailItem) -> bool {
 }
 
 /// Starts what runs, now and whenever `changed` says that there may be more.
-pub(crate) async fn run(log: EventLog, changed: watch::Receiver<u64>) {
-    run_with(log, changed, step).await;
+pub(crate) async fn run(log: EventLog, changed: watch::Receiver<u64>, clock: Clock) {
+    run_with(log, changed, clock, step).await;
 }
 
 /// As [`run`], with these steps.
-async fn run_with(log: EventLog, mut changed: watch::Receiver<u64>, step: StepFn) {
+async fn run_with(log: EventLog, mut changed: watch::Receiver<u64>, clock: Clock, step: StepFn) {
     let mut running = JoinSet::new();
     let mut known = BTreeSet::new();
     let steps = Arc::new(Semaphore::new(STEPS_MAX));
@@ -63,7 +68,7 @@ async fn run_with(log: EventLog, mut changed: watch::Receiver<u64>, step: StepFn
                 let (log, steps) = (log.clone(), Arc::clone(&steps));
                 running.spawn(async move {
                     let id = task.id;
-                    let working = AssertUnwindSafe(work(&log, task, step, &steps));
+                    let working = AssertUnwindSafe(work(&log, task, clock, step, &steps));
                     if let Err(panic) = working.catch_unwind().await {
                         give_up(&log, id, said(panic)).await;
                     }
@@ -112,14 +117,14 @@ fn said(panic: Box<dyn Any + Send>) -> String {
 }
 
 /// Takes steps until the task is done.
-async fn work(log: &EventLog, mut task: Arc<Task>, step: StepFn, steps: &Semaphore) {
+async fn work(log: &EventLog, mut task: Arc<Task>, clock: Clock, step: StepFn, steps: &Semaphore) {
     let mut pause = PAUSE_MIN;
     while task.is_running() {
         let step = {
             let (log, task) = (log.clone(), Arc::clone(&task));
             // Tasks take turns; nobody closes it.
             let _turn = steps.acquire().await;
-            tokio::task::spawn_blocking(move || step(&log, &task)).await
+            tokio::task::spawn_blocking(move || step(&log, &task, clock())).await
         };
         let advanced = match step {
             Ok(Step::Take(step)) => {
@@ -166,8 +171,11 @@ async fn work(log: &EventLog, mut task: Arc<Task>, step: StepFn, steps: &Semapho
     }
 }
 
+/// What tells the time.
+type Clock = fn() -> Timestamp;
+
 /// What a step is found with.
-type StepFn = fn(&EventLog, &Task) -> Step;
+type StepFn = fn(&EventLog, &Task, Timestamp) -> Step;
 
 enum Step {
     Take(TaskStep),
@@ -177,12 +185,21 @@ enum Step {
 }
 
 /// What to do next. Blocks.
-fn step(log: &EventLog, task: &Task) -> Step {
+fn step(log: &EventLog, task: &Task, now: Timestamp) -> Step {
     let step = match &task.work {
         Work::Replay(work) => {
             let Some(to) = log.registry().subscription(work.subscription).cloned() else {
                 return Step::Fail("the endpoint was deleted".to_owned());
             };
+            if let SubscriptionState::Disabled { since, .. } = to.state {
+                let is_made_for_it = since <= task.created;
+                if is_made_for_it || now.since(since) >= DISABLED_MAX {
+                    let reason = "the endpoint is disabled; enable it and start the task again";
+                    return Step::Fail(reason.to_owned());
+                }
+                // Nothing would be sent, and what is parked is to fit those that wait for it anyway.
+                return Step::Wait;
+            }
             look(log, work, &to).map(|step| step.map_or(Step::Wait, Step::Take))
         }
         Work::Count(work) => count::look(log, task, work).map(Step::Count),
@@ -201,10 +218,11 @@ fn look(
     subscription: &Subscription,
 ) -> Result<Option<TaskStep>, ReadError> {
     let from = work.next;
-    let Some(standing) = log.standings([subscription])?.pop() else {
+    let Some(position) = log.positions([subscription])?.pop() else {
         return Ok(None);
     };
-    if standing.parked.len() >= PARKED_ENOUGH {
+    let parked = log.parked(subscription.id, Offset::ZERO, PARKED_ENOUGH)?;
+    if parked.len() >= PARKED_ENOUGH {
         return Ok(None);
     }
     let range = from..work.range.end;
@@ -212,7 +230,7 @@ fn look(
     let mut again = Vec::new();
     for record in &page.records {
         if subscription.filter.takes(&record.event) {
-            let status = log.status(record, subscription, standing.position)?;
+            let status = log.status(record, subscription, position)?;
             if work.replay.takes(&record.event, status) {
                 again.push(record.offset);
             }
@@ -227,61 +245,4 @@ fn look(
 }
 
 #[cfg(test)]
-mod tests {
-    use hooklog_storage::{
-        Config, Endpoint, NewApplication, NewSubscription, Offset, OrganisationId, Replay,
-        SecretKey,
-    };
-
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_task_that_panics_is_failed_and_the_others_go_on() {
-        let directory = tempfile::TempDir::new().unwrap();
-        let mut config = Config::new(directory.path());
-        config.journal_segment_bytes = 4 << 20;
-        config.payload_bytes_max = 64 << 10;
-        let log = EventLog::open(config).unwrap();
-        let new = NewApplication::new(OrganisationId::from_bytes([1; 20]), "test");
-        let application = log.create_application(new).await.unwrap().id;
-        let event = hooklog_storage::Event::new(application, "a.b".parse().unwrap(), "{}");
-        log.append(vec![event]).await.unwrap();
-        let endpoint = Endpoint::new("http://127.0.0.1/", SecretKey::new(vec![7; 24]));
-        let new = NewSubscription::new(application, endpoint);
-        let to = log.create_subscription(new).await.unwrap().id;
-        let mut ids = Vec::new();
-        for replay in [Replay::Failed, Replay::Missing] {
-            let task = log.create_task(to, replay, Offset::ZERO..Offset::MAX).await;
-            ids.push(task.unwrap().id);
-        }
-        let mut tail = log.tail(log.end());
-        let changed = watch::Sender::new(0);
-        let mut running = JoinSet::new();
-        running.spawn(run_with(log.clone(), changed.subscribe(), |log, task| {
-            let is_failed =
-                matches!(&task.work, Work::Replay(work) if work.replay == Replay::Failed);
-            assert!(!is_failed, "it is not to be");
-            step(log, task)
-        }));
-        let ended = || {
-            let registry = log.registry();
-            let tasks = ids.iter().map(|id| Arc::clone(registry.task(*id).unwrap()));
-            let tasks: Vec<_> = tasks.collect();
-            tasks.iter().all(|task| !task.is_running()).then_some(tasks)
-        };
-        let waiting = async {
-            loop {
-                if let Some(tasks) = ended() {
-                    return tasks;
-                }
-                tail.next().await.unwrap();
-            }
-        };
-        let limit = Duration::from_secs(20);
-        let tasks = tokio::time::timeout(limit, waiting).await.unwrap();
-        let reason = "the task broke off inside the server: it is not to be".to_owned();
-        assert_eq!(tasks[0].state, TaskState::Failed { reason });
-        assert_eq!(tasks[1].state, TaskState::Finished);
-        running.shutdown().await;
-    }
-}
+mod tests;

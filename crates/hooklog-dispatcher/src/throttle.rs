@@ -2,13 +2,16 @@
 //!
 //! **Invariant:** within any second at most `rate` attempts and a burst of a tenth of it start. A
 //! bucket that was made anew is full, so a restart adds one burst at most, and a lane is forgotten
-//! only when its bucket is full. Time is passed in; one that goes back gives nothing.
+//! only when its bucket is full. Time is passed in; one that goes back gives nothing
+//! until somebody says that it was set back.
 //! **Next:** `pace.rs`, how many attempts at a time.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use hooklog_storage::Timestamp;
+
+use crate::retries::earlier;
 
 /// The burst is this part of a second's worth (and at least one): what is asked for by the second
 /// is to be met within each second, not on the average of two.
@@ -36,6 +39,11 @@ impl Throttle {
             self.debt = self.debt_at(rate, now) + TOKEN;
             self.at = now;
         }
+    }
+
+    /// The clock was set back: what is owed is paid back as if it had not been.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        self.at = earlier(self.at, by);
     }
 
     /// When the next attempt may start; `None` if it may now.

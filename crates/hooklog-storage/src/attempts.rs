@@ -16,9 +16,9 @@ use crate::index::{Named, in_order, next_row};
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::page::{AttemptPage, AttemptsOf, Limit, Order};
+use crate::parked::DispatchState;
 use crate::read::{ReadError, corrupt};
 use crate::shared::Shared;
-use crate::state::State;
 
 pub(crate) use self::last::LastAttempts;
 
@@ -164,18 +164,25 @@ impl Shared {
         Ok(())
     }
 
-    /// Where subscriptions stand, with all that was recorded so far.
+    /// Where subscriptions stand and all that is parked for them, with all that was recorded so far.
     pub(crate) fn delivery_state(
         &self,
         of: Option<SubscriptionId>,
     ) -> Result<DeliveryState, ReadError> {
-        self.all_applied();
-        let mut result = DeliveryState::default();
-        if let Some(state) = self.engine.get(Family::State, keys::STATE)? {
-            result.mark = decode::<State>(&state)?.mark;
-        }
+        let DispatchState {
+            mark,
+            cursors,
+            parked: _,
+            health,
+        } = self.dispatch_state(of)?;
+        let mut result = DeliveryState {
+            mark,
+            cursors,
+            retries: Vec::new(),
+            health,
+        };
         let (low, high) = match of {
-            Some(id) => (keys::cursor(id), keys::retry(id, Offset::MAX)),
+            Some(id) => (keys::retry(id, Offset::ZERO), keys::retry(id, Offset::MAX)),
             None => (Vec::new(), vec![0xff; 29]),
         };
         let bounds = (
@@ -183,25 +190,11 @@ impl Shared {
             Bound::Included(high.as_slice()),
         );
         self.engine
-            .scan::<ReadError>(Family::Cursor, bounds, |key, value| {
-                if let Some(id) = keys::subscription_of(key) {
-                    result.cursors.push((id, decode(value)?));
-                }
-                Ok(())
-            })?;
-        self.engine
             .scan::<ReadError>(Family::Retry, bounds, |key, value| {
                 if let Some((id, offset)) = keys::subscription_of(key).zip(keys::last_number(key)) {
                     result
                         .retries
                         .push((id, Offset::new(offset), decode(value)?));
-                }
-                Ok(())
-            })?;
-        self.engine
-            .scan::<ReadError>(Family::Health, bounds, |key, value| {
-                if let Some(id) = keys::subscription_of(key) {
-                    result.health.push((id, decode(value)?));
                 }
                 Ok(())
             })?;

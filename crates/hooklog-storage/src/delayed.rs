@@ -117,17 +117,15 @@ impl Subscription {
 }
 
 impl EventLog {
-    /// Events whose time has come by `until`, behind one of them or from the first on. Blocks until
-    /// what was committed before is applied.
+    /// Events whose time has come by `until`, behind one of them or from the first on, as far as is
+    /// applied.
     pub fn delayed(
         &self,
         behind: Option<&Delayed>,
         until: Timestamp,
         items_max: usize,
     ) -> Result<DelayedPage, ReadError> {
-        let shared = &self.handle.shared;
-        shared.all_applied();
-        shared.delayed(behind, until, items_max)
+        self.handle.shared.delayed(behind, until, items_max)
     }
 
     /// Subscriptions that are not to get an event that waits, as far as is applied.
@@ -151,8 +149,10 @@ impl EventLog {
 
     /// Takes steps of releases, in one commit. A step is left out if its time has not come by the
     /// log's clock, or if a subscription that it did not look at is to have the event: look again.
-    pub async fn release(&self, steps: Vec<ReleaseStep>) -> Result<(), ChangeError> {
+    /// Returns how many were left out.
+    pub async fn release(&self, steps: Vec<ReleaseStep>) -> Result<usize, ChangeError> {
         self.change(move |registry, turn| {
+            let count = steps.len();
             let is_current = |step: &ReleaseStep| {
                 let Delayed { due, offset, .. } = step.of;
                 let low = step.of.after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -175,7 +175,9 @@ impl EventLog {
                     rest: step.seen.last().copied().filter(|_| !step.is_last),
                 }))
             });
-            Ok((changes.collect(), ()))
+            let changes: Vec<_> = changes.collect();
+            let left_out = count - changes.len();
+            Ok((changes, left_out))
         })
         .await
     }

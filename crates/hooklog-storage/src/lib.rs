@@ -137,6 +137,7 @@ mod state;
 // Reading and following.
 mod attempts;
 mod page;
+mod parked;
 mod read;
 mod read_application;
 mod registry;
@@ -203,6 +204,7 @@ pub use log::{AppendError, EventLog, Unrecorded};
 pub use name::{Channel, ConsumerName, EventTypeName, NameError, OrderingKey, Tag, Uid};
 pub use offset::{AttemptSeq, Offset, OffsetRange, Sequence};
 pub use page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
+pub use parked::DispatchState;
 pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;

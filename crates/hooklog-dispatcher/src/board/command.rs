@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hooklog_storage::{
-    Application, ApplicationId, DeliveryState, Health, Policy, SubscriptionId, Timestamp, Trigger,
+    Application, ApplicationId, Health, Offset, Policy, SubscriptionId, Timestamp,
 };
 
 use super::Board;
+use super::table::Slot;
 use crate::lane::{Input, Lane};
 
 impl Board {
@@ -35,39 +36,24 @@ impl Board {
         self.tell(id, command, now);
     }
 
-    /// Takes in what was asked for while nobody listened.
-    pub(super) fn resynced(&mut self, state: &DeliveryState, now: Timestamp) {
-        self.loads = self.loads.saturating_sub(1);
-        // If it is wanted again, what is here may lack what is looked for then.
-        let Some(since) = self.resyncing.take().filter(|_| self.resync.is_none()) else {
-            return;
+    /// A commit of this time has parked a delivery.
+    pub(super) fn parked_by(
+        &mut self,
+        id: SubscriptionId,
+        at: Timestamp,
+        command: Input,
+        offset: Offset,
+        now: Timestamp,
+    ) {
+        let holds = |slot: &Slot| slot.lane.holds(offset);
+        let is_held = self.slots.get(&id).is_some_and(holds);
+        // What was loaded since then may have had it, and it may be delivered by now.
+        let command = if !is_held && self.ahead.covers(id, at) {
+            Input::Missed { offset }
+        } else {
+            command
         };
-        for (id, offset, retry) in &state.retries {
-            let (offset, asked) = (*offset, retry.due);
-            if retry.is_skipped {
-                self.command(*id, Input::Skip { offset }, now);
-            } else if retry.number == 0 && retry.trigger == Trigger::Manual && asked >= since {
-                let slot = self.slots.get(id);
-                // It may have been made since this was read, so a lane that has nothing of it reads
-                // for itself.
-                let input = if slot.is_some_and(|slot| slot.lane.holds(offset)) {
-                    Input::Redeliver { offset, asked }
-                } else {
-                    Input::Missed { offset }
-                };
-                self.command(*id, input, now);
-            } else if retry.trigger == Trigger::Delayed && asked >= since {
-                // The same.
-                self.command(*id, Input::Missed { offset }, now);
-            } else if let Some(slot) = self.slots.get(id)
-                // What was asked for is due since then; any other row that is due earlier than the
-                // lane's is of an attempt that was made twice.
-                && asked <= now
-                && slot.lane.is_later(offset, retry)
-            {
-                self.command(*id, Input::RetryNow { offset, asked }, now);
-            }
-        }
+        self.command(id, command, now);
     }
 
     /// The policies of all applications that have one.
@@ -122,9 +108,13 @@ impl Board {
             return;
         };
         if let Some(slot) = self.slots.get_mut(&id) {
+            let is_reordered = slot.rules.ordering != rules.ordering;
             (slot.rules, slot.host) = (rules, host);
-            // A lane looks at its queue under the new order.
+            // A lane looks at its queue under the new order, and may need other rows of the log.
             self.tell(id, Input::Changed { is_forgiven: false }, now);
+            if is_reordered {
+                self.tell(id, Input::Unheard, now);
+            }
         }
     }
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hooklog_storage::{
-    DeliveryState, DisableReason, EventId, Offset, OffsetRange, Progress, Record, Subscription,
+    DisableReason, DispatchState, EventId, Offset, OffsetRange, Progress, Record, Subscription,
     SubscriptionId, TailItem, Timestamp,
 };
 
 use super::Reading;
 use crate::deliver::Answer;
-use crate::lane::{self, Start};
+use crate::lane::{self, Scan, Start};
 
 /// What happened.
 #[derive(Debug)]
@@ -29,13 +29,18 @@ pub(crate) enum Input {
         from: Offset,
         page: Option<Page>,
     },
-    /// The delivery state of one subscription was loaded.
+    /// Where one subscription stands was loaded.
     Loaded {
         subscription: SubscriptionId,
-        state: DeliveryState,
+        state: DispatchState,
     },
-    /// The delivery state of all was loaded.
-    Resynced(DeliveryState),
+    /// Some pages of what is parked were looked at.
+    Scanned(Vec<(SubscriptionId, Scan)>),
+    /// Subscriptions that have something parked; the next ones are behind `next`.
+    Resynced {
+        ids: Vec<SubscriptionId>,
+        next: Option<SubscriptionId>,
+    },
     /// What was handed out to be recorded is on record.
     Recorded,
     /// The subscription is disabled, or was changed or deleted meanwhile; the tail tells which.
@@ -57,10 +62,12 @@ pub(crate) enum Effect {
         range: OffsetRange,
         limit: lane::Read,
     },
-    /// Load the delivery state of one subscription.
+    /// Load where one subscription stands.
     Load(SubscriptionId),
-    /// Load the delivery state of all.
-    Resync,
+    /// Look at some pages of what subscriptions have parked.
+    Scan(Vec<(SubscriptionId, Scan)>),
+    /// Look up who has something parked, behind this subscription.
+    Resync(Option<SubscriptionId>),
     /// Disable a subscription, unless it goes elsewhere meanwhile.
     Disable {
         subscription: SubscriptionId,

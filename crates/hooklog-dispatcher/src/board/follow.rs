@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hooklog_storage::{
-    Change, Cursor, CursorState, DeliveryState, Listing, Offset, OffsetRange, Policy, Record,
+    Change, Cursor, CursorState, DispatchState, Listing, Offset, OffsetRange, Policy, Record,
     Retry, Subscription, SubscriptionId, TailItem, Timestamp,
 };
 
@@ -21,22 +21,16 @@ use crate::route::{Entry, Matches};
 /// What the log held at the start, by subscription.
 #[derive(Debug, Default)]
 pub(super) struct Restored {
-    /// When it was read.
-    at: Timestamp,
     cursors: BTreeMap<SubscriptionId, Cursor>,
-    retries: BTreeMap<SubscriptionId, Vec<(Offset, Retry)>>,
+    /// Who has something parked.
+    parked: BTreeSet<SubscriptionId>,
 }
 
 impl Restored {
-    pub(super) fn new(state: DeliveryState, at: Timestamp) -> Self {
-        let mut retries: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (id, offset, retry) in state.retries {
-            retries.entry(id).or_default().push((offset, retry));
-        }
+    pub(super) fn new(state: DispatchState) -> Self {
         Self {
-            at,
             cursors: state.cursors.into_iter().collect(),
-            retries,
+            parked: state.parked.into_iter().collect(),
         }
     }
 }
@@ -56,6 +50,7 @@ impl Board {
         self.markable = self.routed;
         let (mut matches, mut budget) = (Matches::default(), self.budget);
         for record in records {
+            self.ahead.hear(record.timestamp);
             self.routes.matching(record, &mut budget, &mut matches);
             if !matches.certain.is_empty() {
                 // One copy for all lanes: they share it, and it does not pin the whole batch.
@@ -114,6 +109,9 @@ impl Board {
     }
 
     fn change(&mut self, change: Change, now: Timestamp) {
+        if let Some(at) = time_of(&change) {
+            self.ahead.hear(at);
+        }
         match change {
             Change::PutSubscription(value) => self.put(value, now),
             Change::DeleteSubscription(id) => self.delete(id),
@@ -127,19 +125,18 @@ impl Board {
                 subscription,
                 offset,
                 asked,
-            } => {
-                self.command(subscription, Input::Redeliver { offset, asked }, now);
-            }
+            } => self.parked_by(
+                subscription,
+                asked,
+                Input::Redeliver { offset, asked },
+                offset,
+                now,
+            ),
             Change::Release(release) => {
                 let (offset, retry) = (release.offset, Retry::released(release.at, release.key));
-                // What was loaded since then may have it already, and it may be delivered by now.
-                let input = if release.at <= self.loaded {
-                    Input::Missed { offset }
-                } else {
-                    Input::Released { offset, retry }
-                };
                 for id in &release.to {
-                    self.command(*id, input.clone(), now);
+                    let input = Input::Released { offset, retry };
+                    self.parked_by(*id, release.at, input, offset, now);
                 }
             }
             Change::Skip {
@@ -189,13 +186,10 @@ impl Board {
             self.put(value, now);
         }
         self.routes.pack();
-        // Redeliveries may have been asked for since the state was read, and before this registry:
-        // look them up. Later on, the reader missed changes, so look up all there are.
-        let since = self
-            .restored
-            .take()
-            .map_or(Timestamp::default(), |restored| restored.at);
-        self.resync = Some(since);
+        self.restored = None;
+        // Between the state that was read at the start, or the last change that was seen, and this
+        // registry something may have been asked of any delivery.
+        self.loads.resync();
     }
 
     fn put(&mut self, value: Arc<Subscription>, now: Timestamp) {
@@ -208,12 +202,9 @@ impl Board {
         }
         let was_enabled = old.map(Entry::is_enabled);
         let url_before = old.map(|old| Arc::clone(&old.subscription.endpoint.url));
-        let (cursor, retries) = match &mut self.restored {
-            Some(restored) => (
-                restored.cursors.remove(&id),
-                restored.retries.remove(&id).unwrap_or_default(),
-            ),
-            None => (None, Vec::new()),
+        let (cursor, has_parked) = match &mut self.restored {
+            Some(restored) => (restored.cursors.remove(&id), restored.parked.remove(&id)),
+            None => (None, false),
         };
         let floor = cursor.as_ref().map_or(Offset::ZERO, |cursor| cursor.floor);
         let from = old.map_or(value.start.max(floor), |old| old.from);
@@ -223,12 +214,14 @@ impl Board {
         self.routes.insert(value, from);
         self.rules_changed(id, is_again || is_elsewhere, now);
         match (was_enabled, is_enabled) {
-            (None, true) => self.restore(id, from, cursor, retries, now),
+            (None, true) => self.restore(id, from, cursor, has_parked, now),
             (None, false) => {
                 if cursor.is_none_or(|cursor| cursor.state == CursorState::CaughtUp) {
                     self.pause(id, from, now);
                     // Enabled before its cursor is on record, it goes on without another look.
-                    self.tell(id, Input::Loaded(retries), now);
+                    if has_parked {
+                        self.tell(id, Input::Unheard, now);
+                    }
                 }
             }
             (Some(true), false) => self.pause(id, from, now),
@@ -239,12 +232,12 @@ impl Board {
     }
 
     /// A subscription that is new to the board gets a lane only if something may be outstanding.
-    fn restore(
+    pub(super) fn restore(
         &mut self,
         id: SubscriptionId,
         from: Offset,
         cursor: Option<Cursor>,
-        retries: Vec<(Offset, Retry)>,
+        has_parked: bool,
         now: Timestamp,
     ) {
         let behind = cursor.filter(|cursor| cursor.state == CursorState::Behind);
@@ -253,11 +246,15 @@ impl Board {
             // The tail brings a commit's records before its changes, so the first records of a new
             // subscription may have gone by. At the start it stands at the mark instead.
             None if self.restored.is_none() && from < self.routed => Lane::behind(from),
-            None if retries.is_empty() => return,
+            None if !has_parked => return,
             None => Lane::live(from),
         };
         self.add_lane(id, lane);
-        self.tell(id, Input::Loaded(retries), now);
+        if has_parked {
+            self.tell(id, Input::Unheard, now);
+        } else {
+            self.tell(id, Input::Resumed, now);
+        }
     }
 
     fn pause(&mut self, id: SubscriptionId, from: Offset, now: Timestamp) {
@@ -291,7 +288,7 @@ impl Board {
                     cancelled: false,
                 },
             );
-            self.loaders.push_back(id);
+            self.loads.push_cursor(id);
         }
     }
 
@@ -301,49 +298,17 @@ impl Board {
         self.drop_lane(id);
         self.health.remove(&id);
         self.flush.health.remove(&id);
+        self.ahead.forget(id);
     }
+}
 
-    /// The state of one subscription, for one that was enabled or a lane whose retry table had
-    /// overflowed.
-    pub(super) fn loaded(&mut self, id: SubscriptionId, state: DeliveryState, now: Timestamp) {
-        self.loads = self.loads.saturating_sub(1);
-        self.loaded = self.loaded.max(now);
-        let mut restored = Restored::new(state, now);
-        let retries = restored.retries.remove(&id).unwrap_or_default();
-        if self.slots.contains_key(&id) {
-            self.tell(id, Input::Loaded(retries), now);
-            return;
-        }
-        let Some(waiting) = self.waiting.remove(&id) else {
-            return;
-        };
-        let Some(entry) = self.routes.get(id) else {
-            return;
-        };
-        if waiting.again {
-            self.waiting.insert(
-                id,
-                Waiting {
-                    again: false,
-                    ..waiting
-                },
-            );
-            self.loaders.push_back(id);
-        } else if !waiting.cancelled {
-            let from = entry.from.max(waiting.since);
-            // Nothing was routed to it while it waited, so it starts behind in any case.
-            let cursor = restored
-                .cursors
-                .remove(&id)
-                .filter(|cursor| cursor.state == CursorState::Behind)
-                .unwrap_or(Cursor {
-                    floor: from,
-                    settled: Vec::new(),
-                    state: CursorState::Behind,
-                });
-            self.restore(id, from, Some(cursor), retries, now);
-            // What waited because of the endpoint was not told that it is to be tried again.
-            self.tell(id, Input::Changed { is_forgiven: true }, now);
-        }
+/// The time of the commit that a command came with.
+fn time_of(change: &Change) -> Option<Timestamp> {
+    match change {
+        Change::Redeliver { asked, .. }
+        | Change::Skip { asked, .. }
+        | Change::RetryNow { asked, .. } => Some(*asked),
+        Change::Release(release) => Some(release.at),
+        _ => None,
     }
 }

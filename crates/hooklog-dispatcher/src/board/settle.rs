@@ -23,21 +23,28 @@ impl Board {
             }
             let id = self.ready.pop_front()?;
             left -= 1;
-            if !self.slots.contains_key(&id) {
+            let Some(slot) = self.slots.get(&id) else {
                 continue;
-            }
-            if !self.flights.may_start(id) {
-                self.ready.push_back(id);
-                continue;
-            }
+            };
             let others = self.ready.len();
-            let effect = self.ask(id, now);
-            if effect.is_some() {
-                return effect;
-            }
-            if self.ready.len() > others {
-                // Somebody got its turn instead, who might be at the end.
-                left = self.ready.len();
+            if self.flights.may_start(id) {
+                let effect = self.ask(id, now);
+                if effect.is_some() {
+                    return effect;
+                }
+                if self.ready.len() > others {
+                    // Somebody got its turn instead, who might be at the end.
+                    left = self.ready.len();
+                }
+            } else {
+                let (application, host) = (slot.application, Arc::clone(&slot.host));
+                // It stays in this line, and those behind it in others get the turns that it had there.
+                self.pass_turn_on(application, now);
+                self.pass_on(&host);
+                if self.ready.len() > others {
+                    left += self.ready.len() - others;
+                }
+                self.ready.push_back(id);
             }
         }
         None

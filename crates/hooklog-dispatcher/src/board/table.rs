@@ -10,7 +10,7 @@ use hooklog_storage::{ApplicationId, Health, NewAttempt, Offset, SubscriptionId,
 
 use super::flights::host_of;
 use super::{Board, QUEUES_BYTES_MAX, Reading};
-use crate::lane::{self, Lane};
+use crate::lane::{self, Lane, Scan};
 use crate::rules::Rules;
 
 /// A lane, and in which queues of the board it stands.
@@ -24,6 +24,8 @@ pub(super) struct Slot {
     pub(super) host: Arc<str>,
     pub(super) application: ApplicationId,
     pub(super) outcomes: Vec<NewAttempt>,
+    /// A look at what it has parked that is not under way.
+    pub(super) scan: Option<Scan>,
     pub(super) in_ready: bool,
     pub(super) in_readers: bool,
     pub(super) in_dirty: bool,
@@ -76,7 +78,8 @@ impl Board {
             self.reads.push(id, reading);
         }
         if slot.lane.load(&limits) {
-            self.loaders.push_back(id);
+            slot.scan = Some(slot.lane.scan(now, &limits));
+            self.loads.push_scan(id);
         }
         let wake = slot.lane.wake(now, &limits);
         if wake != slot.wake {
@@ -146,7 +149,7 @@ impl Board {
             return;
         };
         if let Some(health) = self.health.get(&id) {
-            lane.adopt(health);
+            lane.adopt(&lane::believed(health, self.latest));
         }
         let slot = Slot {
             lane,
@@ -154,6 +157,7 @@ impl Board {
             host,
             application: entry.subscription.application,
             outcomes: Vec::new(),
+            scan: None,
             in_ready: false,
             in_readers: false,
             in_dirty: false,

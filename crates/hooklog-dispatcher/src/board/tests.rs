@@ -1,6 +1,6 @@
 //! The whole dispatcher but for the I/O, run from a seed against models of the log and of endpoints:
-//! traffic, outages, answers of every kind, outcomes that are lost or told twice, commands and
-//! crashes at random; then all must have been delivered, and what was promised on the way is checked
+//! traffic, outages, answers of every kind, outcomes that are lost or told twice, commands, clocks that
+//! are set back and crashes at random; then all must have been delivered, and what was promised on the way is checked
 //! at every step.
 //!
 //! `SIM_SEED=n` runs one seed, `SIM_SEEDS=n` so many, `HOOKLOG_TEST_ROUNDS=n` so many times more.
@@ -20,7 +20,8 @@ use hooklog_storage::{
 use super::*;
 use crate::backoff::Schedule;
 use crate::deliver::{Answer, Fault, Verdict};
-use crate::lane::Start;
+use crate::lane::{Scan, Start};
+use crate::retries::earlier;
 use crate::retry_after::RetryAfter;
 use crate::route;
 use crate::testing::{application, event_id, record_of, subscription};
@@ -58,21 +59,47 @@ impl Log {
         Offset::new(u64::try_from(self.records.len()).unwrap())
     }
 
-    fn state(&self) -> DeliveryState {
-        DeliveryState {
+    fn state(&self) -> DispatchState {
+        DispatchState {
             mark: self.mark,
             cursors: self
                 .cursors
                 .iter()
                 .map(|(id, cursor)| (*id, cursor.clone()))
                 .collect(),
-            retries: self
-                .retries
-                .iter()
-                .map(|((id, at), retry)| (*id, *at, *retry))
-                .collect(),
+            parked: self.parked(None, usize::MAX),
             health: self.health.iter().map(|(id, row)| (*id, *row)).collect(),
         }
+    }
+
+    /// Subscriptions behind one of them for which something is parked.
+    fn parked(&self, behind: Option<SubscriptionId>, most: usize) -> Vec<SubscriptionId> {
+        let ids: BTreeSet<_> = self.retries.keys().map(|(id, _)| *id).collect();
+        let behind = ids
+            .into_iter()
+            .filter(|id| behind.is_none_or(|at| *id > at));
+        behind.take(most).collect()
+    }
+
+    /// Looks at so many pages of what is parked.
+    fn scan(&self, scans: &mut [(SubscriptionId, Scan)], pages: usize, rows: usize) {
+        for (id, scan) in scans {
+            for _ in 0..pages {
+                let Some(from) = scan.next() else { break };
+                let own = (*id, from)..=(*id, Offset::MAX);
+                let page = self.retries.range(own).take(rows);
+                let page: Vec<_> = page.map(|((_, at), retry)| (*at, *retry)).collect();
+                scan.take(&page, rows);
+            }
+        }
+    }
+
+    fn state_of(&self, subscription: SubscriptionId) -> DispatchState {
+        let mut state = self.state();
+        state.cursors.retain(|(id, _)| *id == subscription);
+        state.parked.retain(|id| *id == subscription);
+        state.health.retain(|(id, _)| *id == subscription);
+        state
     }
 
     fn listing(&self) -> Listing {
@@ -188,6 +215,7 @@ enum Beside {
         start: Start,
     },
     Done(Input),
+    Scan(Vec<(SubscriptionId, Scan)>),
     Record(Vec<Progress>),
     Disable(SubscriptionId, DisableReason),
 }
@@ -210,10 +238,14 @@ struct Seen {
     ordered: usize,
     delayed: usize,
     expired_delayed: usize,
+    set_back: usize,
+    /// Looks at what is parked that took turns, and that left something for the next one.
+    sliced: usize,
+    surplus: usize,
 }
 
 impl Seen {
-    fn all(self) -> [usize; 13] {
+    fn all(self) -> [usize; 16] {
         let Self {
             probes,
             recoveries,
@@ -228,6 +260,9 @@ impl Seen {
             ordered,
             delayed,
             expired_delayed,
+            set_back,
+            sliced,
+            surplus,
         } = self;
         [
             probes,
@@ -243,6 +278,9 @@ impl Seen {
             ordered,
             delayed,
             expired_delayed,
+            set_back,
+            sliced,
+            surplus,
         ]
     }
 }
@@ -253,6 +291,8 @@ struct Simulation {
     log: Log,
     board: Board,
     now: Timestamp,
+    /// The log's time, which never goes back.
+    time: Timestamp,
     /// What the tail will yield.
     tail: VecDeque<TailItem>,
     beside: Vec<Beside>,
@@ -288,6 +328,8 @@ struct Simulation {
     /// The ordering of these was changed.
     reordered: BTreeSet<SubscriptionId>,
     seen: Seen,
+    /// So many of six events are for later.
+    later: u8,
     /// Endpoints answer every request with success.
     healthy: bool,
     /// What was done, if anybody wants to know: writing it down takes most of the time.
@@ -310,7 +352,7 @@ impl Simulation {
             disable_after: Duration::from_secs(if rng.bool() { 0 } else { rng.u64(60..600) }),
             ..Config::default()
         };
-        let now = Timestamp::from_millis(1_000_000);
+        let now = Timestamp::from_millis(1_000_000_000);
         let budget = Budget::of([0, 40, 1000][rng.usize(0..3)]);
         let shares = rng.u8(0..4) == 0;
         let log = Log {
@@ -318,11 +360,12 @@ impl Simulation {
             ..Log::default()
         };
         let mut simulation = Self {
-            board: Board::new(&config, DeliveryState::default(), now),
+            board: Board::new(&config, DispatchState::default(), now),
             rng,
             config,
             log,
             now,
+            time: now,
             tail: VecDeque::new(),
             beside: Vec::new(),
             sink: BTreeMap::new(),
@@ -344,9 +387,13 @@ impl Simulation {
             budget,
             reordered: BTreeSet::new(),
             seen: Seen::default(),
+            later: 1,
             healthy: false,
             trace: traced.then(String::new),
         };
+        if simulation.rng.u8(0..4) == 0 {
+            simulation.later = 4;
+        }
         simulation.start();
         simulation
     }
@@ -390,6 +437,25 @@ impl Simulation {
         }
     }
 
+    /// The time of a commit.
+    fn time(&mut self) -> Timestamp {
+        self.time = self.time.max(self.now);
+        self.time
+    }
+
+    /// The clock is set back; what endpoints do goes on by the time that passes.
+    fn set_back(&mut self) {
+        let by = Duration::from_millis(self.rng.u64(1_000..3_600_000));
+        self.time();
+        self.now = earlier(self.now, by);
+        let starts = self.starts.values_mut().flatten();
+        let until = self.paused.values_mut().chain(self.down.values_mut());
+        for at in starts.chain(&mut self.all_starts).chain(until) {
+            *at = earlier(*at, by);
+        }
+        self.seen.set_back += 1;
+    }
+
     fn change(&mut self, change: Change) {
         if let Change::PutSubscription(value) = &change {
             self.log.subscriptions.insert(value.id, Arc::clone(value));
@@ -408,13 +474,14 @@ impl Simulation {
             }
             let offset = self.log.end();
             let mut record = record_of(offset.get(), 10);
+            record.timestamp = self.time();
             record.event.event_type = format!("t{}", self.rng.u8(0..3)).parse().unwrap();
             record.event.payload = format!(r#"{{"n": {}}}"#, self.rng.u8(0..4)).into();
             let key = self.rng.u8(0..4);
             record.event.ordering_key = (key > 0).then(|| format!("k{key}").parse().unwrap());
-            if self.rng.u8(0..6) == 0 {
+            if self.rng.u8(0..6) < self.later {
                 let due = self
-                    .now
+                    .time()
                     .plus(Duration::from_millis(self.rng.u64(1..60_000)));
                 record.event.deliver_at = Some(due);
                 self.log.delayed.insert((due, offset), None);
@@ -447,6 +514,7 @@ impl Simulation {
         if due > self.now {
             return;
         }
+        self.time();
         let behind = |id: &SubscriptionId| after.is_none_or(|after| *id > after);
         let subscriptions = self.log.subscriptions.values();
         let mut seen: Vec<_> = subscriptions.filter(|value| behind(&value.id)).collect();
@@ -456,7 +524,7 @@ impl Simulation {
         seen.retain(|value| value.awaits(offset, due));
         let record = &self.log.records[usize::try_from(offset.get()).unwrap()];
         let key = lane::key_of(record);
-        let mut to = Vec::new();
+        let (at, mut to) = (self.time, Vec::new());
         if offset < self.log.low {
             self.seen.expired_delayed += 1;
             for value in seen {
@@ -473,7 +541,7 @@ impl Simulation {
             to.retain(|id| !is_left_out(id));
         }
         for id in &to {
-            let parked = Retry::released(self.now, key);
+            let parked = Retry::released(at, key);
             self.log.retries.entry((*id, offset)).or_insert(parked);
             self.seen.delayed += 1;
         }
@@ -484,7 +552,7 @@ impl Simulation {
         let release = hooklog_storage::Release {
             due,
             offset,
-            at: self.now,
+            at,
             key,
             to,
             rest,
@@ -499,7 +567,7 @@ impl Simulation {
         }
         let mut value = subscription(number);
         value.start = self.log.end();
-        value.created = self.now;
+        value.created = self.time();
         if self.rng.bool() {
             let name = format!("t{}", self.rng.u8(0..3)).parse().unwrap();
             value.filter.event_types = Some(vec![name]);
@@ -560,7 +628,7 @@ impl Simulation {
         }
         let key = among[self.rng.usize(0..among.len())];
         let (subscription, offset) = key;
-        let (asked, old) = (self.now, self.log.retries.get(&key).copied());
+        let (asked, old) = (self.time(), self.log.retries.get(&key).copied());
         let change = match self.rng.u8(0..3) {
             0 => {
                 let retry = Retry {
@@ -631,7 +699,11 @@ impl Simulation {
                 }
             }
             25..28 => self.command(),
-            70..75 => self.release(),
+            70..75 => {
+                for _ in 0..self.rng.usize(1..10) {
+                    self.release();
+                }
+            }
             28..29 => {
                 self.crashes += 1;
                 self.tell(&"crash");
@@ -667,6 +739,7 @@ impl Simulation {
                     self.change(Change::PutSubscription(Arc::new(value)));
                 }
             }
+            75..76 => self.set_back(),
             50..51 => {
                 let all = self.log.low.get()..=self.log.end().get();
                 self.log.low = Offset::new(self.rng.u64(all));
@@ -688,6 +761,16 @@ impl Simulation {
         let at = self.rng.usize(0..self.beside.len());
         let input = match self.beside.swap_remove(at) {
             Beside::Done(input) => input,
+            Beside::Scan(mut scans) => {
+                self.scan(&mut scans);
+                self.tell(&scans);
+                for (_, scan) in &scans {
+                    let found = scan.next().is_none().then(|| scan.clone().found());
+                    self.seen.sliced += usize::from(found.is_none());
+                    self.seen.surplus += usize::from(found.is_some_and(|found| found.is_more));
+                }
+                Input::Scanned(scans)
+            }
             Beside::Record(progress) => {
                 self.tell(&progress);
                 self.log.record(progress);
@@ -872,7 +955,7 @@ impl Simulation {
         let due = self.due(offset);
         let is_asked = self.asked.contains_key(&key);
         assert!(
-            is_asked || due.is_none_or(|due| due <= self.now),
+            is_asked || due.is_none_or(|due| due <= self.time.max(self.now)),
             "{key:?} arrived before its time"
         );
         if !is_first || self.reordered.contains(&id) {
@@ -917,7 +1000,8 @@ impl Simulation {
     /// What must hold when an attempt starts.
     fn started(&mut self, subscription: &Subscription, start: &Start) {
         let (id, key) = (subscription.id, (subscription.id, start.offset));
-        let due = self.due(start.offset).filter(|due| *due > self.now);
+        let time = self.time.max(self.now);
+        let due = self.due(start.offset).filter(|due| *due > time);
         assert!(
             due.is_none() || self.asked.contains_key(&key),
             "{key:?} is tried before {due:?}"
@@ -992,21 +1076,34 @@ impl Simulation {
                     })
                 }
                 Effect::Load(subscription) => {
-                    let mut state = self.log.state();
-                    state.cursors.retain(|(id, _)| *id == subscription);
-                    state.retries.retain(|(id, _, _)| *id == subscription);
-                    state.health.retain(|(id, _)| *id == subscription);
+                    let state = self.log.state_of(subscription);
                     Beside::Done(Input::Loaded {
                         subscription,
                         state,
                     })
                 }
-                Effect::Resync => Beside::Done(Input::Resynced(self.log.state())),
+                Effect::Scan(mut scans) => {
+                    assert!(scans.iter().all(|(_, scan)| scan.next().is_some()));
+                    self.scan(&mut scans);
+                    Beside::Scan(scans)
+                }
+                Effect::Resync(behind) => {
+                    let most = self.rng.usize(1..4);
+                    let ids = self.log.parked(behind, most);
+                    let next = ids.last().filter(|_| ids.len() == most).copied();
+                    Beside::Done(Input::Resynced { ids, next })
+                }
                 Effect::Record(progress) => Beside::Record(progress),
             };
             self.beside.push(beside);
         }
         assert!(self.board.in_flight() <= self.config.attempts_in_flight_max);
+    }
+
+    /// A look at what is parked takes its time: some of it is of before, some of after other things.
+    fn scan(&mut self, scans: &mut [(SubscriptionId, Scan)]) {
+        let (pages, rows) = (self.rng.usize(0..4), self.rng.usize(1..6));
+        self.log.scan(scans, pages, rows);
     }
 
     /// All endpoints recover, all subscriptions are enabled, and everything gets its time.
@@ -1141,7 +1238,7 @@ fn run(seed: u64, traced: bool) -> (Seen, Option<String>) {
 
 /// Runs seeds until one fails; which one is printed.
 fn run_all(seeds: impl Iterator<Item = u64>) -> Seen {
-    let mut sum = [0; 13];
+    let mut sum = [0; 16];
     for seed in seeds {
         match std::panic::catch_unwind(|| run(seed, false)) {
             Ok((seen, _)) => {
@@ -1169,6 +1266,9 @@ fn run_all(seeds: impl Iterator<Item = u64>) -> Seen {
         ordered,
         delayed,
         expired_delayed,
+        set_back,
+        sliced,
+        surplus,
     ] = sum;
     Seen {
         probes,
@@ -1184,6 +1284,9 @@ fn run_all(seeds: impl Iterator<Item = u64>) -> Seen {
         ordered,
         delayed,
         expired_delayed,
+        set_back,
+        sliced,
+        surplus,
     }
 }
 
@@ -1224,4 +1327,7 @@ fn a_seed_replays() {
     }
 }
 
+mod clock;
+mod loads;
 mod outage;
+mod turns;

@@ -8,9 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use hooklog_storage::{ApplicationId, SubscriptionId, Timestamp};
 
+use crate::retries::earlier;
 use crate::throttle::Throttle;
 
 /// The applications that have a throttle.
@@ -103,6 +105,16 @@ impl Throttles {
         self.arm(application, Timestamp::default());
     }
 
+    /// The clock was set back.
+    pub(super) fn set_back(&mut self, by: Duration) {
+        self.timers.clear();
+        for (id, shared) in &mut self.applications {
+            shared.bucket.set_back(by);
+            shared.wake = shared.wake.map(|at| earlier(at, by));
+            self.timers.extend(shared.wake.map(|at| (at, *id)));
+        }
+    }
+
     /// When a token is there that somebody waits for.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         self.timers.first().map(|(at, _)| *at)
@@ -145,8 +157,6 @@ impl Throttles {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::testing::{application, subscription_id};
 

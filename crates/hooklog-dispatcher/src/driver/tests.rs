@@ -485,6 +485,8 @@ async fn a_redelivery_survives_a_restart() {
     let mut dispatcher = world.dispatch().await;
     let ids = world.publish(0..3).await;
     sink.wait(|received| received.len() == 3).await;
+    // One that is under way would be the one that is asked for.
+    world.attempts(subscription.id, 3).await;
     world.log.redeliver(subscription.id, ids[1]).await.unwrap();
     sink.wait(|received| received.len() == 4).await;
     let attempts = world.attempts(subscription.id, 4).await;

@@ -48,14 +48,6 @@ impl Lane {
         }
     }
 
-    /// What is parked is loaded again, once everything is on record.
-    pub(super) fn missed(&mut self, offset: Offset) {
-        if !self.holds(offset) {
-            self.surplus = true;
-            self.load_again = self.loading;
-        }
-    }
-
     /// Settles a delivery: at once, when its attempt ends, or when its turn comes.
     pub(super) fn skip(&mut self, offset: Offset, limits: &Limits) {
         if let Some(flight) = self.in_flight.get_mut(&offset) {
@@ -90,13 +82,6 @@ impl Lane {
         self.forced.insert(offset);
     }
 
-    /// Whether the log has this delivery due earlier than the lane does, all else being equal:
-    /// somebody asked for it and the lane was not told.
-    pub(crate) fn is_later(&self, offset: Offset, row: &Retry) -> bool {
-        let own = self.parked.get(offset);
-        own.is_some_and(|own| own.number == row.number && own.due > row.due)
-    }
-
     /// Whether this delivery is in flight or parked here.
     pub(crate) fn holds(&self, offset: Offset) -> bool {
         self.in_flight.contains_key(&offset) || self.parked.contains(offset)
@@ -120,6 +105,7 @@ impl Lane {
             self.failing_since = None;
             self.paused_until = Timestamp::default();
             self.parked.release();
+            self.forgiven = true;
         }
     }
 }

@@ -165,6 +165,7 @@ impl Lane {
         }
         self.breaker
             .failed(failure, offset, is_probe, ended.now, ended.sample);
+        self.forgiven &= self.breaker.open().is_none();
     }
 
     /// The endpoint works, whatever it says about this event.

@@ -104,8 +104,12 @@ impl Script {
                     .into_iter()
                     .map(|offset| (offset, retry))
                     .collect();
-                self.tell(Input::Loaded(rows));
+                self.tell(Input::Loaded(Found {
+                    rows,
+                    ..Found::default()
+                }));
             }
+            "unheard" => self.tell(Input::Unheard),
             "pause" => self.tell(Input::Paused),
             "resume" => self.tell(Input::Resumed),
             "wait" => self.wait(words.next().unwrap()),
@@ -473,11 +477,12 @@ fn a_restored_lane_skips_what_is_settled_or_parked() {
             state: CursorState::Behind,
         }),
         LIMITS,
-        "tail 6; loaded 4; page 2 6 2 3 4 5; cursor; ok 4; rec; cursor; ok 2; rec; cursor",
+        "tail 6; unheard; page 2 6 2 3 4 5; loaded 4; cursor; ok 4; rec; cursor; ok 2; rec; cursor",
         &expect![[r#"
             tail 6 → read 2.. 4 items
-            loaded 4 → retry 4#0 by hand
-            page 2 6 2 3 4 5 → send 2#0
+            unheard → load
+            page 2 6 2 3 4 5 →
+            loaded 4 → retry 4#0 by hand send 2#0
             cursor → Behind 2 [3, 4, 5]
             ok 4 →
             rec →

@@ -9,6 +9,7 @@ use hooklog_storage::{Cause, Offset, Ordering, Retry, Timestamp, Trigger};
 
 use super::order::Order;
 use super::{Flight, Lane, Limits, Mode, Read, Start};
+use crate::retries::is_asked;
 
 /// An attempt that could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +28,13 @@ enum From {
 impl Lane {
     /// Whether one more attempt may be in flight at all.
     fn has_room(&self, limits: &Limits) -> bool {
-        let draining = self.surplus && self.parked.len() <= limits.retries_max;
         let most = match limits.ordering {
             Ordering::Fifo => 1,
             Ordering::None | Ordering::FifoByKey => self.pace.allowed(limits.concurrency),
         };
         !self.paused
             && !self.stopped
-            && !self.loading
-            && !draining
+            && !self.awaits_load(limits)
             && self.in_flight.len() < most
             && self.in_flight.len() + self.unrecorded < limits.window
     }
@@ -89,7 +88,7 @@ impl Lane {
     /// does not keep the breaker open.
     fn candidate(&self, order: Order, now: Timestamp, limits: &Limits) -> Option<From> {
         let waits = |(offset, retry): &(Offset, &Retry)| {
-            (retry.cause == Cause::Endpoint || retry.due <= now)
+            (retry.cause == Cause::Endpoint || self.parked.is_due(*offset, now))
                 && self.may_go(&order, *offset, retry)
         };
         let later = self.parked.from(self.probed.next()).find(waits);
@@ -138,7 +137,10 @@ impl Lane {
             number: retry.map_or(0, |retry| retry.number),
             trigger: retry.map_or(Trigger::Scheduled, |retry| retry.trigger),
             counted: retry.map_or(0, |retry| retry.counted),
-            due: retry.map_or(now, |retry| retry.due),
+            // What was asked for waited for no time, whatever a clock says that was set back.
+            due: retry
+                .filter(|retry| !is_asked(retry))
+                .map_or(now, |retry| retry.due),
             first,
             is_awaited: first || retry.is_some_and(|retry| retry.is_awaited),
             is_probe,
@@ -203,23 +205,6 @@ impl Lane {
             }
         };
         (items > 0).then_some(Read { from, items, bytes })
-    }
-
-    /// Whether the parked deliveries are to be loaded again now.
-    pub(crate) fn load(&mut self, limits: &Limits) -> bool {
-        let wants = self.wants_load(limits);
-        self.loading |= wants;
-        wants
-    }
-
-    /// What [`load`](Self::load) would return. Everything must be on record, or what is read could
-    /// be older than what is known here.
-    pub(crate) fn wants_load(&self, limits: &Limits) -> bool {
-        self.surplus
-            && !self.loading
-            && self.in_flight.is_empty()
-            && self.unrecorded == 0
-            && self.parked.len() <= limits.retries_max
     }
 
     /// When the lane wants to be looked at again, if nothing happens before.

@@ -75,8 +75,8 @@ impl EventLog {
         self.handle.shared.attempts_between(times)
     }
 
-    /// Where every subscription stands, with all that was recorded so far. Blocks until it is
-    /// applied; meant for the dispatcher's start.
+    /// Where every subscription stands and all that it has parked, however much that is, with all that
+    /// was recorded so far; for tools that want the whole. Blocks until it is applied.
     pub fn delivery_state(&self) -> Result<DeliveryState, ReadError> {
         self.handle.shared.delivery_state(None)
     }

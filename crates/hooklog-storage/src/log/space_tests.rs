@@ -173,7 +173,7 @@ async fn what_runs_by_itself_leaves_the_reserve_and_what_people_ask_for_does_not
     loop {
         match log.release(vec![release.clone()]).await {
             // Its time has not come, and nothing is written.
-            Ok(()) => assert!(parked(&log).is_empty(), "it is released"),
+            Ok(_) => assert!(parked(&log).is_empty(), "it is released"),
             Err(ChangeError::Commit(error)) => break assert_eq!(error, FULL),
             Err(error) => panic!("{error}"),
         }

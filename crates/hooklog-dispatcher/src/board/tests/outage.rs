@@ -27,7 +27,7 @@ impl World {
         let mut value = subscription(1);
         value.ordering = ordering;
         log.subscriptions.insert(value.id, Arc::new(value.clone()));
-        let mut board = Board::new(&Config::default(), DeliveryState::default(), now);
+        let mut board = Board::new(&Config::default(), DispatchState::default(), now);
         board.apply(Input::Tail(TailItem::Registry(log.listing())), now);
         Self {
             now,
@@ -89,8 +89,11 @@ impl World {
                 }
                 Input::Recorded
             }
-            Effect::Resync => Input::Resynced(DeliveryState::default()),
-            Effect::Load(_) | Effect::Disable { .. } => panic!("{effect:?}"),
+            Effect::Resync(_) => Input::Resynced {
+                ids: Vec::new(),
+                next: None,
+            },
+            Effect::Load(_) | Effect::Scan(_) | Effect::Disable { .. } => panic!("{effect:?}"),
         };
         self.board.apply(input, self.now);
     }

@@ -35,7 +35,10 @@ impl World {
     /// Waits until no event waits for its time.
     async fn all_released(&self) {
         let far = Timestamp::from_millis(i64::MAX);
-        let is_done = |log: &EventLog| log.delayed(None, far, 1).unwrap().due.is_empty();
+        let is_done = |log: &EventLog| {
+            log.wait_applied();
+            log.delayed(None, far, 1).unwrap().due.is_empty()
+        };
         self.until(|log| is_done(log).then_some(())).await;
     }
 }
@@ -180,6 +183,45 @@ async fn many_subscriptions_and_events_are_released_by_steps() {
         (70, 70)
     );
     assert_eq!(world.log.delivery_state().unwrap().retries.len(), 300 * 70);
+}
+
+/// More than a lane holds, and more than a page of what is parked: in order and without, also for an
+/// endpoint that was disabled when their time came.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn very_many_events_for_one_time_arrive_once_each() {
+    let world = World::new().await;
+    let count = 1_100;
+    let sinks = [
+        Sink::start(|_, _| Reply::Status(200, "")).await,
+        Sink::start(|_, _| Reply::Status(200, "")).await,
+    ];
+    let first = world.subscribe(&sinks[0]).await;
+    let mut new = NewSubscription::new(world.application.id, first.endpoint.clone());
+    new.endpoint.url = sinks[1].url().into();
+    new.ordering = hooklog_storage::Ordering::Fifo;
+    new.is_enabled = false;
+    let second = world.log.create_subscription(new).await.unwrap();
+    let due = now().plus(Duration::from_millis(500));
+    let event = |number| {
+        let payload = format!("{{\"n\":{number}}}");
+        let kind = "test.event".parse().unwrap();
+        Event::new(world.application.id, kind, payload).deliver_at(due)
+    };
+    let events = (0..count).map(event).collect();
+    world.log.append(events).await.unwrap();
+    let dispatcher = world.dispatch().await;
+    world.all_released().await;
+    let state = SubscriptionState::Enabled;
+    world.set_state(&second, state).await;
+    let [mut any, mut fifo] = sinks;
+    any.wait(|received| distinct(received) == count).await;
+    fifo.wait(|received| distinct(received) == count).await;
+    dispatcher.stop(STOP).await;
+    assert_eq!(
+        (any.received().len(), fifo.received().len()),
+        (count, count)
+    );
+    assert!(numbers(&fifo.received()).is_sorted(), "in log order");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use hooklog_storage::DisableReason;
+use hooklog_storage::{Cause, DisableReason};
 
 use super::*;
 use crate::deliver::{Answer, Fault, Verdict};
@@ -119,7 +119,13 @@ impl Story {
         let health = self.lane.health(self.now);
         self.lane = Lane::restored(&cursor);
         self.lane.adopt(&health);
-        self.tell(Input::Loaded(rows));
+        self.tell(Input::Unheard);
+        assert!(self.started().is_empty(), "it waits for what is parked");
+        assert!(self.lane.load(&self.limits));
+        self.tell(Input::Loaded(Found {
+            rows,
+            ..Found::default()
+        }));
     }
 }
 
