@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::process::Process;
-use crate::harness::server::{Setup, hooklog};
+use crate::harness::server::{Server, Setup, hooklog};
 use crate::harness::{pause, shared, wait_for};
 
 /// Everything as small as it can be.
@@ -107,6 +107,120 @@ fn a_server_that_is_there_is_measured_by_its_url() {
     assert_eq!(ids(&report), ["P1", "P1", "P3", "P7"]);
     assert_eq!(report["rows"][0]["cost"]["cpu_us"], Value::Null);
     assert!(!report.to_string().contains(&server.token));
+    assert!(!report["warnings"].to_string().contains("left behind"));
+    assert_nothing_left(&server);
+}
+
+/// Neither applications nor event types: nothing was there before.
+fn assert_nothing_left(server: &Server) {
+    for path in ["/app", "/event-type"] {
+        let listed = server.api().json("GET", path, &Value::Null);
+        assert_eq!(listed["data"], serde_json::json!([]), "{path}: {listed}");
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_leaves_nothing_on_a_foreign_server() {
+    let _shared = shared();
+    let (scratch, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Setup::new(data.path()).start();
+    let url = format!("http://{}", server.address);
+    let arguments = ["--only=p7", "--fan-out=5", "--duration=1h", "--url", &url];
+    let mut command = command(scratch.path(), &arguments);
+    let mut bench = Process::spawn(command.env("HOOKLOG_TOKEN", &server.token));
+    // Behind the first message all that a run makes is there.
+    wait_for("message of the benchmark", || {
+        let listed = server.api().json("GET", "/app", &Value::Null);
+        let id = listed["data"][0]["id"].as_str()?.to_owned();
+        let path = format!("/app/{id}/msg");
+        let messages = server.api().json("GET", &path, &Value::Null);
+        messages["data"].as_array()?.first().cloned()
+    });
+    bench.terminate();
+    let ended = bench.wait();
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("stopped by SIGTERM"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("left behind"), "{}", ended.stderr);
+    assert_nothing_left(&server);
+}
+
+#[test]
+fn a_run_is_held_against_a_stored_one() {
+    let _shared = shared();
+    let scratch = tempfile::tempdir().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let work = "disk ÷ payloads kept, 2 MiB of 512 B";
+    let arguments = ["--only=P10", "--json", "--against", path];
+    // What was stored, and how the run ends: as good, far worse, and other work.
+    let cases = [
+        (1000.0, work, Some(0), "better"),
+        (0.01, work, Some(1), "worse"),
+        (1.0, "other work", Some(1), "missing"),
+    ];
+    for (stored, work, code, verdict) in cases {
+        let row = serde_json::json!({"id": "P10", "work": work, "unit": "×", "ours": stored});
+        let text = serde_json::json!({ "rows": [row] }).to_string();
+        std::fs::write(file.path(), text).unwrap();
+        let ended = Process::spawn(&mut command(scratch.path(), &arguments)).wait();
+        assert_eq!(ended.code, code, "{verdict}: {}", ended.stderr);
+        let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(report["against"]["figures"][0]["verdict"], verdict);
+        let is_told = ended
+            .stderr
+            .contains(&format!("far behind {path}: P10 {work}"));
+        assert_eq!(is_told, code == Some(1), "{}", ended.stderr);
+    }
+    // Before anything is measured.
+    std::fs::write(file.path(), "{}").unwrap();
+    let ended = Process::spawn(&mut command(scratch.path(), &arguments)).wait();
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("no report of hooklog bench"),
+        "{}",
+        ended.stderr
+    );
+    assert_empty(scratch.path());
+}
+
+#[test]
+fn curves_go_through_their_points() {
+    let _shared = shared();
+    let scratch = tempfile::tempdir().unwrap();
+    let page = tempfile::NamedTempFile::new().unwrap();
+    let page = page.path().to_str().unwrap();
+    // Quantities at each point, but for those that nothing can be measured of without a backlog or a log.
+    let cases = [
+        (
+            "--curve=connections,payload,fan-out,backlog",
+            "2",
+            10,
+            vec![2, 2, 2, 1, 1, 2],
+        ),
+        (
+            "--curve=subscriptions,log-size",
+            "1",
+            6,
+            vec![1, 1, 1, 1, 1, 1],
+        ),
+    ];
+    for (curve, points, rows, lengths) in cases {
+        let arguments = [curve, "--points", points, "--html", page];
+        let report = report(scratch.path(), &arguments);
+        let found = report["rows"].as_array().unwrap();
+        assert_eq!(found.len(), rows, "{curve}");
+        let curves = found.iter().map(|row| &row["curve"]["points"]);
+        let curves: Vec<usize> = curves
+            .filter_map(|points| Some(points.as_array()?.len()))
+            .collect();
+        assert_eq!(curves, lengths, "{curve}");
+        let text = std::fs::read_to_string(page).unwrap();
+        assert!(text.contains("<svg"), "{curve}");
+    }
 }
 
 #[test]
@@ -123,6 +237,25 @@ fn a_corpus_and_other_promises_are_measured() {
     let report = report(scratch.path(), &arguments);
     let work = report["rows"][0]["work"].as_str().unwrap();
     assert!(work.contains("the corpus in process"), "{work}");
+}
+
+#[test]
+fn a_url_that_would_tell_too_much_is_refused() {
+    let _shared = shared();
+    let scratch = tempfile::tempdir().unwrap();
+    let arguments = [
+        "--only=P1",
+        "--token=t",
+        "--url=http://me:hidden@127.0.0.1:9",
+    ];
+    let ended = Process::spawn(&mut command(scratch.path(), &arguments)).wait();
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("no user and no password"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("hidden"), "{}", ended.stderr);
 }
 
 #[test]
@@ -162,10 +295,17 @@ fn a_soak_stays_flat() {
     let mut bench = Process::spawn(&mut command);
     pause(Duration::from_secs(seconds));
     let ended = bench.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let report: Value = serde_json::from_str(&ended.stdout).expect(&ended.stderr);
     let rows = report["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 5);
+    let is_flat = rows.iter().all(|row| row["target"]["met"] == true);
+    assert_eq!(ended.code, Some(i32::from(!is_flat)), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr.contains("not flat: "),
+        !is_flat,
+        "{}",
+        ended.stderr
+    );
     for row in rows {
         let work = row["work"].as_str().unwrap();
         // In a few seconds caches still fill; latencies and rates are the machine's as much as ours.

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::harness::api::{Api, Shown};
 use crate::harness::server::{Server, Setup};
 use crate::harness::sink::{Delivery, Reply, Sink};
 use crate::harness::{alone, note, number, pause, wait_for};
@@ -322,6 +323,72 @@ fn an_event_for_later_comes_at_its_time_over_crashes() {
     for (id, count) in sink.counts() {
         assert!(count <= 1 + kills, "{id} came {count} times");
     }
+}
+
+/// A count that is killed while it runs goes on, and counts nothing twice; what was answered to be gone
+/// stays gone: payloads, and the tokens of a session.
+#[test]
+fn what_was_begun_ends_and_what_was_taken_away_stays_so_over_crashes() {
+    let _machine = alone();
+    let scratch = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let mut server = Server::start(scratch.path());
+    let mut api = server.api();
+    api.create_application("count");
+    let endpoints = [(); 2].map(|()| api.create_endpoint("count", &sink.url()).0);
+    let count = 300;
+    for n in 0..count {
+        let body = format!(r#"{{"eventType":"crash.count","payload":{{"n":{n}}}}}"#);
+        api.accept("count", &body);
+    }
+    for endpoint in endpoints {
+        let path = format!("/app/count/endpoint/{endpoint}/stats");
+        wait_for("all on record", || {
+            let stats = api.json("GET", &path, &Value::Null);
+            (stats["success"] == count).then_some(())
+        });
+    }
+    let token = |api: &mut Api, session: &str| {
+        let body = json!({"sessionId": session});
+        let access = api.json("POST", "/auth/app-portal-access/count", &body);
+        access["token"].as_str().unwrap().to_owned()
+    };
+    let (ended, kept) = (token(&mut api, "ended"), token(&mut api, "kept"));
+    let session = json!({"sessionIds": ["ended"]});
+    api.json("POST", "/auth/app/count/expire-all", &session);
+    api.json("POST", "/app/count/msg/expunge-all-contents", &Value::Null);
+    let usage = json!({"since": "2020-01-01T00:00:00Z"});
+    let tasks: Vec<String> = (0..20)
+        .map(|_| {
+            let task = api.json("POST", "/stats/usage/app", &usage);
+            task["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    for _ in 0..3 {
+        server.process.kill();
+        drop(server);
+        server = Server::start(scratch.path());
+    }
+    let mut api = server.api();
+    for task in tasks {
+        let path = format!("/background-task/{task}");
+        let done = wait_for("end of a count", || {
+            let task = api.json("GET", &path, &Value::Null);
+            (task["status"] != "running").then_some(task)
+        });
+        let stats = &done["data"]["appStats"][0]["messageDestinations"];
+        assert_eq!(stats, 2 * count, "{done}");
+    }
+    let status = |token: &str| {
+        let mut customer = Api::new(server.address, token);
+        customer.call("GET", "/app/count", b"").unwrap().status()
+    };
+    assert_eq!((status(&ended), status(&kept)), (401, 200));
+    let shown = api.events("count").unwrap();
+    assert_eq!(shown.len(), count);
+    let gone = |event: &Shown| event.payload == r#"{"expired":true}"#;
+    assert!(shown.values().all(gone));
+    server.stop();
 }
 
 #[test]

@@ -23,11 +23,9 @@ const ABSENT = [
   "destination.",
   "endpoint.transformation",
   "environment.",
-  "eventType.importOpenapi",
   "ingest.",
   "integration.",
-  "message.expungeAllContents",
-  "statistics.",
+  "statistics.aggregateEventTypes",
   "streaming.",
 ];
 
@@ -162,6 +160,16 @@ const eventTypes = async () => {
   assert(ids(await eventType.list({ includeArchived: true })).includes("order.made"));
   await eventType.delete("order.made", { expunge: true });
   await fails(404, "not_found", eventType.get("order.made"));
+  const spec = { openapi: "3.1.0", webhooks: { "order.made": { post: { summary: "One", deprecated: true } } } };
+  const dry = (await eventType.importOpenapi({ spec, dryRun: true })).data;
+  assert.deepEqual([dry.modified, dry.toModify.map(({ name }) => name)], [[], ["order.made"]]);
+  await fails(404, "not_found", eventType.get("order.made"));
+  const { modified } = (await eventType.importOpenapi({ specRaw: JSON.stringify(spec) })).data;
+  assert.deepEqual(modified, ["order.made"]);
+  const made = await eventType.get("order.made");
+  assert.deepEqual([made.description, made.deprecated], ["One", true]);
+  await fails(400, "generic_error", eventType.importOpenapi({}));
+  await eventType.delete("order.made", { expunge: true });
 };
 
 const endpoints = async () => {
@@ -279,9 +287,23 @@ const tasks = async () => {
     assert.deepEqual([ended.status, ended.task, task.task], ["finished", type, type]);
     await until("one more delivery", async () => (await recorded(sent.id)).length === before + 1);
   }
-  assert.equal((await bothWays((options) => svix.backgroundTask.list(options))).length, 3);
+  const counting = { since: LONG_AGO, until: new Date(), appIds: ["tasks", "absent"] };
+  const usage = await svix.statistics.aggregateAppStats(counting);
+  assert.deepEqual(usage.unresolvedAppIds, ["absent"]);
+  const counts = await until("count", async () => {
+    const task = await svix.backgroundTask.get(usage.id);
+    return task.status === "finished" && task.data.appStats;
+  });
+  assert.equal(counts[0].appUid, "tasks");
+  assert(counts[0].messageDestinations >= 1);
+  assert.equal((await bothWays((options) => svix.backgroundTask.list(options))).length, 4);
   const some = await svix.backgroundTask.list({ status: "finished", task: "endpoint.replay" });
   assert.equal(some.data.length, 1);
+  const purge = await svix.message.expungeAllContents("tasks");
+  assert.deepEqual([purge.status, purge.task], ["finished", "application.purge_content"]);
+  const gone = await svix.message.list("tasks", { withContent: true });
+  assert(gone.data.length);
+  for (const { payload } of gone.data) assert.deepEqual(payload, { expired: true });
   await svix.application.delete("tasks");
 };
 
@@ -344,6 +366,11 @@ const portal = async () => {
   await fails(403, "insufficient access", customer.message.create("first", { eventType: "x", payload: {} }));
   await fails(404, "not_found", customer.message.list("other"));
   const other = client((await authentication.appPortalAccess("first", {})).token);
+  const ofSession = async (sessionId) => (await authentication.appPortalAccess("first", { sessionId })).token;
+  const [one, two] = [client(await ofSession("one")), client(await ofSession("two"))];
+  await authentication.expireAll("first", { sessionIds: ["one"] });
+  await fails(401, "authentication_failed", one.endpoint.list("first"));
+  assert((await two.endpoint.list("first")).data.length);
   await customer.authentication.logout();
   await fails(401, "authentication_failed", customer.endpoint.list("first"));
   assert((await other.endpoint.list("first")).data.length);

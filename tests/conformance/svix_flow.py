@@ -60,11 +60,9 @@ ABSENT = (
     "endpoint.patch_transformation",
     "endpoint.transformation",
     "environment.",
-    "event_type.import_openapi",
     "ingest.",
     "integration.",
-    "message.expunge_all_contents",
-    "statistics.",
+    "statistics.aggregate_event_types",
     "streaming.",
 )
 
@@ -116,6 +114,32 @@ def event_type_changes(svix):
     assert "order.made" in {t.name for t in archived.data}
     svix.event_type.delete("order.made", EventTypeDeleteOptions(expunge=True))
     fails(404, "not_found", svix.event_type.get, "order.made")
+
+
+def event_type_imports(svix):
+    schema = {"$ref": "#/components/schemas/Order"}
+    content = {"application/json": {"schema": schema, "example": {"order": 7}}}
+    shipped = {"description": "It was shipped", "x-svix-group-name": "order", "requestBody": {"content": content}}
+    spec = {
+        "openapi": "3.1.0",
+        "info": {"title": "Orders", "version": "1"},
+        "webhooks": {"order.shipped": {"post": shipped}},
+        "components": {"schemas": {"Order": {"type": "object"}}},
+    }
+    Import = models.EventTypeImportOpenApiIn
+    dry = svix.event_type.import_openapi(Import(spec=spec, dry_run=True)).data
+    assert dry.modified == [] and [t.name for t in dry.to_modify] == ["order.shipped"]
+    assert (dry.to_modify[0].group_name, dry.to_modify[0].deprecated) == ("order", False)
+    fails(404, "not_found", svix.event_type.get, "order.shipped")
+    done = svix.event_type.import_openapi(Import(spec_raw=json.dumps(spec))).data
+    assert done.modified == ["order.shipped"] and done.to_modify is None
+    made = svix.event_type.get("order.shipped")
+    assert made.schemas == {"1": {"type": "object", "examples": [{"order": 7}]}}
+    assert made.schemas == dry.to_modify[0].schemas and made.description == "It was shipped"
+    assert svix.event_type.import_openapi(Import(spec=spec)).data.modified == [], "the same again is no change"
+    fails(400, "generic_error", svix.event_type.import_openapi, Import())
+    fails(422, None, svix.event_type.import_openapi, Import(spec_raw="openapi: 3.1.0"))
+    svix.event_type.delete("order.shipped", EventTypeDeleteOptions(expunge=True))
 
 
 def application_changes(svix):
@@ -255,6 +279,15 @@ def portal(svix):
     fails(401, "authentication_failed", customer.endpoint.list, "first")
     other = client(other.token)
     assert other.endpoint.list("first").data
+    def of_session(id):
+        access = svix.authentication.app_portal_access("first", AppPortalAccessIn(session_id=id))
+        return client(access.token)
+
+    one, two = of_session("one"), of_session("two")
+    svix.authentication.expire_all("first", ApplicationTokenExpireIn(session_ids=["one"]))
+    fails(401, "authentication_failed", one.endpoint.list, "first")
+    assert two.endpoint.list("first").data and other.endpoint.list("first").data
+    assert of_session("one").endpoint.list("first").data, "a new one of the session is good"
     svix.authentication.expire_all("first", ApplicationTokenExpireIn())
     fails(401, "authentication_failed", other.endpoint.list, "first")
 
@@ -394,6 +427,7 @@ def main():
     application_changes(svix)
     event_types(svix)
     event_type_changes(svix)
+    event_type_imports(svix)
     endpoint = endpoints(svix)
     sent, skipped = messages(svix)
     attempts(svix, endpoint, sent, skipped)

@@ -1,5 +1,7 @@
 """What the PyPI `svix` SDK offers beyond publishing: durable tasks, polling, operational webhooks, tokens."""
 
+from datetime import datetime, timedelta, timezone
+
 from svix.api import (
     ApplicationIn,
     BackgroundTaskStatus,
@@ -14,6 +16,7 @@ from svix.api import (
 )
 from svix.api.background_task import BackgroundTaskListOptions
 from svix.api.endpoint import EndpointGetStatsOptions
+from svix.api.message import MessageGetOptions
 from svix.api.message_attempt import MessageAttemptListByEndpointOptions
 from svix.api.message_poller import MessagePollerConsumerPollOptions, MessagePollerPollOptions
 from svix.models import PollingEndpointConsumerSeekIn
@@ -63,8 +66,28 @@ def replays(svix):
     return made
 
 
+def counted(svix):
+    """Deliveries by application: each message and endpoint once, however often it was tried or sent again."""
+    now = datetime.now(timezone.utc) + timedelta(minutes=1)
+    usage = svix.statistics.aggregate_app_stats
+    begun = usage(models.AppUsageStatsIn(since=LONG_AGO, until=now, app_ids=[APP, "absent"]))
+    assert begun.unresolved_app_ids == ["absent"]
+    ended = finished(svix, begun, "application.stats")
+    # Three to the endpoint that was sick, three to the late one.
+    (stats,) = ended.data["appStats"]
+    assert (stats["appUid"], stats["messageDestinations"]) == (APP, 6), ended.data
+    fails(422, None, usage, models.AppUsageStatsIn(since=LONG_AGO, until=now, app_ids=["absent"]))
+
+
+def expunged(svix, made):
+    task = svix.message.expunge_all_contents(APP)
+    finished(svix, task, "application.purge_content")
+    for id in made:
+        assert svix.message.get(APP, id, MessageGetOptions(with_content=True)).payload == {"expired": True}
+
+
 def shown(svix):
-    assert len(both_ways(svix.background_task.list, BackgroundTaskListOptions)) == 3
+    assert len(both_ways(svix.background_task.list, BackgroundTaskListOptions)) == 4
     options = BackgroundTaskListOptions(status=BackgroundTaskStatus.FINISHED, task=BackgroundTaskType.ENDPOINT_REPLAY)
     assert len(svix.background_task.list(options).data) == 1
     assert svix.background_task.list(BackgroundTaskListOptions(status=BackgroundTaskStatus.FAILED)).data == []
@@ -84,8 +107,10 @@ def polled(svix, made):
 
 def tasks(svix):
     made = replays(svix)
+    counted(svix)
     shown(svix)
     polled(svix, made)
+    expunged(svix, made)
     svix.application.delete(APP)
 
 

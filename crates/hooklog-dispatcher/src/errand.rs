@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hooklog_storage::{
-    ChangeError, CommitError, DisableReason, EventId, EventLog, Expunged, Limit, Offset,
-    OffsetRange, Order, Progress, ReadError, Record, Subscription, SubscriptionId,
-    SubscriptionState, Unrecorded,
+    ChangeError, CommitError, DisableReason, EventId, EventLog, Limit, Offset, OffsetRange, Order,
+    Progress, ReadError, Record, Subscription, SubscriptionId, SubscriptionState, Unrecorded,
 };
 
 use crate::board::{Input, Page, Reading};
@@ -60,7 +59,7 @@ pub(crate) async fn attempt(
         },
     };
     // A lane may hold the record since before its content was taken out.
-    if log.is_expunged(Expunged::Event(record.offset)) {
+    if log.is_expunged(&record) {
         let answer = Answer::none(Verdict::Gone, "the event's content was expunged");
         return (Some(record.id), answer);
     }

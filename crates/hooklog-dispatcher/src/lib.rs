@@ -46,6 +46,8 @@ mod client;
 mod cloud_event;
 mod config;
 mod connect;
+#[doc(hidden)]
+pub mod counting;
 mod deliver;
 mod dispatcher;
 mod driver;

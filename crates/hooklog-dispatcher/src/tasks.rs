@@ -1,10 +1,10 @@
-//! Runs the background tasks of the log: replays of past events, a page at a time.
+//! Runs the background tasks of the log: replays of past events, and counts, a page at a time.
 //!
 //! **Invariant:** a task holds one page of events in memory, however long its range, a few tasks at a
 //! time, and asks for no more redeliveries while its subscription has many waiting or is disabled; if that
-//! lasts it ends as failed, so that its place is free. Each step is one commit, so a restart goes on where the last step ended. A task whose code panics ends as failed, with
-//! what the panic said.
-//! **Next:** `board/follow.rs`, where the redeliveries arrive.
+//! lasts it ends as failed, so that its place is free. Each step is one commit, so a restart goes on where
+//! the last step ended. A task whose code panics ends as failed, with what the panic said.
+//! **Next:** `tasks/count.rs`; then `board/follow.rs`, where the redeliveries arrive.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -14,11 +14,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hooklog_storage::{
-    Change, ChangeError, CommitError, EventLog, Limit, Offset, Order, ReadError, Subscription,
-    SubscriptionState, TailItem, Task, TaskId, TaskState, TaskStep, Timestamp,
+    Change, ChangeError, CommitError, CountStep, EventLog, Limit, Offset, Order, ReadError,
+    Replaying, Subscription, SubscriptionState, TailItem, Task, TaskId, TaskState, TaskStep,
+    Timestamp, Work,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+
+mod count;
 
 /// Events that one step looks at: what it reads stays below a few MiB and a commit stays small.
 const PAGE: Limit = Limit {
@@ -116,7 +119,7 @@ fn said(panic: Box<dyn Any + Send>) -> String {
 /// Takes steps until the task is done.
 async fn work(log: &EventLog, mut task: Arc<Task>, clock: Clock, step: StepFn, steps: &Semaphore) {
     let mut pause = PAUSE_MIN;
-    while task.next().is_some() {
+    while task.is_running() {
         let step = {
             let (log, task) = (log.clone(), Arc::clone(&task));
             // Tasks take turns; nobody closes it.
@@ -128,6 +131,13 @@ async fn work(log: &EventLog, mut task: Arc<Task>, clock: Clock, step: StepFn, s
                 pause = PAUSE_MIN;
                 log.advance_task(task.id, step).await
             }
+            Ok(Step::Count(step)) => match log.advance_count(task.id, step).await {
+                Err(error @ ChangeError::Limit { .. }) => {
+                    let reason = error.to_string();
+                    log.end_task(task.id, TaskState::Failed { reason }).await
+                }
+                advanced => advanced,
+            },
             Ok(Step::Fail(reason)) => log.end_task(task.id, TaskState::Failed { reason }).await,
             Ok(Step::Wait) => {
                 tokio::time::sleep(pause).await;
@@ -169,42 +179,50 @@ type StepFn = fn(&EventLog, &Task, Timestamp) -> Step;
 
 enum Step {
     Take(TaskStep),
+    Count(CountStep),
     Wait,
     Fail(String),
 }
 
 /// What to do next. Blocks.
 fn step(log: &EventLog, task: &Task, now: Timestamp) -> Step {
-    let Some(subscription) = log.registry().subscription(task.subscription).cloned() else {
-        return Step::Fail("the endpoint was deleted".to_owned());
+    let step = match &task.work {
+        Work::Replay(work) => {
+            let Some(to) = log.registry().subscription(work.subscription).cloned() else {
+                return Step::Fail("the endpoint was deleted".to_owned());
+            };
+            if let SubscriptionState::Disabled { since, .. } = to.state {
+                return disabled(task, since, now);
+            }
+            look(log, work, &to).map(|step| step.map_or(Step::Wait, Step::Take))
+        }
+        Work::Count(work) => count::look(log, task, work).map(Step::Count),
+        // It was finished when it was made.
+        Work::Expunge(_) => Ok(Step::Fail("there is nothing to do".to_owned())),
     };
-    if let SubscriptionState::Disabled { since, .. } = subscription.state {
-        let is_made_for_it = since <= task.created;
-        if is_made_for_it || now.since(since) >= DISABLED_MAX {
-            let reason = "the endpoint is disabled; enable it and start the task again";
-            return Step::Fail(reason.to_owned());
-        }
-        // Nothing would be sent, and what is parked is to fit those that wait for it anyway.
-        return Step::Wait;
+    step.unwrap_or_else(|error| {
+        tracing::warn!(task = %task.id, %error, "a background task cannot read; trying again");
+        Step::Wait
+    })
+}
+
+/// A replay for an endpoint that is disabled since then: nothing would be sent, and what is parked is to
+/// fit those that wait for it anyway.
+fn disabled(task: &Task, since: Timestamp, now: Timestamp) -> Step {
+    let is_made_for_it = since <= task.created;
+    if is_made_for_it || now.since(since) >= DISABLED_MAX {
+        let reason = "the endpoint is disabled; enable it and start the task again";
+        return Step::Fail(reason.to_owned());
     }
-    match look(log, task, &subscription) {
-        Ok(Some(step)) => Step::Take(step),
-        Ok(None) => Step::Wait,
-        Err(error) => {
-            tracing::warn!(task = %task.id, %error, "a background task cannot read; trying again");
-            Step::Wait
-        }
-    }
+    Step::Wait
 }
 
 fn look(
     log: &EventLog,
-    task: &Task,
+    work: &Replaying,
     subscription: &Subscription,
 ) -> Result<Option<TaskStep>, ReadError> {
-    let Some(from) = task.next() else {
-        return Ok(None);
-    };
+    let from = work.next;
     let Some(position) = log.positions([subscription])?.pop() else {
         return Ok(None);
     };
@@ -212,19 +230,19 @@ fn look(
     if parked.len() >= PARKED_ENOUGH {
         return Ok(None);
     }
-    let range = from..task.range.end;
-    let page = log.read_application(task.application, range, Order::Ascending, PAGE)?;
+    let range = from..work.range.end;
+    let page = log.read_application(work.application, range, Order::Ascending, PAGE)?;
     let mut again = Vec::new();
     for record in &page.records {
         if subscription.filter.takes(&record.event) {
             let status = log.status(record, subscription, position)?;
-            if task.replay.takes(&record.event, status) {
+            if work.replay.takes(&record.event, status) {
                 again.push(record.offset);
             }
         }
     }
     let next = if page.rest.is_empty() {
-        task.range.end
+        work.range.end
     } else {
         page.rest.start
     };

@@ -40,10 +40,17 @@ impl Asked {
     pub(crate) fn has(&self, tag: &str) -> bool {
         let bare = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let wanted = bare(tag);
+        self.has_whatever() || self.tags().any(|one| bare(one) == wanted)
+    }
+
+    /// Whether it says `*`: that it has something, whatever that is.
+    pub(crate) fn has_whatever(&self) -> bool {
+        self.tags().any(|one| one.trim() == "*")
+    }
+
+    fn tags(&self) -> impl Iterator<Item = &str> {
         let texts = self.if_none_match.iter().filter_map(|v| v.to_str().ok());
-        texts
-            .flat_map(|text| text.split(','))
-            .any(|one| one.trim() == "*" || bare(one) == wanted)
+        texts.flat_map(|text| text.split(','))
     }
 }
 

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, header};
 use hyper::body::Incoming;
 
-use crate::accept::{Form, Wanted};
+use crate::accept::{ErrorForm, Form, Wanted};
 use crate::answers::{Answers, Room};
 use crate::asked::Asked;
 use crate::body::{Body, Upload};
@@ -27,7 +27,7 @@ use crate::request::{Bearer, Call};
 use crate::revocation;
 use crate::routes::{self, Access, Route};
 use crate::state::{self, State};
-use crate::streamed::OutBody;
+use crate::streamed::{OutBody, Pieces};
 use crate::token::Capability;
 use crate::token::TokenError;
 use crate::trace_context::TraceContext;
@@ -56,15 +56,16 @@ pub(crate) async fn handle(
     upload.linger(&state.tasks);
     let (mut response, room) = answer.unwrap_or_else(|error| {
         let refusal = reply::shape(visit.refuse(error), wanted, Names::PROBLEM);
+        // It is small whatever was sent (`brief.rs`), and must come when there is no room, too.
         (refusal.unwrap_or_default(), Room::default())
     });
     reply::allow_any_origin(&mut response);
     if head.method == Method::HEAD {
-        response.extensions_mut().clear();
+        response.extensions_mut().remove::<Pieces>();
         response = reply::without_body(response);
     }
     let bytes = response.body().len();
-    let comes_in_pieces = !response.extensions().is_empty();
+    let comes_in_pieces = response.extensions().get::<Pieces>().is_some();
     visit.finish(&state, &mut response, (!comes_in_pieces).then_some(bytes));
     answers.send(response, room)
 }
@@ -168,7 +169,7 @@ async fn write(
         None if routes::is_one_write(pattern, &head.method) => handler(call).await?,
         None => state.tasks.spawn(handler(call)).await??,
     };
-    let response = shaped(state, response, wanted, pattern).await?;
+    let response = shaped_anyway(state, response, wanted, pattern).await?;
     state.write_answers.widen(&mut room, response.body().len());
     Ok((response, room))
 }
@@ -192,8 +193,15 @@ async fn shaped(
     wanted: Wanted,
     pattern: &'static str,
 ) -> Result<Response, ApiError> {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    // An error of a batch that broke off has the results up to there.
+    let is_xml = if is_error {
+        wanted.error == ErrorForm::ProblemXml
+    } else {
+        wanted.answer == Form::Xml
+    };
     let shape = move || reply::shape(response, wanted, Names::of_route(pattern));
-    if wanted.answer == Form::Xml {
+    if is_xml {
         let slot = Arc::clone(&state.shapes).acquire_owned();
         let slot = tokio::time::timeout(state.limits.read_wait_timeout, slot).await;
         let slot =
@@ -207,6 +215,27 @@ async fn shaped(
     shape()
 }
 
+/// The same for what was written: a client that gets no XML of it gets its JSON, for an error would
+/// say that nothing was done.
+async fn shaped_anyway(
+    state: &State,
+    response: Response,
+    wanted: Wanted,
+    pattern: &'static str,
+) -> Result<Response, ApiError> {
+    if wanted == Wanted::default() {
+        return shaped(state, response, wanted, pattern).await;
+    }
+    let json = response.clone();
+    match shaped(state, response, wanted, pattern).await {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            tracing::debug!(%error, "what was written is answered in JSON");
+            shaped(state, json, Wanted::default(), pattern).await
+        }
+    }
+}
+
 fn authenticate(state: &State, headers: &HeaderMap) -> Result<Bearer, TokenError> {
     let header = headers
         .get(header::AUTHORIZATION)
@@ -218,7 +247,7 @@ fn authenticate(state: &State, headers: &HeaderMap) -> Result<Bearer, TokenError
     }
     let (token, now) = (token.trim(), state::now());
     let grant = state.verified.grant(&state.token_keys, token, now)?;
-    if revocation::is_revoked(&state.log, &grant, token, now) {
+    if revocation::is_revoked(&state.log, &grant, || revocation::hash(token), now) {
         return Err(TokenError::Revoked);
     }
     let token = token.to_owned();
@@ -251,7 +280,64 @@ fn decode(part: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use hooklog_storage::EventLog;
+    use http::{HeaderValue, StatusCode};
+
+    use super::*;
+    use crate::{Config, TokenKey};
+
+    /// The event was on disk, and its publisher was told that the server was busy.
+    #[tokio::test]
+    async fn what_was_written_is_answered_without_xml_if_need_be() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut settings = hooklog_storage::Config::new(directory.path().join("data"));
+        settings.journal_segment_bytes = 8 << 20;
+        let key = TokenKey::new("the secret of the tests").expect("long enough");
+        let mut config = Config::new(key);
+        config.limits.read_wait_timeout = Duration::from_millis(1);
+        let state = State::new(EventLog::open(settings).expect("opens"), config);
+        let mut headers = HeaderMap::new();
+        let xml = HeaderValue::from_static("application/xml");
+        headers.insert(header::ACCEPT, xml.clone());
+        let wanted = Wanted::of(&headers);
+        let pattern = "/app/{app}/msg";
+        let free = state.shapes.available_permits();
+        for (taken, status, read, written) in [
+            (
+                0,
+                StatusCode::OK,
+                Some("application/xml"),
+                "application/xml",
+            ),
+            (
+                0,
+                StatusCode::CONFLICT,
+                Some("application/problem+xml"),
+                "application/problem+xml",
+            ),
+            (free, StatusCode::OK, None, "application/json"),
+            (free, StatusCode::CONFLICT, None, "application/json"),
+        ] {
+            let taken = u32::try_from(taken).expect("few");
+            let slots = state.shapes.acquire_many(taken).await.expect("open");
+            let answer = || reply::json_bytes(status, Bytes::from_static(b"{\"id\":\"x\"}"));
+            let kind = |answer: &Response| {
+                let kind = &answer.headers()[header::CONTENT_TYPE];
+                kind.to_str().expect("is text").to_owned()
+            };
+            let told = shaped(&state, answer(), wanted, pattern).await;
+            let told = told.as_ref().ok().map(kind);
+            assert_eq!(told.as_deref(), read, "{status}");
+            let told = shaped_anyway(&state, answer(), wanted, pattern).await;
+            let told = told.expect("an answer");
+            assert_eq!((kind(&told).as_str(), told.status()), (written, status));
+            assert_eq!(told.headers()[header::VARY], "accept");
+            drop(slots);
+        }
+    }
 
     #[test]
     fn parts_are_decoded() {

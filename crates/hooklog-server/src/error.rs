@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** every answer with a status of 400 or above has a JSON body that SDKs parse; the
 //! matches are exhaustive, so a new error of storage does not compile until it is placed here. What
-//! is inside (paths, causes) is logged and not sent.
+//! is inside (paths, causes) is logged and not sent. What the client sent is quoted in part (`brief.rs`).
 //! **Next:** `reply.rs`.
 
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use hooklog_storage::{AppendError, BackupError, ChangeError, CommitError, ReadError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use crate::brief::{brief, quoted};
 use crate::publish;
 use crate::rate;
 use crate::reply::{self, Response};
@@ -128,25 +129,19 @@ impl ApiError {
     }
 
     fn parts(&self) -> Parts {
+        let (status, code, detail) = self.in_full();
+        (status, code, brief(detail))
+    }
+
+    fn in_full(&self) -> Parts {
         use StatusCode as S;
         if let Some(parts) = self.of_body().or_else(|| self.of_bounds()) {
             return parts;
         }
         let (status, code, detail) = match self {
-            Self::Unauthenticated(TokenError::IsTheKey) => (
-                S::UNAUTHORIZED,
-                "authentication_failed",
-                "Invalid token: this is the JWT secret itself; sign a token with it \
-                 (`hooklog token`), and change the secret if it went over an open network",
-            ),
-            Self::Unauthenticated(
-                TokenError::Missing
-                | TokenError::Signature
-                | TokenError::Expired
-                | TokenError::NotYet
-                | TokenError::Revoked
-                | TokenError::Subject,
-            ) => (S::UNAUTHORIZED, "authentication_failed", "Invalid token"),
+            Self::Unauthenticated(error) => {
+                (S::UNAUTHORIZED, "authentication_failed", of_token(*error))
+            }
             Self::Forbidden => (
                 S::FORBIDDEN,
                 "insufficient access",
@@ -241,7 +236,10 @@ impl ApiError {
             Self::UnsupportedMediaType(detail) => (unread, (*detail).to_owned()),
             Self::Encoding(encoding) => {
                 let detail = "is not read: send it as it is, without content-encoding";
-                (unread, format!("A body encoded as {encoding:?} {detail}"))
+                (
+                    unread,
+                    format!("A body encoded as {} {detail}", quoted(encoding)),
+                )
             }
             Self::BadBatch(what) => (bad, format!("The batch cannot be read on: {what}")),
             _ => return None,
@@ -280,6 +278,25 @@ impl From<XmlError> for ApiError {
 }
 
 type Parts = (StatusCode, &'static str, String);
+
+/// Nothing but frequent mistakes is told: the rest would help who guesses.
+fn of_token(error: TokenError) -> &'static str {
+    match error {
+        TokenError::IsTheKey => {
+            "Invalid token: this is the JWT secret itself; sign a token with it \
+             (`hooklog token`), and change the secret if it went over an open network"
+        }
+        TokenError::NotSeconds => {
+            "Invalid token: its `exp` is beyond all times; it is in seconds, not in milliseconds"
+        }
+        TokenError::Missing
+        | TokenError::Signature
+        | TokenError::Expired
+        | TokenError::NotYet
+        | TokenError::Revoked
+        | TokenError::Subject => "Invalid token",
+    }
+}
 
 fn rate_limited(wait: Duration) -> Parts {
     let wait = rate::seconds(wait);

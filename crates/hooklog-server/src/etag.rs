@@ -30,7 +30,7 @@ pub(crate) enum Keep {
 
 /// Adds the tag of `response` and how long it is good, and drops what the client has already.
 ///
-/// The 304 is the status by which whoever charges requests tells that this one cost next to nothing.
+/// That saves the way to the client and no work here: whether it cost nothing is for others to say.
 pub(crate) fn tagged(asked: &Asked, keep: Keep, mut response: Response) -> Response {
     let tag = tag(response.body());
     let is_known = asked.has(&tag);

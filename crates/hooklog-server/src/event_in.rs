@@ -21,8 +21,7 @@ use crate::idempotency;
 use crate::publish::{self, Taken};
 use crate::reply::Answer;
 use crate::request::Call;
-use crate::trace_context::TraceContext;
-use crate::wire::{Content, Issue};
+use crate::wire::Content;
 
 mod attributes;
 mod binary;
@@ -118,18 +117,11 @@ pub(crate) async fn create(call: Call) -> Answer {
 
 /// The events of a batch, in one commit. What is wrong with one keeps none of the others out.
 async fn batch(call: &Call, application: ApplicationId, given: &Attributes) -> Answer {
-    let items = structured::parse_batch(call.bytes())?;
-    if items.len() > BATCH_ITEMS_MAX {
-        let message = format!(
-            "has {} events, more than the limit of {BATCH_ITEMS_MAX}",
-            items.len()
-        );
-        return Err(Issue::body("batch", message).into());
-    }
+    let items = structured::items(call.bytes())?;
     let mut outcomes: Vec<Option<ApiError>> = Vec::with_capacity(items.len());
     let mut events = Vec::with_capacity(items.len());
     for (index, item) in (0..).zip(items) {
-        let made = item
+        let made = structured::item(call.bytes(), item)
             .map_err(ApiError::from)
             .and_then(|found: CloudEvent| found.event(application, given))
             .and_then(|event| {
@@ -174,8 +166,8 @@ async fn batch(call: &Call, application: ApplicationId, given: &Attributes) -> A
 /// The event's deliveries belong to the trace of its request. A repetition has a trace of its own, so
 /// this is no part of what its key is about.
 fn trace(call: &Call, event: &mut Event) {
-    let headers = call.trace.iter().flat_map(TraceContext::headers);
-    event.headers.extend(headers);
+    let own = std::mem::take(&mut event.headers);
+    event.headers = publish::headers(own, call.trace.as_ref());
 }
 
 /// The idempotency key of an event: of a batch each has its own. The request is what became of it,
@@ -191,7 +183,10 @@ fn key(call: &Call, event: &Event, index: u64) -> Result<Option<IdempotencyKey>,
         event.application.as_bytes(),
         &index,
     ];
-    Ok(Some(IdempotencyKey::of_parts(&scope, &text, parts(event))))
+    // Only of one that has a time: whoever sends one again that has none sends what was always sent.
+    let due = event.deliver_at.map(|due| due.as_millis().to_be_bytes());
+    let parts = parts(event).chain(due.iter().map(<[u8; 8]>::as_slice));
+    Ok(Some(IdempotencyKey::of_parts(&scope, &text, parts)))
 }
 
 fn parts(event: &Event) -> impl Iterator<Item = &[u8]> {

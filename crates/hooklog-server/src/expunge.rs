@@ -9,6 +9,7 @@ use http::StatusCode;
 use crate::attempt;
 use crate::reply::{self, Answer};
 use crate::request::Call;
+use crate::task;
 use crate::wire::{BulkExpungeIn, BulkExpungeOut, Fields};
 
 /// The payload of a message.
@@ -39,6 +40,14 @@ pub(crate) async fn messages(call: Call) -> Answer {
     call.state.log.expunge_all(known).await?;
     let results = found.into_iter().map(|(id, what)| (id, what.is_some()));
     reply::json(StatusCode::OK, &BulkExpungeOut::new(results))
+}
+
+/// The payloads of all messages of an application so far, in one commit. Answered by a task, which is
+/// what clients of the API family wait for; this one is finished.
+pub(crate) async fn all(call: Call) -> Answer {
+    let application = call.application()?.id;
+    let task = call.state.log.expunge_application(application).await?;
+    task::shown(&call.state, StatusCode::ACCEPTED, &task)
 }
 
 /// The response that an attempt got.

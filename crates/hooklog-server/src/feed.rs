@@ -91,9 +91,16 @@ pub(crate) struct Found {
     pub(crate) expired: OffsetRange,
     /// Whether there may be more now.
     pub(crate) more: bool,
+    /// How many events were looked at for it.
+    pub(crate) looked: usize,
 }
 
 impl Found {
+    /// Whether it cost next to nothing: there was nothing to look at.
+    pub(crate) fn is_free(&self) -> bool {
+        !self.is_something() && self.looked == 0
+    }
+
     /// Whether there is reason to answer with it.
     pub(crate) fn is_something(&self) -> bool {
         !self.records.is_empty() || !self.expired.is_empty()
@@ -116,6 +123,7 @@ impl Feed {
                     place: None,
                     expired: end..end,
                     more: false,
+                    looked: 0,
                 });
             }
         };
@@ -158,12 +166,13 @@ impl Feed {
         until: impl Future<Output = ()>,
     ) -> Result<Found, ApiError> {
         let mut until = std::pin::pin!(until);
-        let mut place = None;
+        let (mut place, mut looked) = (None, 0);
         loop {
             seat.mark();
             let mut found = self.look(limit).await?;
             found.place = found.place.or(place);
-            place = found.place;
+            found.looked += looked;
+            (place, looked) = (found.place, found.looked);
             if found.is_something() || found.more {
                 return Ok(found);
             }
@@ -211,6 +220,7 @@ fn scan<E>(
                         place: Some(next),
                         expired,
                         more: true,
+                        looked,
                     });
                 }
                 records.push(record);
@@ -227,6 +237,7 @@ fn scan<E>(
         place: Some(next),
         expired,
         more: !range.is_empty(),
+        looked,
     })
 }
 

@@ -7,8 +7,8 @@ use std::ops::{Bound, Range};
 use std::str::FromStr;
 
 use hooklog_storage::{
-    ApplicationId, Channel, EventId, EventLog, EventTypeName, Expunged, Limit, Offset, Order,
-    ReadError, Record, Tag, Timestamp,
+    ApplicationId, Channel, EventId, EventLog, EventTypeName, Limit, Offset, Order, ReadError,
+    Record, Tag, Timestamp,
 };
 use http::StatusCode;
 
@@ -51,7 +51,7 @@ pub(crate) async fn list(call: Call) -> Answer {
 pub(crate) async fn resend(call: Call) -> Answer {
     let subscription = call.subscription()?.id;
     let record = call.event().await?;
-    if call.state.log.is_expunged(Expunged::Event(record.offset)) {
+    if call.state.log.is_expunged(&record) {
         return Err(ApiError::Refused {
             code: "missing_payload",
             detail: "The content of the message was expunged".to_owned(),

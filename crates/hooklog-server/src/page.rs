@@ -274,14 +274,31 @@ pub(crate) enum Wanted {
     Some,
 }
 
+/// What becomes of an item that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is on the page.
+    Keep,
+    /// It is not.
+    Drop,
+    /// It was not looked at after all, for this request did enough: the page ends before it.
+    Stop,
+}
+
+impl From<bool> for Verdict {
+    fn from(is_wanted: bool) -> Self {
+        if is_wanted { Self::Keep } else { Self::Drop }
+    }
+}
+
 /// Looks through `range` for `limit` items that `keep` keeps. `read` returns some items of a range,
 /// at most as many as it is told, and what is left of the range.
-pub(crate) fn scan<T: Item, P: PartialOrd + Clone, E>(
+pub(crate) fn scan<T: Item, P: PartialOrd + Clone, E, V: Into<Verdict>>(
     limit: usize,
     wanted: Wanted,
     mut range: Range<P>,
     mut read: impl FnMut(Range<P>, usize) -> Result<(Vec<T>, Range<P>), E>,
-    mut keep: impl FnMut(&T) -> Result<bool, E>,
+    mut keep: impl FnMut(&T) -> Result<V, E>,
 ) -> Result<Scan<T, T::Key>, E> {
     let mut found: Vec<T> = Vec::new();
     let (mut looked, mut bytes, mut reached) = (0, 0, None);
@@ -304,7 +321,15 @@ pub(crate) fn scan<T: Item, P: PartialOrd + Clone, E>(
         for item in items {
             looked += 1;
             let key = item.key();
-            if keep(&item)? {
+            let verdict = keep(&item)?.into();
+            if verdict == Verdict::Stop {
+                return Ok(Scan {
+                    found,
+                    reached,
+                    more: true,
+                });
+            }
+            if verdict == Verdict::Keep {
                 let is_over = !found.is_empty() && bytes + item.bytes() > PAGE_BYTES_MAX;
                 if found.len() == limit || is_over {
                     return Ok(Scan {

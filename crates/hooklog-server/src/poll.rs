@@ -2,13 +2,14 @@
 //!
 //! **Invariant:** a poll that finds nothing and may wait holds a seat of a bounded number, and
 //! neither a thread nor a read; it ends with the first event, its time, or the server. A place that
-//! was handed out stays the same until there is something new, so that asking again costs nothing.
+//! was handed out stays the same until there is something new, so that asking again costs nothing;
+//! asking again for what there is costs what it cost before.
 //! **Next:** `stream.rs`, the same without end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hooklog_storage::{ConsumerKey, Limit, Offset, Start, Uid};
+use hooklog_storage::{ConsumerInfo, ConsumerKey, Limit, Offset, Start, Uid};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -18,8 +19,11 @@ use crate::etag::{self, Keep};
 use crate::feed::{Feed, Found, Wanted};
 use crate::page::{self, PAGE_BYTES_MAX};
 use crate::place::Place;
+use crate::rate::Free;
 use crate::reply::{self, Answer};
 use crate::request::Call;
+use crate::revocation::Pass;
+use crate::state;
 use crate::waiters::Purpose;
 use crate::wire::{CommittedPollOut, Issue, PollOut};
 
@@ -32,15 +36,20 @@ const SKIPPED_MAX: u64 = 4096;
 /// `GET …/poller/{sink}`: the client keeps the place.
 pub(crate) async fn stateless(call: Call) -> Answer {
     let (feed, limit) = asked(&call)?;
-    let next = match iterator(&call)? {
-        Some(place) => place,
+    let (next, looked) = match iterator(&call)? {
+        Some(place) => (place, 0),
         None => match call.query.time("after")? {
-            Some(after) => call.state.read(move |log| log.offset_at(after)).await?,
-            None => call.state.log.low().events,
+            // To find a time is a look at the log.
+            Some(after) => {
+                let place = call.state.read(move |log| log.offset_at(after)).await?;
+                (place, 1)
+            }
+            None => (call.state.log.low().events, 0),
         },
     };
-    let found = poll(&call, Feed { next, ..feed }, limit).await?;
-    answer(&call, &PollOut::new(&found, place(next, &found)))
+    let mut found = poll(&call, Feed { next, ..feed }, limit).await?;
+    found.looked += looked;
+    answer(&call, &found, &PollOut::new(&found, place(next, &found)))
 }
 
 /// `GET …/poller/{sink}/consumer/{consumer}`: the server keeps the cursor, and moves it when it is
@@ -48,6 +57,7 @@ pub(crate) async fn stateless(call: Call) -> Answer {
 pub(crate) async fn by_consumer(call: Call) -> Answer {
     let (feed, limit) = asked(&call)?;
     let key = consumers::of_path(&call, feed.application)?;
+    let before = call.state.log.find_consumer(&key);
     let next = match iterator(&call)? {
         Some(place) => {
             consumers::settle(&call.state, &key, place).await?;
@@ -55,9 +65,10 @@ pub(crate) async fn by_consumer(call: Call) -> Answer {
         }
         None => consumers::cursor(&call.state, &key, Start::Beginning).await?,
     };
-    let found = poll(&call, Feed { next, ..feed }, limit).await?;
+    let mut found = poll(&call, Feed { next, ..feed }, limit).await?;
+    found.looked += moved(before.as_ref(), next);
     skip(&call, &key, next, &found).await?;
-    answer(&call, &PollOut::new(&found, place(next, &found)))
+    answer(&call, &found, &PollOut::new(&found, place(next, &found)))
 }
 
 /// `GET …/polling-endpoint/{sink}/consumer/{consumer}`: the cursor moves by commits alone.
@@ -66,11 +77,18 @@ pub(crate) async fn by_commits(call: Call) -> Answer {
     call.query.refuse(&["lease_duration_ms"])?;
     let (feed, limit) = asked(&call)?;
     let key = consumers::of_path(&call, feed.application)?;
+    let before = call.state.log.find_consumer(&key);
     let start = consumers::starting_position(&call.query)?.unwrap_or(Start::Beginning);
     let next = consumers::cursor(&call.state, &key, start).await?;
-    let found = poll(&call, Feed { next, ..feed }, limit).await?;
+    let mut found = poll(&call, Feed { next, ..feed }, limit).await?;
+    found.looked += moved(before.as_ref(), next);
     skip(&call, &key, next, &found).await?;
-    answer(&call, &CommittedPollOut::new(&found))
+    answer(&call, &found, &CommittedPollOut::new(&found))
+}
+
+/// What a poll's own cursor costs: nothing where it stood already, and else a write.
+fn moved(before: Option<&ConsumerInfo>, next: Offset) -> usize {
+    usize::from(before.is_none_or(|before| before.cursor != next))
 }
 
 /// What is asked for, from a place that is still to be found, and how much of it.
@@ -117,11 +135,15 @@ async fn poll(call: &Call, mut feed: Feed, limit: Limit) -> Result<Found, ApiErr
         .state
         .waiters
         .seat(feed.application, holder, Purpose::Poll)?;
+    let pass = Pass::of(call.bearer()?);
     let later = feed
         .wait(&mut seat, limit, tokio::time::sleep(wait))
         .await?;
+    // It may have ended while it waited.
+    pass.check(&call.state.log, state::now())?;
     Ok(Found {
         place: later.place.or(found.place),
+        looked: found.looked + later.looked,
         ..later
     })
 }
@@ -148,7 +170,7 @@ async fn skip(call: &Call, key: &ConsumerKey, next: Offset, found: &Found) -> Re
     Ok(())
 }
 
-fn answer<T: Serialize>(call: &Call, out: &T) -> Answer {
+fn answer<T: Serialize>(call: &Call, found: &Found, out: &T) -> Answer {
     let mut response = reply::json(StatusCode::OK, out)?;
     let wait = wait(call);
     if !wait.is_zero()
@@ -156,5 +178,11 @@ fn answer<T: Serialize>(call: &Call, out: &T) -> Answer {
     {
         response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }
-    Ok(etag::tagged(&call.asked, Keep::Revalidate, response))
+    let mut response = etag::tagged(&call.asked, Keep::Revalidate, response);
+    // A page that is there again was read again, and `*` knows nothing of what it has.
+    let is_known = response.status() == StatusCode::NOT_MODIFIED && !call.asked.has_whatever();
+    if is_known && found.is_free() {
+        response.extensions_mut().insert(Free);
+    }
+    Ok(response)
 }

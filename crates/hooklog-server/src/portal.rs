@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use hooklog_storage::Timestamp;
+use hooklog_storage::{ChangeError, RevokedToken, Timestamp};
 use http::{HeaderMap, StatusCode};
 
 use crate::application;
@@ -44,15 +44,23 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
         (found, _) => found?,
     };
     let now = state::now();
-    // Tokens say whole seconds: one of the second of an expiry would be refused with those before.
+    let asked_for = asked.scope.session.as_deref();
+    let session = asked_for.map(revocation::hash_of_session);
     let cuts = {
         let registry = call.state.log.registry();
-        registry.token_cuts(application.id).to_vec()
+        let of_session = session.map_or(&[][..], |session| {
+            registry.session_cuts(application.organisation, application.id, &session)
+        });
+        [registry.token_cuts(application.id), of_session].concat()
     };
+    // Tokens say whole seconds: one of the second of an expiry would be refused with those before.
     let after = cuts
         .iter()
         .map(|cut| cut.issued_until.plus(Duration::from_secs(1)));
     let issued = after.fold(now, Timestamp::max);
+    // It is handed out in that second, or an expiry before it would miss it; wherever the clock was set
+    // to, it is waited for no longer.
+    tokio::time::sleep(issued.since(now).min(Duration::from_secs(1))).await;
     let subject = Subject::Application {
         application: application.id,
         organisation: application.organisation,
@@ -83,20 +91,45 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
 pub(crate) async fn logout(call: Call) -> Answer {
     let organisation = call.organisation()?;
     let Bearer { grant, token } = call.bearer()?;
-    let expires = grant.expires.plus(LEEWAY);
-    let hash = revocation::hash(token);
-    call.state
-        .log
-        .revoke_token(organisation, hash, expires)
-        .await?;
+    let application = match grant.subject {
+        Subject::Application { application, .. } => Some(application),
+        Subject::Organisation(_) | Subject::Operator => None,
+    };
+    let revoked = RevokedToken {
+        organisation,
+        expires: grant.expires.plus(LEEWAY),
+        hash: revocation::hash(token),
+        application,
+    };
+    let revoked = call.state.log.revoke_token(revoked, grant.issued).await;
+    revoked.map_err(full)?;
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
-/// Every token of the application that was issued until now is refused, at once or after a while.
+/// What a log-out is told that there is no room for: it may have some once other tokens have expired.
+fn full(error: ChangeError) -> ApiError {
+    match error {
+        ChangeError::Limit { .. } => ApiError::TooMany(error.to_string()),
+        error => error.into(),
+    }
+}
+
+/// Every token of the application, or of some sessions of it, that was issued until now is refused, at
+/// once or after a while.
 pub(crate) async fn expire_all(call: Call) -> Answer {
-    let ExpireIn { after } = ExpireIn::parse(&Fields::parse_or_empty(call.bytes())?)?;
+    let ExpireIn { after, sessions } = ExpireIn::parse(&Fields::parse_or_empty(call.bytes())?)?;
     let application = call.application()?.id;
-    call.state.log.expire_tokens(application, after).await?;
+    let log = &call.state.log;
+    match sessions {
+        Some(sessions) => {
+            let hashes = sessions.iter().map(|id| revocation::hash_of_session(id));
+            log.expire_sessions(application, hashes.collect(), after)
+                .await?;
+        }
+        None => {
+            log.expire_tokens(application, after).await?;
+        }
+    }
     reply::json(StatusCode::OK, &EmptyOut {})
 }
 
@@ -104,4 +137,19 @@ pub(crate) async fn expire_all(call: Call) -> Answer {
 pub(crate) async fn whoami(call: Call) -> Answer {
     let grant = &call.bearer()?.grant;
     reply::json(StatusCode::OK, &WhoamiOut::from(grant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_out_without_room_is_to_come_again() {
+        let (what, limit) = ("the number of revoked tokens", 3);
+        let answer = full(ChangeError::Limit { what, limit }).into_response();
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(answer.headers().contains_key(http::header::RETRY_AFTER));
+        let answer = full(ChangeError::NotFound { what }).into_response();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    }
 }

@@ -1,15 +1,14 @@
 //! Errors as problem details (RFC 9457), for clients that ask for them.
 //!
-//! **Invariant:** nothing is said that the API family's own body does not say; what is more is the
-//! status and its name.
+//! **Invariant:** nothing is said that the API family's own body does not say, and nothing of it is left
+//! out; what is more is the status and its name.
 //! **Next:** `xml.rs`.
 
 use http::{HeaderValue, StatusCode, header};
-use serde_json::Value;
 
 use crate::accept::ErrorForm;
 use crate::reply::Response;
-use crate::wire::ProblemOut;
+use crate::wire::{ErrorTold, ProblemOut};
 use crate::xml::{self, Names};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -22,7 +21,7 @@ pub(crate) fn shape(response: Response, form: ErrorForm) -> Response {
         ErrorForm::ProblemJson => JSON,
         ErrorForm::ProblemXml => XML,
     };
-    let Ok(body) = serde_json::from_slice::<Value>(response.body()) else {
+    let Ok(body) = serde_json::from_slice::<ErrorTold<'_>>(response.body()) else {
         return response;
     };
     let Some(body) = details(response.status(), &body, form) else {
@@ -35,7 +34,7 @@ pub(crate) fn shape(response: Response, form: ErrorForm) -> Response {
     response
 }
 
-fn details(status: StatusCode, body: &Value, form: ErrorForm) -> Option<Vec<u8>> {
+fn details(status: StatusCode, body: &ErrorTold<'_>, form: ErrorForm) -> Option<Vec<u8>> {
     let problem = ProblemOut::new(status, body);
     if form == ErrorForm::ProblemJson {
         return serde_json::to_vec(&problem).ok();

@@ -105,7 +105,7 @@ pub(crate) async fn one(state: &State, event: Event, content: Content, taken: Ta
 
 /// The headers that deliveries carry: the message's own, and the trace of the request where they do
 /// not say it and there is room.
-fn headers(mut own: Vec<Header>, trace: Option<&TraceContext>) -> Vec<Header> {
+pub(crate) fn headers(mut own: Vec<Header>, trace: Option<&TraceContext>) -> Vec<Header> {
     let mut bytes: usize = own.iter().map(Header::bytes).sum();
     for header in trace.iter().flat_map(|trace| trace.headers()) {
         bytes += header.bytes();

@@ -1,7 +1,7 @@
 //! Rate limits: how many requests a token's subject may make, each class of routes by itself.
 //!
 //! **Invariant:** a subject never gets more than its burst at once and its rate in the long run,
-//! whatever was given back; what was answered 304 cost nothing. The table of buckets is bounded, and
+//! whatever was given back; a poll that found nothing new cost nothing. The table of buckets is bounded, and
 //! a bucket is forgotten only while it is full, which is what a new one is.
 //! **Next:** `visit.rs`, which says in each answer how much is left.
 
@@ -202,6 +202,10 @@ struct Bucket {
     credit: u32,
     full_at: Duration,
 }
+
+/// Put on an answer that took next to no work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Free;
 
 /// What a request cost.
 #[derive(Debug)]

@@ -16,8 +16,8 @@ use crate::request::Call;
 use crate::token::Subject;
 use crate::{
     application, attempt, batch, consumers, describe, endpoint, event_in, event_type, example,
-    explain, expunge, filter, headers, health, message, operational, operator, poll, portal,
-    precheck, publish, secret, standing, stats, stream, task,
+    explain, expunge, filter, headers, health, import, message, operational, operator, poll,
+    portal, precheck, publish, secret, standing, stats, stream, task, usage,
 };
 
 /// Below it, everything but the inbound sources.
@@ -74,6 +74,7 @@ static ROUTES: &[(&str, &[Route])] = routes! {
         DELETE Org application::delete,
     }
     "/event-type" { GET Any event_type::list, POST Org event_type::create }
+    "/event-type/import/openapi" { POST Org import::openapi }
     "/event-type/{name}" {
         GET Any event_type::get, PUT Org event_type::put, PATCH Org event_type::patch,
         DELETE Org event_type::delete,
@@ -96,6 +97,7 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/endpoint/{endpoint}/recover" { POST Any task::recover }
     "/app/{app}/endpoint/{endpoint}/replay-missing" { POST Any task::replay_missing }
     "/app/{app}/endpoint/{endpoint}/bulk-replay" { POST Any task::bulk_replay }
+    "/stats/usage/app" { POST Org usage::count }
     "/background-task" { GET Org task::list }
     "/background-task/{task}" { GET Org task::get }
     "/background-task/{task}/cancel" { POST Org task::cancel }
@@ -108,6 +110,7 @@ static ROUTES: &[(&str, &[Route])] = routes! {
     "/app/{app}/msg/{msg}" { GET Any message::get }
     "/app/{app}/msg/precheck/active" { POST Org precheck::active }
     "/app/{app}/msg/bulk-expunge" { POST Org expunge::messages }
+    "/app/{app}/msg/expunge-all-contents" { POST Org expunge::all }
     "/app/{app}/msg/{msg}/content" { DELETE Org expunge::message }
     "/app/{app}/msg/{msg}/endpoint" { GET Any standing::endpoints }
     "/app/{app}/msg/{msg}/endpoint/{endpoint}/resend" { POST Any message::resend }
@@ -143,9 +146,7 @@ static ROUTES: &[(&str, &[Route])] = routes! {
 
     // Known to SDKs of this API family, not here yet: 501 instead of 404.
     "/app/{app}/endpoint/{endpoint}/transformation" { GET Any later, PATCH Any later }
-    "/app/{app}/msg/expunge-all-contents" { POST Org later }
     "/admin/redrive-dlq" { POST Org later }
-    "/stats/usage/app" { POST Org later }
     "/environment/export" { POST Org later }
     "/environment/import" { POST Org later }
     "/operational-webhook/endpoint" { GET Org operational::list, POST Org operational::create }
@@ -174,7 +175,6 @@ async fn later(call: Call) -> Answer {
 }
 
 /// Paths of that family that other servers of it have and this one does not, whatever the method.
-/// One that is also a name of something here (`/event-type/import`) says so by its longer path.
 const ABSENT: &[&str] = &[
     "/app/{app}/autoconfig",
     "/app/{app}/autoconfig/{*rest}",
@@ -188,7 +188,6 @@ const ABSENT: &[&str] = &[
     "/auth/stream/{*rest}",
     "/connector",
     "/connector/{*rest}",
-    "/event-type/import/openapi",
     "/stats/usage/event-types",
     "/stream",
     "/stream/{*rest}",
@@ -245,10 +244,12 @@ pub(crate) fn all() -> impl Iterator<Item = (String, Method, Access)> {
     })
 }
 
-/// Most bytes of a body on the route of `pattern`: only messages are large.
+/// Most bytes of a body on the route of `pattern`: only messages and `OpenAPI` documents are large.
 pub(crate) fn body_bytes_max(pattern: &str, limits: &Limits) -> usize {
     match pattern {
-        "/app/{app}/msg" | "/app/{app}/event" => limits.body_bytes_max,
+        "/app/{app}/msg" | "/app/{app}/event" | "/event-type/import/openapi" => {
+            limits.body_bytes_max
+        }
         _ => limits.small_body_bytes_max.min(limits.body_bytes_max),
     }
 }

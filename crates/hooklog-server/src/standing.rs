@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use crate::error::ApiError;
 use crate::message::{self, EventFilter, Window};
-use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan, Wanted};
+use crate::page::{self, PAGE_BYTES_MAX, PageRequest, Scan, Verdict, Wanted};
 use crate::query::Query;
 use crate::reply::{self, Answer};
 use crate::request::Call;
@@ -86,20 +86,23 @@ impl Messages<'_> {
     ) -> Result<Scan<(Record, Standing), EventId>, ReadError> {
         let position = log.positions([self.subscription])?.pop();
         let position = position.unwrap_or_default();
+        let mut deliveries = log.deliveries(self.subscription, position)?;
         let mut standings: HashMap<Offset, Standing> = HashMap::new();
-        let keep = |record: &Record| -> Result<bool, ReadError> {
+        let keep = |record: &Record| -> Result<Verdict, ReadError> {
             if !self.filter.matches(record) {
-                return Ok(false);
+                return Ok(Verdict::Drop);
             }
-            let status = log.status(record, self.subscription, position)?;
+            let Some(status) = deliveries.status(record)? else {
+                return Ok(Verdict::Stop);
+            };
             let Some(standing) = Standing::new(&status) else {
-                return Ok(false);
+                return Ok(Verdict::Drop);
             };
             let is_wanted = self.status.is_none_or(|status| status == standing.status());
             if is_wanted {
                 standings.insert(record.offset, standing);
             }
-            Ok(is_wanted)
+            Ok(is_wanted.into())
         };
         let range = message::offsets_within(log, request, self.window)?;
         let application = self.subscription.application;

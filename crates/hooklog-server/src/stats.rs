@@ -29,34 +29,26 @@ const RANGE_MAX: Duration = Duration::from_hours(28 * 24);
 const LEEWAY: Duration = Duration::from_mins(5);
 /// Attempts read at a time: a few batches.
 const ATTEMPTS_AT_A_TIME: usize = 1_000;
-/// Most attempts of one answer: half a second of reading, and 4 MB of offsets seen.
+/// Most attempts that are looked at for one answer: half a second of reading, and 4 MB of offsets seen.
 const ATTEMPTS_MAX: usize = 250_000;
 
 /// Of the messages of a range.
 pub(crate) async fn get(call: Call) -> Answer {
     let ((_, range), subscription) = (asked(&call)?, call.subscription()?);
-    let count = move |log: &EventLog| count(log, &subscription, &range);
-    let counted = call.state.read(count).await?;
-    reply::json(StatusCode::OK, &counted.ok_or_else(too_many)?)
+    let count = move |log: &EventLog| count(log, &subscription, &range, ATTEMPTS_MAX);
+    reply::json(StatusCode::OK, &call.state.read(count).await?)
 }
 
 /// Of the attempts of a range.
 pub(crate) async fn of_attempts(call: Call) -> Answer {
     let (id, range) = asked(&call)?;
-    let count = move |log: &EventLog| count_attempts(log, id, &range);
-    let counted = call.state.read(count).await?;
-    reply::json(StatusCode::OK, &counted.ok_or_else(too_many)?)
+    let count = move |log: &EventLog| count_attempts(log, id, &range, ATTEMPTS_MAX);
+    reply::json(StatusCode::OK, &call.state.read(count).await?)
 }
 
 fn asked(call: &Call) -> Result<(SubscriptionId, Range<Timestamp>), ApiError> {
     let (since, until) = (call.query.time("since")?, call.query.time("until")?);
     Ok((call.subscription()?.id, range(since, until, state::now())?))
-}
-
-fn too_many() -> ApiError {
-    invalid_range(format!(
-        "The range has more than {ATTEMPTS_MAX} attempts; ask for a shorter one"
-    ))
 }
 
 fn invalid_range(detail: String) -> ApiError {
@@ -90,12 +82,13 @@ fn range(
     Ok(since..until)
 }
 
-/// `None` if there are too many attempts to count.
+/// Looks at `most` attempts at most, and refuses to count in part.
 fn count(
     log: &EventLog,
     subscription: &Subscription,
     range: &Range<Timestamp>,
-) -> Result<Option<StatsOut>, ApiError> {
+    most: usize,
+) -> Result<StatsOut, ApiError> {
     // No attempt comes before its message; one may come long after the range.
     let window = Window {
         after: Some(range.start),
@@ -104,7 +97,7 @@ fn count(
     let mut stats = StatsOut::default();
     let mut seen: HashSet<Offset> = HashSet::new();
     log.wait_applied();
-    let counted = visit(log, subscription.id, window, |value| {
+    let is_all = visit(log, subscription.id, window, most, |value| {
         let event = value.attempt.event;
         if range.contains(&event.timestamp()) && seen.insert(event.offset()) {
             let delivered = match value.attempt.outcome {
@@ -121,21 +114,29 @@ fn count(
         }
         Ok(())
     })?;
-    Ok(counted.then_some(stats))
+    // A shorter range would not help if it ended earlier.
+    is_all.then_some(stats).ok_or_else(|| {
+        invalid_range(format!(
+            "There were more than {most} attempts after `since`, and those after `until` had to be \
+             looked at too, since a message may be sent again at any time; ask for a later `since`, \
+             or for the attempts of the range (`attempt-stats`)"
+        ))
+    })
 }
 
-/// `None` if there are too many to count.
+/// The same of the attempts alone.
 fn count_attempts(
     log: &EventLog,
     id: SubscriptionId,
     range: &Range<Timestamp>,
-) -> Result<Option<AttemptStatsOut>, ApiError> {
+    most: usize,
+) -> Result<AttemptStatsOut, ApiError> {
     let window = Window {
         after: Some(range.start),
         before: Some(range.end),
     };
     let mut stats = AttemptStatsOut::default();
-    let counted = visit(log, id, window, |value| {
+    let is_all = visit(log, id, window, most, |value| {
         if range.contains(&value.attempt.started) {
             match value.attempt.outcome {
                 Outcome::Delivered => stats.success += 1,
@@ -144,7 +145,11 @@ fn count_attempts(
         }
         Ok(())
     })?;
-    Ok(counted.then_some(stats))
+    is_all.then_some(stats).ok_or_else(|| {
+        invalid_range(format!(
+            "The range has more than {most} attempts; ask for a shorter one"
+        ))
+    })
 }
 
 /// Shows the attempts of about a window, the newest first; says whether those were all.
@@ -152,17 +157,18 @@ fn visit(
     log: &EventLog,
     id: SubscriptionId,
     window: Window,
+    most: usize,
     mut show: impl FnMut(&Attempt) -> Result<(), ReadError>,
 ) -> Result<bool, ApiError> {
     let of = AttemptsOf::Subscription(id);
     let mut numbers = attempt::within(log, of, AttemptSeq::ZERO..AttemptSeq::MAX, window)?;
     let limit = Limit {
-        items: ATTEMPTS_AT_A_TIME,
+        items: ATTEMPTS_AT_A_TIME.min(most),
         bytes: PAGE_BYTES_MAX,
     };
     let mut looked = 0;
     while !numbers.is_empty() {
-        if looked >= ATTEMPTS_MAX {
+        if looked >= most {
             return Ok(false);
         }
         let page = log.attempts(of, numbers, Order::Descending, limit)?;
@@ -178,7 +184,113 @@ fn visit(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use hooklog_storage::{
+        Appended, Endpoint, Event, Filter, Format, NewApplication, NewAttempt, NewSubscription,
+        Ordering, Policy, Progress, SecretKey, Trigger,
+    };
+
     use super::*;
+
+    async fn subscription(log: &EventLog) -> Arc<Subscription> {
+        let application = NewApplication {
+            organisation: crate::DEFAULT_ORGANISATION.parse().expect("an id"),
+            uid: None,
+            name: "a".to_owned(),
+            metadata: BTreeMap::new(),
+            policy: Policy::default(),
+        };
+        let application = log.create_application(application).await.expect("is made");
+        let new = NewSubscription {
+            application: application.id,
+            uid: None,
+            description: String::new(),
+            endpoint: Endpoint {
+                url: "http://a/".into(),
+                secret: SecretKey::new(vec![1; 24]),
+                old_secrets: Vec::new(),
+                headers: Vec::new(),
+                format: Format::Payload,
+            },
+            filter: Filter::default(),
+            is_enabled: true,
+            metadata: BTreeMap::new(),
+            ordering: Ordering::None,
+            policy: Policy::default(),
+            start: None,
+        };
+        log.create_subscription(new).await.expect("is made")
+    }
+
+    /// Somebody who asked for an hour of last week was told to ask for less, whatever they asked for.
+    #[tokio::test]
+    async fn the_refusal_says_what_helps() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut settings = hooklog_storage::Config::new(directory.path().join("data"));
+        settings.journal_segment_bytes = 8 << 20;
+        let log = EventLog::open(settings).expect("opens");
+        let subscription = subscription(&log).await;
+        let event = Event::new(
+            subscription.application,
+            "x".parse().expect("a name"),
+            Bytes::new(),
+        );
+        let appended = log.append(vec![event]).await.expect("is appended");
+        let Some(Appended::Committed { id, .. }) = appended.into_iter().next() else {
+            panic!("it is there");
+        };
+        let hour =
+            |hours: i64| Timestamp::from_millis(id.timestamp().as_millis() + hours * 3_600_000);
+        let attempt = |hours| {
+            Progress::Attempt(NewAttempt {
+                event: id,
+                subscription: subscription.id,
+                url: "http://a/".into(),
+                number: 0,
+                started: hour(hours),
+                duration: Duration::from_millis(1),
+                status_code: Some(200),
+                response: String::new(),
+                outcome: Outcome::Delivered,
+                trigger: Trigger::Scheduled,
+            })
+        };
+        // One within the first hour, and more after it.
+        let attempts = [0, 2, 2, 2].map(attempt).to_vec();
+        log.record(attempts).await.expect("is recorded");
+        let (first, all) = (hour(0)..hour(1), hour(0)..hour(3));
+        for (range, most, expected, of_attempts) in [
+            (&first, 4, Ok(1), Ok(1)),
+            (&all, 4, Ok(1), Ok(4)),
+            (&first, 3, Err("a later `since`"), Ok(1)),
+            (
+                &all,
+                3,
+                Err("a later `since`"),
+                Err("ask for a shorter one"),
+            ),
+        ] {
+            let counted = count(&log, &subscription, range, most);
+            check(counted.map(|stats| stats.success), expected);
+            let counted = count_attempts(&log, subscription.id, range, most);
+            check(counted.map(|stats| stats.success), of_attempts);
+        }
+    }
+
+    #[track_caller]
+    fn check<N: Copy + PartialEq + From<u8>>(
+        found: Result<N, ApiError>,
+        expected: Result<u8, &str>,
+    ) {
+        match (found, expected) {
+            (Ok(found), Ok(count)) => assert!(found == N::from(count)),
+            (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{error}"),
+            (found, expected) => panic!("{} for {expected:?}", found.is_ok()),
+        }
+    }
 
     #[test]
     fn ranges_are_at_most_four_weeks_and_not_in_the_future() {

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** a stream is a place in the log and a seat: no event waits in memory for it. A
 //! client that reads slowly is read for slowly, and one that comes again goes on behind what it had
-//! last. It ends at an event's border, when the server stops or its time is over.
+//! last. It ends at an event's border: when the server stops, its time is over, or its token is no longer
+//! good.
 //! **Next:** `sse.rs`, then `streamed.rs`.
 
 use std::sync::Arc;
@@ -19,7 +20,9 @@ use crate::feed::{Feed, Found, Wanted};
 use crate::place::Place;
 use crate::reply::{self, Answer};
 use crate::request::Call;
+use crate::revocation::Pass;
 use crate::sse::Text;
+use crate::state;
 use crate::streamed::{Piece, Pieces, Step, Steps};
 use crate::token::Capability;
 use crate::waiters::{Purpose, Seat};
@@ -82,6 +85,7 @@ pub(crate) async fn follow(call: Call) -> Answer {
             next,
         },
         seat,
+        pass: Pass::of(call.bearer()?),
         told: None,
         ends: Instant::now() + call.state.limits.event_stream_age_max,
     };
@@ -119,6 +123,7 @@ fn resume(call: &Call) -> Result<Option<Offset>, ApiError> {
 struct Live {
     feed: Feed,
     seat: Seat,
+    pass: Pass,
     /// Where the client would go on now; `None` before the first piece.
     told: Option<Offset>,
     ends: Instant,
@@ -137,6 +142,9 @@ impl Live {
         };
         let bytes = text.into_string();
         let room = self.room(bytes.len()).await?;
+        // The token may have ended meanwhile; its client comes again, and is told so.
+        let log = &self.feed.state.log;
+        self.pass.check(log, state::now()).ok()?;
         let bytes = bytes.into();
         Some((Piece { bytes, room }, self))
     }

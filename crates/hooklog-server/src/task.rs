@@ -12,10 +12,10 @@ use crate::error::ApiError;
 use crate::page::PageRequest;
 use crate::reply::{self, Answer};
 use crate::request::Call;
-use crate::wire::{Between, Fields, Issue, TaskOut, replay_filter, task_kind};
-
-/// About what a task takes in an answer.
-const WEIGHT: usize = 512;
+use crate::state::State;
+use crate::wire::{
+    Between, Fields, Issue, TaskOut, replay_filter, task_kind, task_status, task_weight,
+};
 
 /// Sends again what was given up since a time.
 pub(crate) async fn recover(call: Call) -> Answer {
@@ -48,7 +48,7 @@ async fn start(call: Call, replay: Replay, between: Between) -> Answer {
     let range = offsets.await?;
     let log = &call.state.log;
     let task = log.create_task(subscription, replay, range).await?;
-    reply::json(StatusCode::ACCEPTED, &TaskOut::from(&*task))
+    shown(&call.state, StatusCode::ACCEPTED, &task)
 }
 
 pub(crate) async fn list(call: Call) -> Answer {
@@ -68,29 +68,40 @@ pub(crate) async fn list(call: Call) -> Answer {
         let range = page.range();
         let wanted = |task: &&Arc<Task>| {
             std::ops::RangeBounds::contains(&range, &task.id)
-                && kind.is_none_or(|kind| kind == task_kind(&task.replay))
-                && status.is_none_or(|status| status == TaskOut::from(&***task).status())
+                && kind.is_none_or(|kind| kind == task_kind(task))
+                && status.is_none_or(|status| status == task_status(task))
         };
         let items: Vec<_> = registry
             .tasks(organisation)
             .filter(wanted)
             .cloned()
             .collect();
-        page.take(items.into_iter(), |_| WEIGHT)
+        page.take(items.into_iter(), |task| task_weight(task))
     };
     let list = page.list(scan, |value| value.id.to_string());
-    reply::json(StatusCode::OK, &list.map(|value| TaskOut::from(&**value)))
+    let list = {
+        let registry = call.state.log.registry();
+        list.map(|value| TaskOut::new(value, &registry))
+    };
+    reply::json(StatusCode::OK, &list)
 }
 
 pub(crate) async fn get(call: Call) -> Answer {
-    reply::json(StatusCode::OK, &TaskOut::from(&*task(&call)?))
+    let found = task(&call)?;
+    shown(&call.state, StatusCode::OK, &found)
 }
 
 /// Stops it; what it has asked for already is sent. Of one that has ended, nothing changes.
 pub(crate) async fn cancel(call: Call) -> Answer {
     let id = task(&call)?.id;
     let task = call.state.log.end_task(id, TaskState::Cancelled).await?;
-    reply::json(StatusCode::OK, &TaskOut::from(&*task))
+    shown(&call.state, StatusCode::OK, &task)
+}
+
+/// A task in an answer.
+pub(crate) fn shown(state: &State, status: StatusCode, task: &Task) -> Answer {
+    let shown = TaskOut::new(task, &state.log.registry());
+    reply::json(status, &shown)
 }
 
 /// The tenant's task in the path.

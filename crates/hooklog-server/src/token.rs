@@ -1,14 +1,14 @@
 //! Bearer tokens: who a request speaks for.
 //!
 //! **Invariant:** a token must name the algorithm of the key that verifies it, and there is no other
-//! choice of the client's; a token without an expiry, with critical extensions or with claims that
-//! do not parse is refused. No clock is read here.
+//! choice of the client's; a token without an expiry that can be said, with critical extensions or with
+//! claims that do not parse is refused. No clock is read here.
 //! **Next:** `token/key.rs`; then `request.rs`, which asks.
 
 use std::time::Duration;
 
 pub use hooklog_storage::DEFAULT_ORGANISATION;
-use hooklog_storage::{ApplicationId, OrganisationId, Timestamp};
+use hooklog_storage::{ApplicationId, OrganisationId, SESSION_AGE_MAX, Timestamp};
 use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ pub use self::key::{
 const TOKEN_BYTES_MAX: usize = 8 << 10;
 /// How far the clocks of minter and server may differ (the usual leeway of JWT libraries).
 const LEEWAY_SECS: i64 = 60;
+/// Latest expiry: the last moment of the year 9998 in seconds, for nothing later can be written in RFC
+/// 3339 wherever one is. Milliseconds of our time are beyond it.
+const EXP_MAX: i64 = 253_370_764_799;
 
 /// Who a token speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,12 +72,16 @@ pub enum MintError {
         /// What the key is for.
         algorithm: TokenAlgorithm,
     },
+    /// It would expire at a time that cannot be said.
+    #[error("the token would expire after the year 9998, and servers refuse it")]
+    TooLong,
     /// The key does not sign.
     #[error("the token could not be signed")]
     Sign(#[from] jsonwebtoken::errors::Error),
 }
 
-/// Why a token was refused. Clients learn only of [`TokenError::IsTheKey`].
+/// Why a token was refused. Clients learn only of [`TokenError::IsTheKey`] and
+/// [`TokenError::NotSeconds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// No `Authorization: Bearer` header.
@@ -89,13 +96,16 @@ pub enum TokenError {
     /// Its time is over.
     #[error("the token is expired")]
     Expired,
+    /// It would never expire: a frequent mistake of who counts milliseconds.
+    #[error("the token's `exp` is beyond all times: it is in seconds, not in milliseconds")]
+    NotSeconds,
     /// Its time has not come.
     #[error("the token is not valid yet")]
     NotYet,
     /// The subject is neither an organisation nor an application with its organisation.
     #[error("the token's claims name no subject")]
     Subject,
-    /// It was logged out, or all of its application were expired.
+    /// It was logged out, all of its application were expired, or the application is gone.
     #[error("the token was revoked")]
     Revoked,
 }
@@ -118,6 +128,8 @@ struct Claims {
     capabilities: Option<Vec<Capability>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
 }
 
 /// What narrows or widens a customer's token, and tells it from others.
@@ -129,6 +141,8 @@ pub struct Scope {
     pub feature_flags: Vec<String>,
     /// What it may do; `None` for whatever one for its subject may.
     pub capabilities: Option<Vec<Capability>>,
+    /// The session that it belongs to, by which it can be ended.
+    pub session: Option<String>,
 }
 
 /// Makes a token for `subject` that is valid from `now` for `expires`.
@@ -160,9 +174,13 @@ pub fn mint_with(
         } => (application.to_string(), Some(organisation.to_string())),
         Subject::Operator => (OPERATOR.to_owned(), None),
     };
+    let exp = now.plus(expires).as_secs();
+    if exp > EXP_MAX {
+        return Err(MintError::TooLong);
+    }
     let claims = Claims {
         iat: Some(now.as_secs()),
-        exp: now.plus(expires).as_secs(),
+        exp,
         nbf: Some(now.as_secs()),
         iss: Some("hooklog".to_owned()),
         sub,
@@ -170,6 +188,7 @@ pub fn mint_with(
         feature_flags: scope.feature_flags,
         capabilities: scope.capabilities,
         jti: scope.id,
+        sid: scope.session,
     };
     let header = Header::new(algorithm.jwt());
     Ok(jsonwebtoken::encode(&header, &claims, signing)?)
@@ -190,7 +209,20 @@ pub fn grant(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Grant, Tok
     }
     let claims = keys.all().find_map(|key| signed(key, token));
     let claims = claims.ok_or(TokenError::Signature)?;
-    if claims.exp.saturating_add(LEEWAY_SECS) <= now.as_secs() {
+    if claims.exp > EXP_MAX {
+        return Err(TokenError::NotSeconds);
+    }
+    // Else it could outlive the memory of the end of its session.
+    let expires = match (&claims.sid, claims.iat) {
+        (Some(_), issued) => issued.map_or(i64::MIN, |issued| {
+            let age = i64::try_from(SESSION_AGE_MAX.as_secs()).unwrap_or(i64::MAX);
+            claims.exp.min(issued.saturating_add(age))
+        }),
+        (None, _) => claims.exp,
+    };
+    let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
+    let expires = seconds(expires);
+    if grant::is_over(expires, now) {
         return Err(TokenError::Expired);
     }
     if claims
@@ -199,13 +231,13 @@ pub fn grant(keys: &TokenKeys, token: &str, now: Timestamp) -> Result<Grant, Tok
     {
         return Err(TokenError::NotYet);
     }
-    let seconds = |secs: i64| Timestamp::from_millis(secs.saturating_mul(1000));
     Ok(Grant {
         subject: subject(&claims).ok_or(TokenError::Subject)?,
         issued: claims.iat.map(seconds),
-        expires: seconds(claims.exp),
+        expires,
         feature_flags: claims.feature_flags,
         capabilities: claims.capabilities,
+        session: claims.sid,
     })
 }
 

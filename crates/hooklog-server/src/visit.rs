@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::listen::Peer;
-use crate::rate::Charge;
+use crate::rate::{Charge, Free};
 use crate::reply::Response;
 use crate::request_id;
 use crate::state::{self, State};
@@ -76,11 +76,11 @@ impl Visit {
         span.in_scope(|| error.into_response())
     }
 
-    /// The answer with the request's id and what is left of its limit: an answer that there is
-    /// nothing new costs nothing. `bytes` is the length of its body, unless it comes piece by piece.
+    /// The answer with the request's id and what is left of its limit; one that is [`Free`] costs
+    /// nothing. `bytes` is the length of its body, unless it comes piece by piece.
     pub(crate) fn finish(mut self, state: &State, response: &mut Response, bytes: Option<usize>) {
         if let Some(charge) = &mut self.charge {
-            if response.status() == StatusCode::NOT_MODIFIED {
+            if response.extensions_mut().remove::<Free>().is_some() {
                 state.rates.refund(charge);
             }
             charge.tell(response.headers_mut());
@@ -146,14 +146,20 @@ mod tests {
             .body(())
             .expect("is one")
             .into_parts();
-        let answers = [(304, "r=1;t=0"), (304, "r=1;t=0"), (200, "r=0;t=3600")];
-        for (status, left) in answers {
+        let (free, costs) = (Some(Free), None);
+        let answers = [
+            (304, free, "r=1;t=0"),
+            (304, free, "r=1;t=0"),
+            (304, costs, "r=0;t=3600"),
+        ];
+        for (status, free, left) in answers {
             let mut visit = Visit::new(&state, Peer::Unix, &head);
             let charge = state.rates.charge(subject, Class::Read).expect("room");
             assert!(charge.as_ref().is_some_and(|charge| charge.wait.is_none()));
             visit.charge = charge;
             let mut response = Response::default();
             *response.status_mut() = StatusCode::from_u16(status).expect("is one");
+            free.map(|free| response.extensions_mut().insert(free));
             visit.finish(&state, &mut response, Some(0));
             assert_eq!(response.headers()["ratelimit"], format!("\"read\";{left}"));
         }

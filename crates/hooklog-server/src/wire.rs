@@ -11,6 +11,8 @@ use hooklog_storage::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::brief::brief;
+
 mod application;
 mod attempt;
 mod batch;
@@ -19,7 +21,9 @@ mod event_type;
 mod explain;
 mod fields;
 mod headers;
+mod import;
 mod message;
+mod openapi;
 mod policy;
 mod poll;
 mod portal;
@@ -39,18 +43,21 @@ pub(crate) use event_type::{EventTypeIn, EventTypeOut, EventTypePatch};
 pub(crate) use explain::{LagOut, TraceOut, TraceStatus};
 pub(crate) use fields::{Fields, required};
 pub(crate) use headers::{HeadersIn, HeadersOut, HeadersPatch};
+pub(crate) use import::{ImportError, ImportIn, ImportOut};
 pub(crate) use message::{MessageIn, MessageOut};
 pub(crate) use poll::{
     CommitIn, CommittedPollOut, ExpiredRangeOut, PollOut, PolledOut, SeekIn, SeekOut,
 };
 pub(crate) use portal::{AccessIn, AccessOut, ExpireIn, WhoamiOut};
-pub(crate) use problem::ProblemOut;
+pub(crate) use problem::{ErrorTold, ProblemOut};
 pub(crate) use push::StartFrom;
 pub(crate) use requests::{BulkExpungeIn, BulkExpungeOut, ExampleIn, PrecheckIn, PrecheckOut};
 pub(crate) use standing::{
     AttemptStatsOut, EndpointMessageOut, MessageEndpointOut, Standing, StatsOut,
 };
-pub(crate) use task::{Between, TaskOut, kind as task_kind, replay_filter};
+pub(crate) use task::{
+    Between, TaskOut, UsageIn, UsageOut, kind as task_kind, replay_filter, task_status, task_weight,
+};
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -108,49 +115,38 @@ pub(crate) struct Issue {
 }
 
 impl Issue {
-    /// A field of the body.
-    pub(crate) fn body(field: &'static str, msg: impl Into<String>) -> Self {
+    /// The one way to make one: what it says is short, whatever was sent.
+    fn at(loc: &[&'static str], msg: String) -> Self {
         Self {
-            loc: vec!["body", field],
-            msg: msg.into(),
+            loc: loc.to_vec(),
+            msg: brief(msg),
             kind: "value_error",
         }
+    }
+
+    /// A field of the body.
+    pub(crate) fn body(field: &'static str, msg: impl Into<String>) -> Self {
+        Self::at(&["body", field], msg.into())
     }
 
     /// A query parameter.
     pub(crate) fn query(parameter: &'static str, msg: impl Into<String>) -> Self {
-        Self {
-            loc: vec!["query", parameter],
-            msg: msg.into(),
-            kind: "value_error",
-        }
+        Self::at(&["query", parameter], msg.into())
     }
 
     /// A part of the path.
     pub(crate) fn path(part: &'static str, msg: impl Into<String>) -> Self {
-        Self {
-            loc: vec!["path", part],
-            msg: msg.into(),
-            kind: "value_error",
-        }
+        Self::at(&["path", part], msg.into())
     }
 
     /// A header.
     pub(crate) fn header(name: &'static str, msg: impl Into<String>) -> Self {
-        Self {
-            loc: vec!["header", name],
-            msg: msg.into(),
-            kind: "value_error",
-        }
+        Self::at(&["header", name], msg.into())
     }
 
     /// An attribute of a CloudEvent, wherever it stands.
     pub(crate) fn attribute(name: &'static str, msg: impl Into<String>) -> Self {
-        Self {
-            loc: vec!["cloudevent", name],
-            msg: msg.into(),
-            kind: "value_error",
-        }
+        Self::at(&["cloudevent", name], msg.into())
     }
 
     /// What kind of mistake it is.
@@ -160,11 +156,7 @@ impl Issue {
 
     /// The body as a whole.
     fn json(msg: impl Into<String>) -> Self {
-        Self {
-            loc: vec!["body"],
-            msg: msg.into(),
-            kind: "value_error.jsondecode",
-        }
+        Self::at(&["body"], msg.into()).of_kind("value_error.jsondecode")
     }
 
     /// The same with another type, which some SDKs tell apart.
@@ -241,6 +233,18 @@ fn kept_unless_given<T>(uid: Option<T>) -> Patch<Option<T>> {
 /// Serializes as text.
 fn text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+/// The same, or null.
+#[expect(clippy::ref_option, reason = "the form that serde calls")]
+fn some_text<T: Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => text(value, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Serializes as RFC 3339 in UTC, always with milliseconds, so that texts sort as times.

@@ -108,7 +108,9 @@ pub(crate) fn of_json(json: &str, names: Names) -> Result<Vec<u8>, XmlError> {
             Token::Key(name) => key = Some(name),
             Token::End => printer.end()?,
             token => {
-                let is_page = printer.open.is_empty() && tokens.peek() == Some(&Token::Key("data"));
+                let is_page = printer.open.is_empty()
+                    && names.namespace == OURS
+                    && tokens.peek() == Some(&Token::Key("data"));
                 printer.value(token, key.take(), is_page)?;
                 if printer.out.get_ref().len() > XML_BYTES_MAX {
                     let limit = XML_BYTES_MAX;
@@ -180,7 +182,9 @@ impl<'a> Printer<'a> {
                     });
                     return self.json(token, None, Some(JSON));
                 }
-                let is_rows = key == Some("data") && self.open.len() == 1;
+                // Items of a problem's lists are all called `i` (RFC 9457, appendix B).
+                let is_ours = self.names.namespace == OURS;
+                let is_rows = is_ours && key == Some("data") && self.open.len() == 1;
                 let items = if is_rows {
                     self.names.resource
                 } else {

@@ -1,7 +1,7 @@
 //! Reading attempts and delivery states.
 //!
 //! **Invariant:** as for events: memory first, then sled, and nothing is missed in between.
-//! **Next:** `recovery.rs`.
+//! **Next:** `attempts/last.rs`, `attempts/by_number.rs`, then `recovery.rs`.
 
 use std::ops::{Bound, Range};
 use std::sync::Arc;
@@ -19,6 +19,11 @@ use crate::page::{AttemptPage, AttemptsOf, Limit, Order};
 use crate::parked::DispatchState;
 use crate::read::{ReadError, corrupt};
 use crate::shared::Shared;
+
+pub(crate) use self::last::LastAttempts;
+
+mod by_number;
+mod last;
 
 impl Shared {
     /// The attempt with this id.

@@ -14,6 +14,7 @@ use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::EventTypeName;
 use crate::offset::Offset;
 use crate::revocation::{RevokedToken, TokenCuts};
+use crate::sessions::{SessionCuts, SessionHash};
 use crate::subscription::{Application, EventType, Organisation, Subscription};
 use crate::task::Task;
 use crate::time::Timestamp;
@@ -76,6 +77,19 @@ pub enum Change {
     Expunge(Expunged),
     /// The time of an event has come: some of its deliveries are parked, due at once.
     Release(Arc<Release>),
+    /// A mark of expunged content says nothing that another one does not say.
+    ForgetExpunged(Expunged),
+    /// Which tokens of a session are refused.
+    PutSessionCuts(Arc<SessionCuts>),
+    /// All tokens that its cuts mean have expired.
+    ForgetSession {
+        /// The organisation.
+        organisation: OrganisationId,
+        /// The application whose tokens they were.
+        owner: ApplicationId,
+        /// Which session.
+        session: SessionHash,
+    },
 }
 
 /// Why a change was not made. Nothing was changed then.

@@ -22,11 +22,13 @@ use crate::subscription::{
 use crate::time::Timestamp;
 
 pub use new::{NewApplication, NewSubscription};
-pub use tasks::TaskStep;
+pub use tasks::{CountStep, TaskStep};
 
 mod access;
 mod delivery;
+mod import;
 mod new;
+mod sessions;
 mod tasks;
 
 impl EventLog {

@@ -7,15 +7,17 @@
 //! the content again, over restarts. The table is bounded; retention takes out what has expired.
 //! **Next:** `log.rs`, whose reads pass through here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, Low};
+use crate::change::{Change, ChangeError};
 use crate::codec;
 use crate::event::Record;
+use crate::id::ApplicationId;
 use crate::keys;
 use crate::offset::{AttemptSeq, Offset};
 use crate::shared::Shared;
@@ -34,6 +36,8 @@ pub enum Expunged {
     Event(Offset),
     /// The response of this attempt.
     Attempt(AttemptSeq),
+    /// The payloads of all events of this application below this offset.
+    Below(ApplicationId, Offset),
 }
 
 /// One past the event that a row of the registry marks as expunged: no other event may get its place,
@@ -44,6 +48,7 @@ pub(crate) fn end_of_row(key: &[u8], value: &[u8]) -> Option<Offset> {
     }
     match codec::decode(value) {
         Ok(Expunged::Event(offset)) => Some(offset.next()),
+        Ok(Expunged::Below(_, end)) => Some(end),
         Ok(Expunged::Attempt(_)) | Err(_) => None,
     }
 }
@@ -53,35 +58,107 @@ pub(crate) fn end_of_row(key: &[u8], value: &[u8]) -> Option<Offset> {
 pub(crate) struct Table {
     events: BTreeSet<Offset>,
     attempts: BTreeSet<AttemptSeq>,
+    /// Below which offset all of an application's are; also of one that was deleted.
+    applications: BTreeMap<ApplicationId, Offset>,
 }
 
 impl Table {
     pub(crate) fn add(&mut self, what: Expunged) {
         match what {
-            Expunged::Event(offset) => self.events.insert(offset),
-            Expunged::Attempt(seq) => self.attempts.insert(seq),
-        };
+            Expunged::Event(offset) => {
+                self.events.insert(offset);
+            }
+            Expunged::Attempt(seq) => {
+                self.attempts.insert(seq);
+            }
+            Expunged::Below(application, end) => {
+                let known = self.applications.entry(application).or_default();
+                *known = end.max(*known);
+            }
+        }
+    }
+
+    /// Takes a mark away, unless it is another one by now.
+    pub(crate) fn forget(&mut self, what: Expunged) {
+        match what {
+            Expunged::Event(offset) => {
+                self.events.remove(&offset);
+            }
+            Expunged::Attempt(seq) => {
+                self.attempts.remove(&seq);
+            }
+            Expunged::Below(application, end) => {
+                if self.applications.get(&application) == Some(&end) {
+                    self.applications.remove(&application);
+                }
+            }
+        }
+    }
+
+    /// What it takes to expunge all of an application below `end`: one mark, in the place of the one
+    /// before.
+    pub(crate) fn below(
+        &self,
+        application: ApplicationId,
+        end: Offset,
+    ) -> Result<Vec<Change>, ChangeError> {
+        let mark = Expunged::Below(application, end);
+        if end == Offset::ZERO || self.has(mark) {
+            return Ok(Vec::new());
+        }
+        let mut changes = vec![Change::Expunge(mark)];
+        match self.applications.get(&application) {
+            Some(old) => changes.push(Change::ForgetExpunged(Expunged::Below(application, *old))),
+            None if self.count() >= EXPUNGED_MAX => {
+                return Err(ChangeError::Limit {
+                    what: "the number of expunged contents",
+                    limit: EXPUNGED_MAX,
+                });
+            }
+            None => {}
+        }
+        Ok(changes)
     }
 
     pub(crate) fn has(&self, what: Expunged) -> bool {
         match what {
             Expunged::Event(offset) => self.events.contains(&offset),
             Expunged::Attempt(seq) => self.attempts.contains(&seq),
+            Expunged::Below(application, end) => {
+                let known = self.applications.get(&application);
+                known.is_some_and(|known| *known >= end)
+            }
         }
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.events.len() + self.attempts.len()
+        self.events.len() + self.attempts.len() + self.applications.len()
+    }
+
+    /// Whether no event lost its payload.
+    fn has_no_events(&self) -> bool {
+        self.events.is_empty() && self.applications.is_empty()
+    }
+
+    /// Whether the event lost its payload.
+    pub(crate) fn has_event(&self, record: &Record) -> bool {
+        self.events.contains(&record.offset) || self.is_below(record)
+    }
+
+    fn is_below(&self, record: &Record) -> bool {
+        let end = self.applications.get(&record.event.application);
+        end.is_some_and(|end| record.offset < *end)
     }
 
     /// Forgets what lies below the log's low end.
     pub(crate) fn expire(&mut self, low: Low) {
         self.events = self.events.split_off(&low.events);
         self.attempts = self.attempts.split_off(&low.attempts);
+        self.applications.retain(|_, end| *end > low.events);
     }
 
     fn takes_from(&self, record: &mut Record) {
-        if self.events.contains(&record.offset) {
+        if self.has_event(record) {
             record.event.payload = Bytes::from_static(EXPUNGED_PAYLOAD);
             "application/json".clone_into(&mut record.event.content_type);
         }
@@ -92,7 +169,7 @@ impl Shared {
     /// Takes expunged payloads out of what was read.
     pub(crate) fn without_expunged<'a>(&self, records: impl IntoIterator<Item = &'a mut Record>) {
         let registry = self.registry.read();
-        if registry.expunged.events.is_empty() {
+        if registry.expunged.has_no_events() {
             return;
         }
         for record in records {
@@ -103,11 +180,13 @@ impl Shared {
     /// The same for a commit that memory shares; copied only if something is taken out.
     pub(crate) fn shared_without_expunged(&self, records: Arc<[Record]>) -> Arc<[Record]> {
         let registry = self.registry.read();
-        let events = &registry.expunged.events;
+        let (events, table) = (&registry.expunged.events, &registry.expunged);
         let (Some(first), Some(last)) = (records.first(), records.last()) else {
             return records;
         };
-        if events.range(first.offset..=last.offset).next().is_none() {
+        let is_marked = events.range(first.offset..=last.offset).next().is_some()
+            || (!table.applications.is_empty() && records.iter().any(|one| table.is_below(one)));
+        if !is_marked {
             return records;
         }
         let mut records = records.to_vec();

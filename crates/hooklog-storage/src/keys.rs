@@ -29,6 +29,7 @@ use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::EventTypeName;
 use crate::offset::Offset;
 use crate::revocation::RevokedToken;
+use crate::sessions::SessionHash;
 use crate::time::Timestamp;
 
 /// The families of keys, one tree each.
@@ -156,6 +157,7 @@ pub(crate) enum Kind {
     TokenCuts = 6,
     RevokedToken = 7,
     Expunged = 8,
+    SessionCuts = 9,
 }
 
 /// Key of one chunk of a batch.
@@ -224,13 +226,25 @@ pub(crate) fn revoked_token(token: &RevokedToken) -> Vec<u8> {
     join(&[&[Kind::RevokedToken as u8], owner, &token.hash])
 }
 
-/// Events sort before attempts, both by position.
+/// Events sort before attempts, and these before applications, each by position.
 pub(crate) fn expunged(what: Expunged) -> Vec<u8> {
-    let (tag, position) = match what {
-        Expunged::Event(offset) => (1, offset.get()),
-        Expunged::Attempt(seq) => (2, seq.get()),
+    let (tag, position, owner) = match &what {
+        Expunged::Event(offset) => (1, offset.get(), [].as_slice()),
+        Expunged::Attempt(seq) => (2, seq.get(), [].as_slice()),
+        Expunged::Below(application, end) => (3, end.get(), application.as_bytes().as_slice()),
     };
-    join(&[&[Kind::Expunged as u8, tag], &position.to_be_bytes()])
+    let head = [Kind::Expunged as u8, tag];
+    join(&[&head, &position.to_be_bytes(), owner])
+}
+
+pub(crate) fn session_cuts(owner: ApplicationId, session: &SessionHash) -> Vec<u8> {
+    join(&[&[Kind::SessionCuts as u8], owner.as_bytes(), session])
+}
+
+/// The bounds (both included) of the cut sessions of an application.
+pub(crate) fn session_cuts_of(owner: ApplicationId) -> (Vec<u8>, Vec<u8>) {
+    let end = |byte| session_cuts(owner, &[byte; 32]);
+    (end(0), end(0xff))
 }
 
 pub(crate) fn task(id: TaskId) -> Vec<u8> {
@@ -248,6 +262,7 @@ pub(crate) fn registry_kind(key: &[u8]) -> Option<Kind> {
         6 => Kind::TokenCuts,
         7 => Kind::RevokedToken,
         8 => Kind::Expunged,
+        9 => Kind::SessionCuts,
         _ => return None,
     })
 }

@@ -105,6 +105,7 @@ mod idempotency;
 mod name;
 mod offset;
 mod revocation;
+mod sessions;
 mod standing;
 mod subscription;
 mod task;
@@ -162,6 +163,8 @@ mod key_index;
 mod keys;
 mod record;
 
+#[doc(hidden)]
+pub mod counting;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -174,7 +177,7 @@ pub use attempt::{
     Progress, Retry, Trigger,
 };
 pub use change::{Change, ChangeError};
-pub use commands::{NewApplication, NewSubscription, TaskStep};
+pub use commands::{CountStep, NewApplication, NewSubscription, TaskStep};
 pub use commit::operational::OPERATIONAL_EVENT_TYPES;
 pub use commit_error::CommitError;
 pub use config::{Compression, Config, Durability, Keep, Retention};
@@ -206,16 +209,19 @@ pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;
 pub use revocation::{
-    REVOKED_TOKENS_MAX, RevokedToken, TOKEN_CUTS_MAX, TokenCut, TokenCuts, TokenHash,
+    REVOKED_TOKENS_MAX, REVOKED_TOKENS_OF_APPLICATION_MAX, RevokedToken, TOKEN_CUTS_MAX, TokenCut,
+    TokenCuts, TokenHash,
 };
-pub use standing::{Delivered, DeliveryStatus, Standing};
+pub use sessions::{CUT_SESSIONS_MAX, SESSION_AGE_MAX, SessionCuts, SessionHash};
+pub use standing::{Delivered, Deliveries, DeliveryStatus, Standing};
 pub use subscription::{
     Application, ApplicationKind, DisableReason, Endpoint, EventType, MAX_OLD_SECRETS, OldSecret,
     Organisation, SecretKey, Subscription, SubscriptionState,
 };
 pub use tail::{Listing, Tail, TailItem};
 pub use task::{
-    Replay, ReplayFilter, TASKS_KEPT_MAX, TASKS_RUNNING_ALL_MAX, TASKS_RUNNING_MAX, Task, TaskState,
+    COUNTED_MAX, COUNTS_KEPT_MAX, Counted, Counting, Replay, ReplayFilter, Replaying,
+    TASKS_KEPT_MAX, TASKS_RUNNING_ALL_MAX, TASKS_RUNNING_MAX, Task, TaskState, Work,
 };
 pub use time::Timestamp;
 pub use transfer::{

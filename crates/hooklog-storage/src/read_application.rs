@@ -68,6 +68,7 @@ impl Shared {
         if full.is_some() {
             page.rest.start = page.rest.end;
         }
+        self.without_expunged(&mut page.records);
         Some(EventPage {
             records: page.records,
             rest: page.rest,

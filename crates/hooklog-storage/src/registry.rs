@@ -16,6 +16,7 @@ use crate::expunged;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::{EventTypeName, Uid};
 use crate::revocation::{Revocations, TokenCut, TokenHash};
+use crate::sessions::Sessions;
 use crate::subscription::{Application, ApplicationKind, EventType, Organisation, Subscription};
 use crate::task::Task;
 
@@ -42,6 +43,7 @@ pub struct Registry {
     subscription_uids: BTreeMap<(ApplicationId, Uid), SubscriptionId>,
     subscription_counts: HashMap<ApplicationId, usize>,
     pub(crate) revocations: Revocations,
+    pub(crate) sessions: Sessions,
     pub(crate) expunged: expunged::Table,
     tasks: Tasks,
     /// What filters have in common.
@@ -273,6 +275,13 @@ impl Registry {
             Change::RevokeToken(token) => self.revocations.revoke(*token),
             Change::ForgetToken(token) => self.revocations.forget_token(token),
             Change::Expunge(what) => self.expunged.add(*what),
+            Change::ForgetExpunged(what) => self.expunged.forget(*what),
+            Change::PutSessionCuts(value) => self.sessions.put(value),
+            Change::ForgetSession {
+                organisation,
+                owner,
+                session,
+            } => self.sessions.forget(*organisation, *owner, session),
         }
     }
 
@@ -303,6 +312,7 @@ impl Registry {
             return;
         };
         self.revocations.forget_application(id);
+        self.sessions.forget_application(owner, id);
         let all = (Bound::Unbounded, Bound::Unbounded);
         let subscriptions: Vec<_> = self.subscriptions(id, all).map(|value| value.id).collect();
         for subscription in subscriptions {

@@ -2,22 +2,30 @@
 //! single ones.
 //!
 //! **Invariant:** a revocation holds from its commit on, over restarts, until the token would have
-//! expired anyway. The tables are bounded per application and per organisation.
+//! expired anyway. The tables are bounded per application and per organisation; where there is no room for
+//! a customer's token, all tokens of its application end.
 //! **Next:** `registry.rs`, which keeps them; `commands/access.rs`, which plans them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::Turn;
 use crate::id::{ApplicationId, OrganisationId};
 use crate::time::Timestamp;
 
 /// Most cuts of one application: one at once and some that wait for their time.
 pub const TOKEN_CUTS_MAX: usize = 8;
 /// Most single tokens of one organisation that are revoked before they expire: an ocean of log-outs
-/// (48 bytes each), and a bound.
+/// (80 bytes each), and a bound.
 pub const REVOKED_TOKENS_MAX: usize = 10_000;
+/// How many of them are left to the organisation's own: customers must not keep it from logging out.
+pub(crate) const REVOKED_TOKENS_RESERVED: usize = 1_000;
+/// Most single tokens of one application: beyond it, a log-out ends all of the application's, so that a
+/// customer who logs out again and again does so to nobody else.
+pub const REVOKED_TOKENS_OF_APPLICATION_MAX: usize = 1_000;
 
 /// Tokens issued up to a time are refused from a time on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +37,20 @@ pub struct TokenCut {
 }
 
 impl TokenCut {
+    /// The tokens so far, at once or `after` a while.
+    pub(crate) fn of(turn: &Turn, after: Duration) -> Self {
+        Self {
+            // Whatever the clock was when they were issued.
+            issued_until: turn.now,
+            // At once is so by every clock.
+            from: if after.is_zero() {
+                Timestamp::default()
+            } else {
+                turn.wall.plus(after)
+            },
+        }
+    }
+
     /// Whether whatever `other` refuses is refused by this one, no later.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.issued_until >= other.issued_until && self.from <= other.from
@@ -56,6 +78,8 @@ pub struct RevokedToken {
     pub expires: Timestamp,
     /// Which one.
     pub hash: TokenHash,
+    /// The application that it is for, if it is one's.
+    pub application: Option<ApplicationId>,
 }
 
 /// What is revoked, in memory.
@@ -70,6 +94,25 @@ pub(crate) struct Revocations {
 struct Tokens {
     by_hash: HashMap<TokenHash, RevokedToken>,
     by_expiry: BTreeSet<RevokedToken>,
+    /// How many each application has.
+    counts: HashMap<ApplicationId, usize>,
+}
+
+impl Tokens {
+    fn remove(&mut self, hash: &TokenHash) {
+        let Some(old) = self.by_hash.remove(hash) else {
+            return;
+        };
+        self.by_expiry.remove(&old);
+        if let Some(application) = old.application
+            && let Some(count) = self.counts.get_mut(&application)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&application);
+            }
+        }
+    }
 }
 
 impl Revocations {
@@ -83,19 +126,19 @@ impl Revocations {
 
     pub(crate) fn revoke(&mut self, token: RevokedToken) {
         let tokens = self.tokens.entry(token.organisation).or_default();
-        if let Some(old) = tokens.by_hash.insert(token.hash, token) {
-            tokens.by_expiry.remove(&old);
-        }
+        tokens.remove(&token.hash);
+        tokens.by_hash.insert(token.hash, token);
         tokens.by_expiry.insert(token);
+        if let Some(application) = token.application {
+            *tokens.counts.entry(application).or_default() += 1;
+        }
     }
 
     pub(crate) fn forget_token(&mut self, token: &RevokedToken) {
         let Some(tokens) = self.tokens.get_mut(&token.organisation) else {
             return;
         };
-        if let Some(old) = tokens.by_hash.remove(&token.hash) {
-            tokens.by_expiry.remove(&old);
-        }
+        tokens.remove(&token.hash);
         if tokens.by_hash.is_empty() {
             self.tokens.remove(&token.organisation);
         }
@@ -111,6 +154,17 @@ impl Revocations {
         self.tokens
             .get(&organisation)
             .map_or(0, |tokens| tokens.by_hash.len())
+    }
+
+    /// How many of them are an application's.
+    pub(crate) fn token_count_of(
+        &self,
+        organisation: OrganisationId,
+        application: ApplicationId,
+    ) -> usize {
+        let tokens = self.tokens.get(&organisation);
+        let count = tokens.and_then(|tokens| tokens.counts.get(&application));
+        count.copied().unwrap_or(0)
     }
 
     pub(crate) fn is_revoked(&self, organisation: OrganisationId, hash: &TokenHash) -> bool {
@@ -135,6 +189,8 @@ impl Revocations {
 mod tests {
     use super::*;
 
+    const APPLICATION: ApplicationId = ApplicationId::from_bytes([3; 20]);
+
     #[test]
     fn a_token_is_revoked_until_it_is_forgotten() {
         let (mine, other) = (
@@ -145,6 +201,7 @@ mod tests {
             organisation: mine,
             expires: Timestamp::from_millis(expires),
             hash: [byte; 32],
+            application: (byte == 7).then_some(APPLICATION),
         };
         let mut table = Revocations::default();
         table.revoke(token(7, 50));
@@ -152,6 +209,8 @@ mod tests {
         // Said again with another expiry, it is there once.
         table.revoke(token(7, 10));
         assert_eq!(table.token_count(mine), 2);
+        let counts = [mine, other].map(|of| table.token_count_of(of, APPLICATION));
+        assert_eq!(counts, [1, 0]);
         let order: Vec<_> = table.first_to_expire(mine).map(|t| t.hash[0]).collect();
         assert_eq!(order, [7, 8]);
         assert!(table.is_revoked(mine, &[7; 32]) && !table.is_revoked(other, &[7; 32]));
@@ -159,5 +218,6 @@ mod tests {
         table.forget_token(&token(8, 20));
         assert!(!table.is_revoked(mine, &[7; 32]));
         assert_eq!(table.token_count(mine), 0);
+        assert_eq!(table.token_count_of(mine, APPLICATION), 0);
     }
 }

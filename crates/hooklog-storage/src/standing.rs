@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** this is the one place that tells it, from what is on record: the rows of parked and
 //! of delayed deliveries first, then the last attempt, then the cursor; nothing is kept for it.
-//! **Next:** `task.rs`, which decides by it what is sent again.
+//! **Next:** `standing/many.rs`; `task.rs`, which decides by it what is sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -13,6 +13,7 @@ use crate::attempt::{Attempt, Cursor, CursorState, Outcome, Retry};
 use crate::codec;
 use crate::delayed::Waits;
 use crate::engine::Edge;
+use crate::entry::StoredAttempt;
 use crate::event::Record;
 use crate::id::SubscriptionId;
 use crate::keys::{self, Family};
@@ -23,6 +24,10 @@ use crate::shared::Shared;
 use crate::state::State;
 use crate::subscription::Subscription;
 use crate::time::Timestamp;
+
+pub use self::many::Deliveries;
+
+mod many;
 
 /// How a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -92,7 +97,7 @@ impl Standing {
 
 /// The last attempt of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Last {
+pub(crate) struct Last {
     seq: AttemptSeq,
     outcome: Outcome,
     status_code: Option<u16>,
@@ -104,6 +109,16 @@ impl From<&Attempt> for Last {
             seq: attempt.id.seq(),
             outcome: attempt.attempt.outcome,
             status_code: attempt.attempt.status_code,
+        }
+    }
+}
+
+impl From<&StoredAttempt> for Last {
+    fn from(stored: &StoredAttempt) -> Self {
+        Self {
+            seq: stored.id.seq(),
+            outcome: stored.attempt.outcome,
+            status_code: stored.attempt.status_code,
         }
     }
 }
@@ -195,29 +210,39 @@ impl Shared {
         record: &Record,
         subscriptions: impl Iterator<Item = (&'s Subscription, Offset)> + Clone,
     ) -> Result<Vec<DeliveryStatus>, ReadError> {
-        let offset = record.offset;
         let wanted: Vec<_> = subscriptions.clone().map(|(value, _)| value.id).collect();
-        let last = self.last_attempts(offset, &wanted)?;
+        let last = self.last_attempts(record.offset, &wanted)?;
         let status = |(value, position): (&Subscription, Offset)| {
-            let due = record.event.deliver_at;
-            let takes = || offset >= value.start && value.filter.takes(&record.event);
-            let waits = match due {
-                Some(_) if takes() => self.waits(offset, value)?,
-                Some(_) | None => None,
-            };
-            let told = self.told_by_rows(offset, value, last.get(&value.id).copied(), waits)?;
-            // A delayed event is not found in passing by who was there before its time.
-            let is_passed = offset < position || due.is_some_and(|due| value.awaits(offset, due));
-            Ok(told.unwrap_or_else(|| {
-                let delivered = if !is_passed && takes() {
-                    Delivered::Pending
-                } else {
-                    Delivered::Never
-                };
-                DeliveryStatus::new(delivered, None)
-            }))
+            self.status(record, value, position, last.get(&value.id).copied())
         };
         subscriptions.map(status).collect()
+    }
+
+    /// The same of one subscription, by its last attempt at the event.
+    fn status(
+        &self,
+        record: &Record,
+        value: &Subscription,
+        position: Offset,
+        last: Option<Last>,
+    ) -> Result<DeliveryStatus, ReadError> {
+        let (offset, due) = (record.offset, record.event.deliver_at);
+        let takes = || offset >= value.start && value.filter.takes(&record.event);
+        let waits = match due {
+            Some(_) if takes() => self.waits(offset, value)?,
+            Some(_) | None => None,
+        };
+        let told = self.told_by_rows(offset, value, last, waits)?;
+        // A delayed event is not found in passing by who was there before its time.
+        let is_passed = offset < position || due.is_some_and(|due| value.awaits(offset, due));
+        Ok(told.unwrap_or_else(|| {
+            let delivered = if !is_passed && takes() {
+                Delivered::Pending
+            } else {
+                Delivered::Never
+            };
+            DeliveryStatus::new(delivered, None)
+        }))
     }
 
     /// How the delivery stands that this attempt belongs to, whichever attempts came after it.

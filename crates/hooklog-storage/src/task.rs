@@ -1,16 +1,20 @@
-//! Background tasks: replays of a subscription's past events, done a few at a time.
+//! Background tasks: replays of a subscription's past events and counts of what was sent, done a few
+//! at a time.
 //!
-//! **Invariant:** a step of a task (what it sends again, and how far it came) is one commit, so
-//! after a crash it goes on behind its last step and repeats none. A task ends by itself: its range
+//! **Invariant:** a step of a task (what it sends again or counts, and how far it came) is one commit,
+//! so after a crash it goes on behind its last step and repeats none. A task ends by itself: its range
 //! is fixed when it is made.
 //! **Next:** `commands/tasks.rs`, which makes and moves them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::name::{Channel, EventTypeName, Tag};
-use crate::offset::{Offset, OffsetRange};
+use crate::offset::{AttemptSeq, Offset, OffsetRange};
 use crate::standing::{Delivered, DeliveryStatus};
 use crate::time::Timestamp;
 
@@ -21,6 +25,12 @@ pub const TASKS_RUNNING_MAX: usize = 100;
 pub const TASKS_RUNNING_ALL_MAX: usize = 1000;
 /// Tasks of one organisation that are remembered; above it the oldest that ended is forgotten.
 pub const TASKS_KEPT_MAX: usize = 1000;
+/// Counts of one organisation that are remembered beside those that run, for each may have a table: 3 MB
+/// of them.
+pub const COUNTS_KEPT_MAX: usize = 50;
+/// Applications that one task counts for: with 28 bytes each they stay below what one row of the
+/// registry may have.
+pub const COUNTED_MAX: usize = 2_000;
 
 /// What is sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,14 +89,11 @@ impl Replay {
     }
 }
 
-/// How far a task is.
+/// How a task is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskState {
-    /// It goes on at this offset.
-    Running {
-        /// The first offset that it has not looked at.
-        next: Offset,
-    },
+    /// There is more to do.
+    Running,
     /// It has looked at its whole range.
     Finished,
     /// Somebody stopped it.
@@ -98,13 +105,9 @@ pub enum TaskState {
     },
 }
 
-/// A background task.
+/// Past events that are sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Task {
-    /// Public id.
-    pub id: TaskId,
-    /// The tenant.
-    pub organisation: OrganisationId,
+pub struct Replaying {
     /// The application whose events it looks at.
     pub application: ApplicationId,
     /// Who gets them again.
@@ -113,10 +116,57 @@ pub struct Task {
     pub replay: Replay,
     /// The offsets that it looks at, of all applications.
     pub range: OffsetRange,
-    /// How far it is.
-    pub state: TaskState,
+    /// The first offset that it has not looked at.
+    pub next: Offset,
     /// How many events it has asked to be sent again.
     pub replayed: u64,
+}
+
+/// Which applications' deliveries are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Counted {
+    /// Those of every application of the organisation; who has none is not told of.
+    All,
+    /// Those of the applications that are in the table already.
+    Named,
+}
+
+/// Deliveries that are counted: of an event to a subscription, once, at its first attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counting {
+    /// Of which applications.
+    pub of: Counted,
+    /// The attempts that it looks at, of all organisations.
+    pub range: Range<AttemptSeq>,
+    /// The first attempt that it has not looked at.
+    pub next: AttemptSeq,
+    /// The deliveries so far; at most [`COUNTED_MAX`] applications.
+    pub counts: BTreeMap<ApplicationId, u64>,
+}
+
+/// What a task does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// It sends past events to a subscription again.
+    Replay(Replaying),
+    /// It counts deliveries.
+    Count(Counting),
+    /// It took the payloads of all past events of an application out, when it was made: that is one
+    /// mark, however many events there are.
+    Expunge(ApplicationId),
+}
+
+/// A background task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Public id.
+    pub id: TaskId,
+    /// The tenant.
+    pub organisation: OrganisationId,
+    /// What it does, and how far it is.
+    pub work: Work,
+    /// How it is.
+    pub state: TaskState,
     /// When it was made.
     pub created: Timestamp,
     /// When it was last changed.
@@ -124,11 +174,20 @@ pub struct Task {
 }
 
 impl Task {
-    /// Where it goes on, if it does.
-    pub fn next(&self) -> Option<Offset> {
+    /// Whether there is more to do.
+    pub fn is_running(&self) -> bool {
         match self.state {
-            TaskState::Running { next } => Some(next),
-            TaskState::Finished | TaskState::Cancelled | TaskState::Failed { .. } => None,
+            TaskState::Running => true,
+            TaskState::Finished | TaskState::Cancelled | TaskState::Failed { .. } => false,
+        }
+    }
+
+    /// The application that it is for, and goes with.
+    pub fn application(&self) -> Option<ApplicationId> {
+        match &self.work {
+            Work::Replay(work) => Some(work.application),
+            Work::Expunge(application) => Some(*application),
+            Work::Count(_) => None,
         }
     }
 }

@@ -52,7 +52,9 @@ impl Watch {
                 Following::Commit(commit) => {
                     (self.seen, self.end) = (Some(commit.sequence), commit.end());
                     if !commit.records.is_empty() {
-                        return Some(Watched::Records(Arc::clone(&commit.records)));
+                        let records = Arc::clone(&commit.records);
+                        let records = self.shared.shared_without_expunged(records);
+                        return Some(Watched::Records(records));
                     }
                 }
                 Following::Nothing => return None,

@@ -14,10 +14,15 @@
 //! told by the kernel of its process alone.
 //! **Next:** `bench/options.rs`, then `bench/scenario.rs`.
 
+pub mod against;
+pub mod along;
 mod api;
 mod append;
 mod child;
+mod count;
+mod grow;
 pub mod latency;
+mod left;
 pub mod limit;
 pub mod load;
 pub mod machine;
@@ -37,6 +42,7 @@ use std::time::Instant;
 pub use child::end_with_stdin;
 
 use self::child::Starter;
+use self::left::Left;
 use self::machine::Machine;
 use self::options::Options;
 use self::report::Report;
@@ -48,20 +54,21 @@ pub fn steps(options: &Options) -> u64 {
 }
 
 /// Measures in this empty directory, with this binary for the children; `step` is told of each
-/// measurement before it begins, `started` is the time of day.
+/// measurement before it begins, `started` is the time of day, `stop` ends it early with what it says.
 ///
 /// # Cancel safety
-/// Dropping it ends all children.
+/// Dropping it ends all children, but what was made on a foreign server stays: let `stop` end it.
 pub async fn run(
     options: Options,
     executable: PathBuf,
     scratch: &Path,
     started: String,
     step: &dyn Fn(&str),
+    stop: impl Future<Output = String>,
 ) -> anyhow::Result<Report> {
     options.check()?;
     let machine = Machine::this();
-    let warnings = machine.warnings(scratch);
+    let mut warnings = machine.warnings(scratch);
     let begun = Instant::now();
     let mut run = Run {
         options: &options,
@@ -72,9 +79,21 @@ pub async fn run(
         step,
         limits: Limits::default(),
         rows: Vec::new(),
+        warnings: Vec::new(),
+        left: Left::default(),
     };
-    run.all().await?;
+    let ended = tokio::select! {
+        done = run.all() => done,
+        why = stop => Err(anyhow::anyhow!("{why}")),
+    };
+    match (ended, run.left.clear().await) {
+        (Ok(()), None) => {}
+        (Ok(()), Some(left)) => warnings.push(left),
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(left)) => return Err(error.context(left)),
+    }
     let rows = std::mem::take(&mut run.rows);
+    warnings.append(&mut run.warnings);
     Ok(Report {
         hooklog: env!("CARGO_PKG_VERSION").to_owned(),
         build: if cfg!(debug_assertions) {
@@ -89,5 +108,6 @@ pub async fn run(
         warnings,
         options,
         rows,
+        against: None,
     })
 }

@@ -11,8 +11,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use clap::Args;
 use hooklog::bench;
+use hooklog::bench::against::Stored;
+use hooklog::bench::along::Along;
 use hooklog::bench::options::{Durability, Options, SOAK_PIECES, Work};
 use hooklog::bench::payload::Payload;
+use hooklog::bench::report::Report;
 use serde::Serialize;
 use url::Url;
 
@@ -29,6 +32,8 @@ const PAYLOAD_MAX: usize = 1 << 20;
 const CONNECTIONS_MAX: usize = 4096;
 /// Most endpoints that get events: they are created one by one.
 const ENDPOINTS_MAX: usize = 1000;
+/// Points of the longest curve.
+const POINTS_MAX: usize = 8;
 /// Most rounds: beyond it they should be runs of their own.
 const ROUNDS_MAX: usize = 100;
 
@@ -36,7 +41,8 @@ const ROUNDS_MAX: usize = 100;
 #[derive(Args, Serialize)]
 #[command(after_help = HELP)]
 pub(crate) struct Flags {
-    /// Only these targets, P1 to P10 [default: all, or all that can be done with --url].
+    /// Only these targets, P1 to P10; `instructions` is what hot functions take, counted by valgrind
+    /// [default: all targets, or all that can be done with --url].
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     #[serde(skip)]
     only: Vec<Work>,
@@ -115,10 +121,28 @@ pub(crate) struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     /// Soak instead: publish at --rate for so long, deliver, fail, expire and be killed, and compare the
-    /// second half with the first.
-    #[arg(long, value_name = "DURATION", conflicts_with_all = ["only", "duration", "url"])]
+    /// second half with the first; exit code 1 if memory, disk, open files, latency or rate are not flat.
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["only", "duration", "url", "against"])]
     #[serde(skip)]
     soak: Option<HumanDuration>,
+    /// Curves instead: publishing along `connections` (1 to 1024) and `payload` (64 B to 1 MiB),
+    /// deliveries along `fan-out` (1 to 1000), cost along `subscriptions` (10 to 100000), starts along
+    /// `backlog` (0 to 10 M events), opening, appending and reading along `log-size` (0 to 20 GiB).
+    #[arg(long, value_name = "ALONG", value_delimiter = ',', hide_possible_values = true,
+          conflicts_with_all = ["only", "soak", "url", "against"])]
+    #[serde(skip)]
+    curve: Vec<Along>,
+    /// Points of each curve, from its first one on: fewer are a shorter run and a smaller log.
+    #[arg(long, value_name = "COUNT", default_value_t = POINTS_MAX, requires = "curve",
+          value_parser = count::<POINTS_MAX>)]
+    #[serde(skip)]
+    points: usize,
+    /// Hold the figures against stored ones, a report of --json, and fail with exit code 1 if one is far
+    /// worse: a ratio by a factor of 2, memory and disk of 1.5, instructions of 1.25. Of several rounds
+    /// the best counts; times are only shown.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    against: Option<PathBuf>,
     /// Print the report as JSON.
     #[arg(long)]
     #[serde(skip)]
@@ -139,6 +163,8 @@ alone.
 Examples:
   hooklog bench --html report.html
   hooklog bench --only P1,P4 --duration 30s --directory /srv
+  hooklog bench --curve connections,payload --html curves.html
+  hooklog bench --only P1,P4,instructions --against benches/ratios.json
   hooklog bench --soak 10m --rate 500
   hooklog bench --only P1,P5 --url http://127.0.0.1:8071 --token \"$TOKEN\"";
 
@@ -171,6 +197,8 @@ impl Flags {
     fn options(&self, settings: &Settings) -> anyhow::Result<Options> {
         let only: BTreeSet<Work> = if self.soak.is_some() {
             BTreeSet::from([Work::Soak])
+        } else if !self.curve.is_empty() {
+            self.curve.iter().copied().map(Work::Curve).collect()
         } else if self.only.is_empty() {
             let all = Work::ALL.into_iter();
             all.filter(|work| self.url.is_none() || work.is_remote())
@@ -198,6 +226,7 @@ impl Flags {
             load: self.load,
             window_bytes: u64::try_from(self.window.0)?,
             segment_bytes: u64::try_from(settings.journal_segment.0)?,
+            points: self.points,
             url: self.url.clone(),
             token: settings.token.clone(),
         })
@@ -209,6 +238,7 @@ pub(crate) fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<()> {
     open_files::raise();
     let options = flags.options(settings)?;
     options.check()?;
+    let stored = stored(flags)?;
     let executable = std::env::current_exe().context("where this program lies")?;
     let parent = flags.directory.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = tempfile::Builder::new()
@@ -226,25 +256,55 @@ pub(crate) fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let report = runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        tokio::select! {
-            report = bench::run(options, executable, scratch.path(), started, &step) => report,
-            name = signals.next() => Err(anyhow::anyhow!("stopped by {name}")),
-        }
+        let stop = async { format!("stopped by {}", signals.next().await) };
+        bench::run(options, executable, scratch.path(), started, &step, stop).await
     });
     bar.finish_and_clear();
     runtime.shutdown_timeout(SHUTDOWN);
     scratch
         .close()
         .context("cannot remove the scratch directory")?;
-    let report = report?;
+    let mut report = report?;
+    if let Some((name, stored)) = &stored {
+        let compared = stored.compare(name.clone(), &report.options, &report.rows);
+        report.against = Some(compared?);
+    }
     if let Some(path) = &flags.html {
         let page = bench::report::html::page(&report)?;
         std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if flags.json {
-        return output::line(serde_json::to_string_pretty(&report)?);
+        output::line(serde_json::to_string_pretty(&report)?)?;
+    } else {
+        output::line(bench::report::table::text(&report).trim_end())?;
     }
-    output::line(bench::report::table::text(&report).trim_end())
+    verdict(&report, flags)
+}
+
+/// An error, and with it an exit code, for what a run was to show and did not.
+fn verdict(report: &Report, flags: &Flags) -> anyhow::Result<()> {
+    if let Some(compared) = &report.against
+        && let Some(fallen) = compared.fallen()
+    {
+        anyhow::bail!("far behind {}: {fallen}", compared.with);
+    }
+    if flags.soak.is_some() {
+        let missed = report.rows.iter().filter(|row| row.is_missed());
+        let missed: Vec<&str> = missed.map(|row| row.work.as_str()).collect();
+        anyhow::ensure!(missed.is_empty(), "not flat: {}", missed.join(", "));
+    }
+    Ok(())
+}
+
+/// The stored figures that a run is held against, read before it begins.
+fn stored(flags: &Flags) -> anyhow::Result<Option<(String, Stored)>> {
+    let Some(path) = &flags.against else {
+        return Ok(None);
+    };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let stored = Stored::parse(&text).with_context(|| format!("cannot use {name}"))?;
+    Ok(Some((name, stored)))
 }
 
 /// Longest wait for tasks that are at work: none waits for anything.

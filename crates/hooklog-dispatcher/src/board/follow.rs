@@ -158,6 +158,9 @@ impl Board {
             | Change::ForgetToken(_)
             // An attempt asks the log whether its event still has a content.
             | Change::Expunge(_)
+            | Change::ForgetExpunged(_)
+            | Change::PutSessionCuts(_)
+            | Change::ForgetSession { .. }
             // `tasks.rs` sees to them.
             | Change::PutTask(_)
             | Change::DeleteTask(_) => {}

@@ -207,6 +207,7 @@ fn distinct(received: &[Received]) -> usize {
     numbers(received).into_iter().collect::<BTreeSet<_>>().len()
 }
 
+mod counts;
 mod releases;
 mod tasks;
 

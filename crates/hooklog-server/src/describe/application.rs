@@ -12,6 +12,7 @@ use super::parameters::{content, order};
 use crate::wire::schemas::{EventTypeUpdate, event_type_iterator, flag, iterator};
 use crate::wire::{
     ApplicationIn, ApplicationOut, ApplicationPatch, EventTypeIn, EventTypeOut, EventTypePatch,
+    ImportIn, ImportOut,
 };
 
 type Out = ApplicationOut<'static>;
@@ -91,6 +92,7 @@ pub(super) fn event_types() -> Vec<Operation> {
         .body::<EventTypeIn>(json!({"name": "invoice.paid", "description": "An invoice was paid"}))
         .answers::<Type>(201, "Created.")
         .refuses(Conflict),
+        import(),
         get(
             "/event-type/{name}",
             "v1.event-type.get",
@@ -125,4 +127,24 @@ pub(super) fn event_types() -> Vec<Operation> {
         )
         .done(204, "Archived, or removed."),
     ]
+}
+
+fn import() -> Operation {
+    let schema = json!({"type": "object", "examples": [{"id": 7}]});
+    let body = json!({"content": {"application/json": {"schema": schema}}});
+    let webhook = json!({"post": {"description": "An invoice was paid", "requestBody": body}});
+    let spec = json!({"openapi": "3.1.0", "webhooks": {"invoice.paid": webhook}});
+    post(
+        "/event-type/import/openapi",
+        "v1.event-type.import-openapi",
+        "Import event types from OpenAPI",
+    )
+    .about(
+        "Each of the document's `webhooks` (or `x-webhooks`) is an event type of its name, with the \
+         description, the schema (with what it refers to) and the example of its POST, and its \
+         `x-svix-group-name` and `x-svix-feature-flags`. One that was archived is taken out of the \
+         archive; one that the document says nothing new about is left as it is. At most 1,000.",
+    )
+    .body::<ImportIn>(json!({"spec": spec, "dryRun": true}))
+    .answers::<ImportOut<'static>>(200, "What was changed, or would be.")
 }

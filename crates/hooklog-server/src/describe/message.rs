@@ -19,7 +19,7 @@ use crate::wire::schemas::{
 };
 use crate::wire::{
     AttemptOut, BulkExpungeIn, BulkExpungeOut, EmptyOut, MessageEndpointOut, MessageIn, MessageOut,
-    PrecheckIn, PrecheckOut, TaskOut, TraceOut,
+    PrecheckIn, PrecheckOut, TaskOut, TraceOut, UsageIn, UsageOut,
 };
 
 type Out = MessageOut<'static>;
@@ -29,6 +29,41 @@ fn paid() -> Value {
 }
 
 pub(super) fn messages() -> Vec<Operation> {
+    published().into_iter().chain(contents()).collect()
+}
+
+/// What takes payloads out.
+fn contents() -> [Operation; 3] {
+    [
+        delete(
+            "/app/{app}/msg/{msg}/content",
+            "v1.message.expunge-content",
+            "Take the payload out",
+        )
+        .about("It is not shown or sent again.")
+        .done(204, "It is gone."),
+        post(
+            "/app/{app}/msg/bulk-expunge",
+            "v1.message.bulk-expunge",
+            "Take many payloads out",
+        )
+        .about("In one commit; none is an answer without results.")
+        .body::<BulkExpungeIn>(json!({"ids": ["invoice-7"]}))
+        .answers::<BulkExpungeOut>(200, "For each whether it was there."),
+        post(
+            "/app/{app}/msg/expunge-all-contents",
+            "v1.message.expunge-all-contents",
+            "Take all payloads out",
+        )
+        .about(
+            "Of the messages so far, in one commit: they are gone when it is answered. The task is \
+             what clients wait for, and it is finished.",
+        )
+        .answers::<TaskOut<'static>>(202, "A task."),
+    ]
+}
+
+fn published() -> Vec<Operation> {
     let list = get("/app/{app}/msg", "v1.message.list", "List messages")
         .about("Newest first; with `after` alone the oldest of them.")
         .paged(iterator(EventId::PREFIX));
@@ -46,21 +81,6 @@ pub(super) fn messages() -> Vec<Operation> {
         )
         .answers::<Out>(200, "The message.")
         .tagged(),
-        delete(
-            "/app/{app}/msg/{msg}/content",
-            "v1.message.expunge-content",
-            "Take the payload out",
-        )
-        .about("It is not shown or sent again.")
-        .done(204, "It is gone."),
-        post(
-            "/app/{app}/msg/bulk-expunge",
-            "v1.message.bulk-expunge",
-            "Take many payloads out",
-        )
-        .about("In one commit; none is an answer without results.")
-        .body::<BulkExpungeIn>(json!({"ids": ["invoice-7"]}))
-        .answers::<BulkExpungeOut>(200, "For each whether it was there."),
         post(
             "/app/{app}/msg/precheck/active",
             "v1.message.precheck",
@@ -101,7 +121,8 @@ fn batch() -> Operation {
     .about(
         "A JSON array or NDJSON, up to 256 MiB and 100,000. Results are in the order of the \
              messages; as NDJSON if `Accept` names it. A batch that was not read to its end says \
-             why in `code` and `detail`, after the results of what came before. No body is an empty batch.",
+             why in `code` and `detail`, after the results of what came before, in problem details as \
+             well. No body is an empty batch.",
     )
     .know_of::<MessageIn>()
     .optional_body::<BatchIn>(json!([paid()]))
@@ -283,7 +304,8 @@ fn listed(operation: Operation) -> Operation {
 
 pub(super) fn tasks() -> Vec<Operation> {
     let since = || json!({"since": "2026-01-31T12:00:00Z"});
-    let kinds = "`endpoint.recover`, `endpoint.replay` or `endpoint.bulk-replay`.";
+    let kinds = "`endpoint.recover`, `endpoint.replay`, `endpoint.bulk-replay`, \
+                 `application.stats` or `application.purge_content`.";
     let list = get("/background-task", "v1.background-task.list", "List tasks")
         .query(
             "status",
@@ -315,6 +337,18 @@ pub(super) fn tasks() -> Vec<Operation> {
         )
         .body::<BulkReplayIn>(since())
         .answers::<TaskOut<'static>>(202, begun),
+        post(
+            "/stats/usage/app",
+            "v1.statistics.aggregate-app-stats",
+            "Count deliveries by application",
+        )
+        .about(
+            "A delivery is that of a message to an endpoint, and counts once, when its first attempt \
+             is recorded, for as long as attempts are kept. When the task is finished its data has \
+             `appStats`. More than 2,000 applications fail it: name some then.",
+        )
+        .body::<UsageIn>(json!({"since": "2026-01-01T00:00:00Z", "until": "2026-02-01T00:00:00Z"}))
+        .answers::<UsageOut>(202, begun),
         order(list).lists::<TaskOut<'static>>("A page of tasks."),
         get(
             "/background-task/{task}",

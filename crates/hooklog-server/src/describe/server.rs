@@ -36,7 +36,7 @@ pub(super) fn tokens() -> Vec<Operation> {
             "v1.authentication.expire-all",
             "End an application's tokens",
         )
-        .about("All that were made so far, at once or after a while.")
+        .about("All that were made so far, or those of some sessions, at once or after a while.")
         .optional_body::<ExpireIn>(json!({"expiry": 60}))
         .answers::<EmptyOut>(200, "They are refused from then on."),
         post(
@@ -106,17 +106,7 @@ const NOT_OFFERED: &[(&str, &str, &str)] = &[
         "/app/{app}/endpoint/{endpoint}/transformation",
         "v1.endpoint.patch-transformation",
     ),
-    (
-        "POST",
-        "/app/{app}/msg/expunge-all-contents",
-        "v1.message.expunge-all-contents",
-    ),
     ("POST", "/admin/redrive-dlq", "v1.admin.redrive-dlq"),
-    (
-        "POST",
-        "/stats/usage/app",
-        "v1.statistics.aggregate-app-stats",
-    ),
     ("POST", "/environment/export", "v1.environment.export"),
     ("POST", "/environment/import", "v1.environment.import"),
     ("GET", "/ingest/{*rest}", "v1.ingest.get"),

@@ -12,6 +12,7 @@ fn every_error() -> Vec<ApiError> {
     vec![
         ApiError::from(TokenError::Expired),
         ApiError::from(TokenError::IsTheKey),
+        ApiError::from(TokenError::NotSeconds),
         ApiError::Forbidden,
         ApiError::NotFound,
         ApiError::NoRoute,
@@ -82,6 +83,7 @@ fn every_error_is_json_with_its_status() {
     expect![[r#"
         401 www-authenticate: Bearer {"code":"authentication_failed","detail":"Invalid token"}
         401 www-authenticate: Bearer {"code":"authentication_failed","detail":"Invalid token: this is the JWT secret itself; sign a token with it (`hooklog token`), and change the secret if it went over an open network"}
+        401 www-authenticate: Bearer {"code":"authentication_failed","detail":"Invalid token: its `exp` is beyond all times; it is in seconds, not in milliseconds"}
         403 {"code":"insufficient access","detail":"Insufficient access for the given operation."}
         404 {"code":"not_found","detail":"Entity not found"}
         404 {"code":"not_found","detail":"No such route"}

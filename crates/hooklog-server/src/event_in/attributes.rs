@@ -23,6 +23,7 @@ use hooklog_storage::{
 };
 use http::HeaderMap;
 
+use crate::brief::quoted;
 use crate::error::ApiError;
 use crate::publish;
 use crate::request::Call;
@@ -147,7 +148,8 @@ impl Name {
         let texts = texts.map(str::trim).filter(|text| !text.is_empty());
         let names = texts
             .map(|text| {
-                let told = |error: NameError| self.issue(place, format!("{text:?} {error}"));
+                let told =
+                    |error: NameError| self.issue(place, format!("{} {error}", quoted(text)));
                 text.parse().map_err(told)
             })
             .collect::<Result<Vec<T>, _>>()?;

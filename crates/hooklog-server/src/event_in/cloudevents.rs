@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::CONTENT_TYPE_BYTES_MAX;
 use super::attributes::{Attributes, check_bounds};
+use crate::brief::quoted;
 use crate::error::ApiError;
 use crate::wire::Issue;
 
@@ -99,8 +100,9 @@ impl CloudEvent {
 
 fn event_type(text: &str) -> Result<EventTypeName, Issue> {
     text.parse().map_err(|error: NameError| {
+        let text = quoted(text);
         let message =
-            format!("{text:?} cannot be an event type: it {error}; name one by `event_type`");
+            format!("{text} cannot be an event type: it {error}; name one by `event_type`");
         Issue::attribute("type", message)
     })
 }
@@ -134,8 +136,8 @@ pub(super) fn check_name(name: &str) -> Result<(), Issue> {
         return Ok(());
     }
     let message = format!(
-        "{:?} is no name of an attribute: those have 1 to {NAME_BYTES_MAX} lower-case letters and digits",
-        name.chars().take(32).collect::<String>()
+        "{} is no name of an attribute: those have 1 to {NAME_BYTES_MAX} lower-case letters and digits",
+        quoted(name)
     );
     Err(Issue::attribute("attributes", message))
 }

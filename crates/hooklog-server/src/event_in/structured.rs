@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::OCTETS;
 use super::cloudevents::{CloudEvent, check_content_type, check_name, check_value};
+use super::{BATCH_ITEMS_MAX, OCTETS};
 use crate::wire::{Fields, Issue};
 
 const JSON: &str = "application/json";
@@ -43,11 +43,19 @@ pub(super) fn parse(body: &Bytes) -> Result<CloudEvent, Issue> {
     })
 }
 
-/// Those of a batch, each by itself.
-pub(super) fn parse_batch(body: &Bytes) -> Result<Vec<Result<CloudEvent, Issue>>, Issue> {
-    let items: Vec<&RawValue> = Fields::list(body)?;
-    let one = |item: &RawValue| parse(&body.slice_ref(item.get().as_bytes()));
-    Ok(items.into_iter().map(one).collect())
+/// The texts of a batch; not those of too many, which would be many times the body.
+pub(super) fn items(body: &Bytes) -> Result<Vec<&RawValue>, Issue> {
+    let (items, count) = Fields::list(body, BATCH_ITEMS_MAX)?;
+    if count > BATCH_ITEMS_MAX {
+        let message = format!("has {count} events, more than the limit of {BATCH_ITEMS_MAX}");
+        return Err(Issue::body("batch", message));
+    }
+    Ok(items)
+}
+
+/// One of a batch.
+pub(super) fn item(body: &Bytes, item: &RawValue) -> Result<CloudEvent, Issue> {
+    parse(&body.slice_ref(item.get().as_bytes()))
 }
 
 /// An attribute's value in the words of its header.

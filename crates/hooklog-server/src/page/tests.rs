@@ -28,6 +28,11 @@ fn request(text: &str, order: Order) -> PageRequest<u32> {
 
 /// One page of `0..count`, of which those divisible by `divisor` match.
 fn page(request: &PageRequest<u32>, count: u32, divisor: u32) -> List<u32> {
+    short_page(request, count, divisor, u32::MAX)
+}
+
+/// The same for a request that looks at `looks` items and then has done enough.
+fn short_page(request: &PageRequest<u32>, count: u32, divisor: u32, mut looks: u32) -> List<u32> {
     let mut range = 0..count;
     match request.range() {
         (Bound::Excluded(id), _) => range.start = id + 1,
@@ -61,7 +66,11 @@ fn page(request: &PageRequest<u32>, count: u32, divisor: u32) -> List<u32> {
         })
     };
     let Ok(scan) = scan(request.limit, wanted, range, read, |number| {
-        Ok(number.0 % divisor == 0)
+        let Some(left) = looks.checked_sub(1) else {
+            return Ok(Verdict::Stop);
+        };
+        looks = left;
+        Ok((number.0 % divisor == 0).into())
     });
     request
         .list(scan, |number| number.0.to_string())
@@ -71,13 +80,17 @@ fn page(request: &PageRequest<u32>, count: u32, divisor: u32) -> List<u32> {
 #[test]
 fn every_item_once_forward_and_back() {
     for order in [Order::Ascending, Order::Descending] {
-        for (count, limit, divisor) in [
-            (0, 3, 1),
-            (1, 3, 1),
-            (6, 3, 1),
-            (7, 3, 1),
-            (100, 7, 9),
-            (30_000, 10, 7_000),
+        for (count, limit, divisor, looks) in [
+            (0, 3, 1, u32::MAX),
+            (1, 3, 1, u32::MAX),
+            (6, 3, 1, u32::MAX),
+            (7, 3, 1, u32::MAX),
+            (7, 3, 1, 1),
+            (7, 3, 1, 4),
+            (100, 7, 9, u32::MAX),
+            (100, 7, 9, 1),
+            (100, 7, 9, 10),
+            (30_000, 10, 7_000, u32::MAX),
         ] {
             let mut expected: Vec<u32> = (0..count).filter(|n| n % divisor == 0).collect();
             if order == Order::Descending {
@@ -87,7 +100,7 @@ fn every_item_once_forward_and_back() {
             let mut pages = 0;
             let mut end = None;
             loop {
-                let list = page(&request(&query, order), count, divisor);
+                let list = short_page(&request(&query, order), count, divisor, looks);
                 assert!(list.data.len() <= limit);
                 seen.extend(list.data);
                 end = list.iterator.clone().or(end);
@@ -107,7 +120,7 @@ fn every_item_once_forward_and_back() {
             let mut back = Vec::new();
             let mut query = format!("limit={limit}&iterator=-{end}");
             loop {
-                let list = page(&request(&query, order), count, divisor);
+                let list = short_page(&request(&query, order), count, divisor, looks);
                 back.splice(0..0, list.data);
                 if list.done {
                     break;

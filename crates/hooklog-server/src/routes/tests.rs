@@ -18,8 +18,10 @@ mod explain;
 mod filter;
 mod harness;
 mod idempotency;
+mod imports;
 mod isolation;
 mod later;
+mod mistakes;
 mod operational;
 mod polling;
 mod rates;
@@ -31,6 +33,7 @@ mod stopping;
 mod streaming;
 mod tasks;
 mod tokens;
+mod usage;
 mod visits;
 
 #[test]

@@ -5,7 +5,7 @@
 
 use hooklog_storage::Timestamp;
 
-use super::{Capability, Subject};
+use super::{Capability, LEEWAY_SECS, Subject};
 
 /// What a verified token gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +20,16 @@ pub struct Grant {
     pub feature_flags: Vec<String>,
     /// What it may do; `None` for whatever one for its subject may.
     pub capabilities: Option<Vec<Capability>>,
+    /// The session that it belongs to.
+    pub session: Option<String>,
 }
 
 impl Grant {
+    /// Whether its time is over at `now`, with some leeway for clocks that differ.
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
+        is_over(self.expires, now)
+    }
+
     /// Whether it is good for what asks for this.
     pub(crate) fn may(&self, needed: Capability) -> bool {
         let has = |all: &Vec<Capability>| all.iter().any(|one| one.includes(needed));
@@ -39,4 +46,9 @@ impl Grant {
             Subject::Operator => false,
         }
     }
+}
+
+/// Whether a token that expires then is expired `now`.
+pub(super) fn is_over(expires: Timestamp, now: Timestamp) -> bool {
+    expires.as_secs().saturating_add(LEEWAY_SECS) <= now.as_secs()
 }

@@ -151,6 +151,10 @@ fn forged_tokens_do_not_verify() {
 
 #[test]
 fn claims_are_complete() {
+    let expires = |exp: i64| {
+        let claims = format!(r#"{{"exp":{exp},"sub":"{DEFAULT_ORGANISATION}"}}"#);
+        forge(SECRET, HS256, &claims)
+    };
     let cases = [
         (
             "no expiry",
@@ -166,6 +170,23 @@ fn claims_are_complete() {
             forge(SECRET, HS256, r#"{"exp":1800000000,"sub":"user_1"}"#),
             Err(TokenError::Subject),
         ),
+        (
+            "an expiry in milliseconds",
+            expires(1_800_000_000_000),
+            Err(TokenError::NotSeconds),
+        ),
+        ("none", expires(i64::MAX), Err(TokenError::NotSeconds)),
+        (
+            "a day too late",
+            expires(EXP_MAX + 1),
+            Err(TokenError::NotSeconds),
+        ),
+        (
+            "the last day",
+            expires(EXP_MAX),
+            Ok(Subject::Organisation(organisation())),
+        ),
+        ("long ago", expires(1), Err(TokenError::Expired)),
         (
             "an application without its organisation",
             forge(
@@ -188,4 +209,54 @@ fn keys_are_long_and_do_not_show() {
         Err(TokenKeyError::Short { found: 5 })
     );
     assert_eq!(format!("{:?}", key()), "TokenKey(HS256, …)");
+}
+
+#[test]
+fn what_is_minted_is_taken() {
+    let subject = Subject::Organisation(organisation());
+    let left = Duration::from_secs(u64::try_from(EXP_MAX - now().as_secs()).expect("is ahead"));
+    for (life, is_made) in [
+        (left, true),
+        (left + Duration::from_secs(1), false),
+        (Duration::MAX, false),
+    ] {
+        match mint(&key(), subject, now(), life) {
+            Ok(token) => {
+                assert!(is_made, "{life:?}");
+                assert_eq!(verify(&keys(), &token, now()), Ok(subject));
+            }
+            Err(error) => assert!(!is_made && error.to_string().contains("9998"), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_token_of_a_session_is_good_for_four_weeks_at_most() {
+    let issued = now().as_secs();
+    let age = i64::try_from(SESSION_AGE_MAX.as_secs()).expect("weeks");
+    let year = issued + 365 * 24 * 3600;
+    let org = organisation();
+    // Whether it is of a session, when it says that it was issued, and for how long it is good then.
+    let cases = [
+        (r#","sid":"s""#, Some(issued), Some(age)),
+        ("", Some(issued), Some(year - issued)),
+        (r#","sid":"s""#, None, None),
+        ("", None, Some(year - issued)),
+    ];
+    for (session, at, lasts) in cases {
+        let at = at.map_or(String::new(), |at| format!(r#","iat":{at}"#));
+        let claims = format!(r#"{{"sub":"{org}","exp":{year}{at}{session}}}"#);
+        let token = forge(SECRET, HS256, &claims);
+        let after = |secs: i64| Timestamp::from_millis((issued + secs) * 1000);
+        match lasts {
+            Some(lasts) => {
+                let found = grant(&keys(), &token, after(lasts - 1)).expect("is good");
+                assert_eq!(found.session.is_some(), !session.is_empty());
+                assert_eq!(found.expires, after(lasts));
+                let late = grant(&keys(), &token, after(lasts + LEEWAY_SECS));
+                assert_eq!(late, Err(TokenError::Expired), "{claims}");
+            }
+            None => assert_eq!(grant(&keys(), &token, now()), Err(TokenError::Expired)),
+        }
+    }
 }

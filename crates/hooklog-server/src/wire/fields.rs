@@ -12,11 +12,14 @@ use std::str::FromStr;
 
 use hooklog_storage::{NameError, Timestamp};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Issue;
+use crate::brief::quoted;
 
 /// Most fields of one body: four times those of the largest resource.
 const FIELDS_MAX: usize = 64;
@@ -53,12 +56,15 @@ impl<'a> Fields<'a> {
         self.0.keys().map(AsRef::as_ref)
     }
 
-    /// The items of the list that `body` is.
-    pub(crate) fn list(body: &'a [u8]) -> Result<Vec<&'a RawValue>, Issue> {
+    /// The first items of the list that `body` is, at most `limit`, and how many it has.
+    pub(crate) fn list(body: &'a [u8], limit: usize) -> Result<(Vec<&'a RawValue>, usize), Issue> {
         if is_deeper_than(body, DEPTH_MAX) {
             return Err(Issue::json(format!("nested deeper than {DEPTH_MAX}")));
         }
-        serde_json::from_slice(body).map_err(|error| Issue::json(error.to_string()))
+        let mut list = serde_json::Deserializer::from_slice(body);
+        let found = list.deserialize_seq(Items(limit));
+        let found = found.and_then(|found| list.end().map(|()| found));
+        found.map_err(|error| Issue::json(error.to_string()))
     }
 
     /// Every field, be it null.
@@ -100,7 +106,9 @@ impl<'a> Fields<'a> {
         }
         // Positions are within the value and would mislead.
         let text = error.to_string();
-        let text = text.split(" at line ").next().unwrap_or_default();
+        let text = text
+            .rsplit_once(" at line ")
+            .map_or(&*text, |(text, _)| text);
         Err(Issue::body(name, text))
     }
 
@@ -160,7 +168,7 @@ impl<'a> Fields<'a> {
         }
         let names = texts.iter().map(|text| {
             text.parse()
-                .map_err(|error: NameError| Issue::body(name, format!("{text:?} {error}")))
+                .map_err(|error: NameError| Issue::body(name, format!("{} {error}", quoted(text))))
         });
         names.collect::<Result<_, _>>().map(Some)
     }
@@ -247,6 +255,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
         }
 
         deserializer.deserialize_map(Object)
+    }
+}
+
+/// The first items of a list, at most so many; the others are counted.
+struct Items(usize);
+
+impl<'de> Visitor<'de> for Items {
+    type Value = (Vec<&'de RawValue>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < self.0 {
+            let Some(item) = list.next_element()? else {
+                let count = items.len();
+                return Ok((items, count));
+            };
+            items.push(item);
+        }
+        let mut count = items.len();
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((items, count))
     }
 }
 
@@ -347,6 +382,16 @@ mod tests {
         }
         let brackets_in_text = format!("{{\"a\":\"{}\\\"{}\"}}", "[".repeat(200), "{".repeat(200));
         assert!(Fields::parse(brackets_in_text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn of_a_long_list_only_the_begin_is_kept() {
+        for (count, limit) in [(0, 3), (2, 3), (3, 3), (4, 3), (1_000_000, 1_000)] {
+            let body = format!("[{}]", vec!["1"; count].join(","));
+            let (items, counted) = Fields::list(body.as_bytes(), limit).expect("a list");
+            assert_eq!((items.len(), counted), (count.min(limit), count));
+            assert!(items.capacity() <= limit * 2, "{}", items.capacity());
+        }
     }
 
     #[test]

@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use hooklog_storage::{ApplicationId, OrganisationId, Timestamp};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::fields::Fields;
-use super::{ApplicationIn, Issue, schemas, time};
+use super::{ApplicationIn, Issue, schemas, some_text, time};
 use crate::token::{Capability, Grant, Scope, Subject};
 
 /// How long a token is good unless told otherwise, and within which bounds (the API family's).
@@ -19,6 +19,10 @@ pub(super) const EXPIRY_MIN: Duration = Duration::from_hours(1);
 pub(super) const EXPIRY_MAX: Duration = Duration::from_hours(28 * 24);
 /// Latest time that tokens may go on after "expire all" (the API family's).
 pub(super) const AFTER_MAX: Duration = Duration::from_hours(7 * 24);
+/// Longest id of a session, as other names.
+pub(super) const SESSION_BYTES_MAX: usize = 256;
+/// Most sessions that are ended at once: in one commit, of some ten kilobytes.
+pub(super) const SESSIONS_AT_ONCE_MAX: usize = 100;
 /// Most feature flags of one token, so that it fits a header, and their size.
 pub(super) const FLAGS_MAX: usize = 32;
 pub(super) const FLAG_BYTES_MAX: usize = 256;
@@ -45,7 +49,6 @@ impl Default for AccessIn {
 
 impl AccessIn {
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
-        fields.refuse(&["sessionId"])?;
         let expiry = match fields.value("expiry")?.map(Duration::from_secs) {
             None => EXPIRY_DEFAULT,
             Some(expiry) if (EXPIRY_MIN..=EXPIRY_MAX).contains(&expiry) => expiry,
@@ -64,11 +67,30 @@ impl AccessIn {
                 id: None,
                 feature_flags: feature_flags(fields)?.unwrap_or_default(),
                 capabilities: capabilities(fields)?,
+                session: session(fields)?,
             },
             expiry,
             application,
         })
     }
+}
+
+/// The session that a token belongs to.
+fn session(fields: &Fields<'_>) -> Result<Option<String>, Issue> {
+    let name = "sessionId";
+    let session = fields.value::<String>(name)?;
+    match &session {
+        Some(text) if !is_session(text) => Err(Issue::body(name, not_a_session())),
+        Some(_) | None => Ok(session),
+    }
+}
+
+fn is_session(text: &str) -> bool {
+    (1..=SESSION_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+fn not_a_session() -> String {
+    format!("must have 1 to {SESSION_BYTES_MAX} bytes without control characters")
 }
 
 /// What a token may do, by `capabilities` or `readOnly`.
@@ -123,18 +145,29 @@ pub(crate) struct AccessOut {
 #[derive(Debug)]
 pub(crate) struct ExpireIn {
     pub(crate) after: Duration,
+    /// Those of these sessions; `None` for all.
+    pub(crate) sessions: Option<Vec<String>>,
 }
 
 impl ExpireIn {
     pub(crate) fn parse(fields: &Fields<'_>) -> Result<Self, Issue> {
-        fields.refuse(&["sessionIds"])?;
+        let name = "sessionIds";
+        let sessions: Vec<String> = fields.value(name)?.unwrap_or_default();
+        if sessions.len() > SESSIONS_AT_ONCE_MAX {
+            let message = format!("must have at most {SESSIONS_AT_ONCE_MAX} items");
+            return Err(Issue::body(name, message));
+        }
+        if !sessions.iter().all(|session| is_session(session)) {
+            return Err(Issue::body(name, format!("each {}", not_a_session())));
+        }
         let after = fields.value("expiry")?.map(Duration::from_secs);
         let after = after.unwrap_or_default();
         if after > AFTER_MAX {
             let message = format!("must be at most {}", AFTER_MAX.as_secs());
             return Err(Issue::body("expiry", message));
         }
-        Ok(Self { after })
+        let sessions = (!sessions.is_empty()).then_some(sessions);
+        Ok(Self { after, sessions })
     }
 }
 
@@ -142,10 +175,10 @@ impl ExpireIn {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WhoamiOut<'a> {
-    #[serde(serialize_with = "optional")]
+    #[serde(serialize_with = "some_text")]
     #[schema(required, value_type = Option<schemas::OrganisationId>)]
     organization_id: Option<OrganisationId>,
-    #[serde(serialize_with = "optional")]
+    #[serde(serialize_with = "some_text")]
     #[schema(required, value_type = Option<schemas::ApplicationId>)]
     application_id: Option<ApplicationId>,
     feature_flags: &'a [String],
@@ -167,15 +200,4 @@ impl<'a> From<&'a Grant> for WhoamiOut<'a> {
             expires_at: grant.expires,
         }
     }
-}
-
-#[expect(clippy::ref_option, reason = "the form that serde calls")]
-fn optional<T: ToString, S: Serializer>(
-    value: &Option<T>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    value
-        .as_ref()
-        .map(ToString::to_string)
-        .serialize(serializer)
 }

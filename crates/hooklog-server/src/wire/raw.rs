@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Issue;
 use super::fields::Fields;
+use crate::brief::quoted;
 use crate::event_in::CONTENT_TYPE_BYTES_MAX;
 
 const FIELD: &str = "transformationsParams";
@@ -30,7 +31,7 @@ pub(super) fn parse(fields: &Fields<'_>) -> Result<Option<Raw>, Issue> {
     let params = Fields::parse(raw.get().as_bytes()).map_err(within)?;
     let known = |name: &&str| !matches!(*name, "rawPayload" | "headers");
     if let Some(name) = params.names_of_all().find(known) {
-        let message = format!("{name:?} in it is not supported by this server");
+        let message = format!("{} in it is not supported by this server", quoted(name));
         return Err(Issue::body(FIELD, message));
     }
     let text = params
@@ -52,7 +53,8 @@ fn content_type(headers: &str) -> Result<Option<String>, Issue> {
     let headers = Fields::parse(headers.as_bytes()).map_err(within)?;
     let other = |name: &&str| !name.eq_ignore_ascii_case("content-type");
     if let Some(name) = headers.names_of_all().find(other) {
-        let message = format!("of `headers` in it, {name:?} is not supported by this server");
+        let name = quoted(name);
+        let message = format!("of `headers` in it, {name} is not supported by this server");
         return Err(Issue::body(FIELD, message));
     }
     let Some(name) = headers.names_of_all().next() else {

@@ -354,7 +354,7 @@ fn bodies_are_refused_by_field() {
         application(r#"{"name":""}"#),
         application(r#"{"name":"a","uid":"app_1"}"#),
         application(r#"{"name":"a","throttleRate":0}"#),
-        access(r#"{"sessionId":"a"}"#),
+        access(r#"{"sessionId":""}"#),
         access(r#"{"capabilities":["ManageEndpoint"]}"#),
         access(r#"{"expiry":60}"#),
         access(r#"{"featureFlags":[""]}"#),
@@ -403,7 +403,7 @@ fn bodies_are_refused_by_field() {
         body.name: must not be empty
         body.uid: must not start with `app_`
         body.throttleRate: must be 1 to 1000000 a second
-        body.sessionId: is not supported by this server
+        body.sessionId: must have 1 to 256 bytes without control characters
         body.capabilities: must have `ViewBase`, and at most 6 items
         body.expiry: must be 3600 to 2419200 seconds
         body.featureFlags: must have at most 32 texts of 1 to 256 bytes without control characters, 2048 bytes altogether

@@ -9,20 +9,24 @@ use std::time::Duration;
 
 use super::{NO_APPLICATION, below};
 use crate::attempt::Attempt;
-use crate::change::{Change, ChangeError};
+use crate::change::{Change, ChangeError, Turn};
 use crate::event::Record;
 use crate::expunged::{EXPUNGED_MAX, Expunged};
 use crate::id::{ApplicationId, OrganisationId};
 use crate::log::EventLog;
 use crate::name::EventTypeName;
+use crate::registry::Registry;
 use crate::revocation::{
-    REVOKED_TOKENS_MAX, RevokedToken, TOKEN_CUTS_MAX, TokenCut, TokenCuts, TokenHash,
+    REVOKED_TOKENS_MAX, REVOKED_TOKENS_OF_APPLICATION_MAX, REVOKED_TOKENS_RESERVED, RevokedToken,
+    TOKEN_CUTS_MAX, TokenCut, TokenCuts,
 };
 use crate::subscription::EventType;
 use crate::time::Timestamp;
 
 /// Revoked tokens that have expired are forgotten at most so many at a time, with each new one.
 const FORGOTTEN_AT_A_TIME: usize = 16;
+/// How far ahead of ours a minter's clock may be, as for the expiry of tokens.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_mins(1);
 
 impl EventLog {
     /// Refuses every token of an application that was issued until now (to the second, as tokens
@@ -33,54 +37,21 @@ impl EventLog {
         after: Duration,
     ) -> Result<TokenCut, ChangeError> {
         self.change(move |registry, turn| {
-            registry.application(application).ok_or(NO_APPLICATION)?;
-            let cut = TokenCut {
-                // Whatever the clock was when they were issued.
-                issued_until: turn.now,
-                // At once is so by every clock.
-                from: if after.is_zero() {
-                    Timestamp::default()
-                } else {
-                    turn.wall.plus(after)
-                },
-            };
-            let mut cuts = registry.token_cuts(application).to_vec();
-            cuts.retain(|old| !cut.covers(old));
-            below(
-                "the number of pending expirations",
-                cuts.len(),
-                TOKEN_CUTS_MAX,
-            )?;
-            cuts.push(cut);
-            let value = Arc::new(TokenCuts { application, cuts });
-            Ok((vec![Change::PutTokenCuts(value)], cut))
+            let cut = TokenCut::of(turn, after);
+            Ok((vec![cut_tokens(registry, application, cut, turn)?], cut))
         })
         .await
     }
 
-    /// Refuses one token of an organisation until it expires.
+    /// Refuses one token until it expires. Where there is no room for one more of an application, all of
+    /// the application's are refused that were issued until now, or until that one was.
     pub async fn revoke_token(
         &self,
-        organisation: OrganisationId,
-        hash: TokenHash,
-        expires: Timestamp,
+        token: RevokedToken,
+        issued: Option<Timestamp>,
     ) -> Result<(), ChangeError> {
         self.change(move |registry, turn| {
-            let expired: Vec<_> = registry
-                .revocations
-                .first_to_expire(organisation)
-                .take_while(|token| token.expires < turn.wall)
-                .take(FORGOTTEN_AT_A_TIME)
-                .copied()
-                .collect();
-            let left = registry.revocations.token_count(organisation) - expired.len();
-            below("the number of revoked tokens", left, REVOKED_TOKENS_MAX)?;
-            let mut changes: Vec<_> = expired.into_iter().map(Change::ForgetToken).collect();
-            changes.push(Change::RevokeToken(RevokedToken {
-                organisation,
-                expires,
-                hash,
-            }));
+            let changes = revoke_token(registry, token, issued, turn)?;
             Ok((changes, ()))
         })
         .await
@@ -113,9 +84,9 @@ impl EventLog {
         .await
     }
 
-    /// Whether the content of an event or an attempt was taken out.
-    pub fn is_expunged(&self, what: Expunged) -> bool {
-        self.registry().expunged.has(what)
+    /// Whether the payload of an event was taken out.
+    pub fn is_expunged(&self, event: &Record) -> bool {
+        self.registry().expunged.has_event(event)
     }
 
     /// Creates an event type, or puts this one in the place of the one of its name; says whether it
@@ -159,6 +130,77 @@ impl EventLog {
         })
         .await
     }
+}
+
+/// One more cut of an application, in the place of those that it makes idle.
+fn cut_tokens(
+    registry: &Registry,
+    application: ApplicationId,
+    cut: TokenCut,
+    turn: &Turn,
+) -> Result<Change, ChangeError> {
+    registry.application(application).ok_or(NO_APPLICATION)?;
+    let mut cuts = registry.token_cuts(application).to_vec();
+    // Of those that have begun, the one that goes furthest says what the others say.
+    let has_begun = |cut: &TokenCut| cut.from <= turn.wall;
+    let begun = cuts.iter().filter(|cut| has_begun(cut));
+    let furthest = begun.map(|cut| cut.issued_until).max();
+    cuts.retain(|old| !has_begun(old) || Some(old.issued_until) == furthest);
+    cuts.retain(|old| !cut.covers(old));
+    below(
+        "the number of pending expirations",
+        cuts.len(),
+        TOKEN_CUTS_MAX,
+    )?;
+    cuts.push(cut);
+    let value = Arc::new(TokenCuts { application, cuts });
+    Ok(Change::PutTokenCuts(value))
+}
+
+fn revoke_token(
+    registry: &Registry,
+    token: RevokedToken,
+    issued: Option<Timestamp>,
+    turn: &Turn,
+) -> Result<Vec<Change>, ChangeError> {
+    let (revoked, owner) = (&registry.revocations, token.organisation);
+    let expired: Vec<_> = revoked
+        .first_to_expire(owner)
+        .take_while(|token| token.expires < turn.wall)
+        .take(FORGOTTEN_AT_A_TIME)
+        .copied()
+        .collect();
+    let left = revoked.token_count(owner) - expired.len();
+    let is_room = |application| {
+        let own = |token: &&RevokedToken| token.application == Some(application);
+        let own = revoked.token_count_of(owner, application) - expired.iter().filter(own).count();
+        left < REVOKED_TOKENS_MAX - REVOKED_TOKENS_RESERVED
+            && own < REVOKED_TOKENS_OF_APPLICATION_MAX
+    };
+    let change = match token.application {
+        Some(application) if !is_room(application) => {
+            let issued_until = issued.map_or(turn.now, |issued| issued.max(turn.now));
+            // One from the future would end tokens that are still to be made.
+            if issued_until > turn.now.plus(CLOCKS_DIFFER_MAX) {
+                return Err(ChangeError::Limit {
+                    what: "the number of revoked tokens of one application",
+                    limit: REVOKED_TOKENS_OF_APPLICATION_MAX,
+                });
+            }
+            let cut = TokenCut {
+                issued_until,
+                from: Timestamp::default(),
+            };
+            cut_tokens(registry, application, cut, turn)?
+        }
+        Some(_) => Change::RevokeToken(token),
+        None => {
+            below("the number of revoked tokens", left, REVOKED_TOKENS_MAX)?;
+            Change::RevokeToken(token)
+        }
+    };
+    let forgotten = expired.into_iter().map(Change::ForgetToken);
+    Ok(forgotten.chain([change]).collect())
 }
 
 #[cfg(test)]

@@ -110,7 +110,10 @@ pub(super) fn of_changes(registry: &Registry, changes: &[Change]) -> Vec<Event> 
             | Change::Redeliver { .. }
             | Change::Skip { .. }
             | Change::RetryNow { .. }
-            | Change::Release(_) => {}
+            | Change::Release(_)
+            | Change::ForgetExpunged(_)
+            | Change::PutSessionCuts(_)
+            | Change::ForgetSession { .. } => {}
         }
     }
     events

@@ -19,13 +19,14 @@ use crate::idempotency::IdempotencyKey;
 use crate::keys::{self, Family};
 use crate::offset::AttemptSeq;
 use crate::revocation::{RevokedToken, TokenCut, TokenCuts};
+use crate::sessions::SessionCuts;
 use crate::standing::Delivered;
 use crate::state::{Chain, Link, State};
 use crate::subscription::{
     Application, Endpoint, EventType, OldSecret, Organisation, SecretKey, Subscription,
     SubscriptionState,
 };
-use crate::task::{Replay, ReplayFilter, Task, TaskState};
+use crate::task::{Counted, Counting, Replay, ReplayFilter, Replaying, Task, TaskState, Work};
 use crate::testing::assert_golden;
 use crate::time::Timestamp;
 
@@ -61,6 +62,7 @@ const REVOKED: RevokedToken = RevokedToken {
     organisation: ORGANISATION,
     expires: TIME,
     hash: [9; 32],
+    application: Some(APPLICATION),
 };
 
 fn policy() -> crate::Policy {
@@ -74,9 +76,7 @@ fn policy() -> crate::Policy {
 }
 
 fn task() -> Arc<Task> {
-    Arc::new(Task {
-        id: TaskId::from_bytes([6; 20]),
-        organisation: ORGANISATION,
+    with(Work::Replay(Replaying {
         application: APPLICATION,
         subscription: SUBSCRIPTION,
         replay: Replay::All(ReplayFilter {
@@ -87,12 +87,28 @@ fn task() -> Arc<Task> {
             status_class: Some(500),
         }),
         range: Offset::new(5)..Offset::new(9),
-        state: TaskState::Running {
-            next: Offset::new(7),
-        },
+        next: Offset::new(7),
         replayed: 1,
+    }))
+}
+
+fn with(work: Work) -> Arc<Task> {
+    Arc::new(Task {
+        id: TaskId::from_bytes([6; 20]),
+        organisation: ORGANISATION,
+        work,
+        state: TaskState::Running,
         created: TIME,
         updated: TIME,
+    })
+}
+
+fn counting() -> Work {
+    Work::Count(Counting {
+        of: Counted::Named,
+        range: AttemptSeq::new(5)..AttemptSeq::new(9),
+        next: AttemptSeq::new(7),
+        counts: BTreeMap::from([(APPLICATION, 3)]),
     })
 }
 
@@ -158,6 +174,8 @@ fn changes() -> Vec<Change> {
         })),
         Change::DeleteSubscription(SUBSCRIPTION),
         Change::PutTask(task()),
+        Change::PutTask(with(counting())),
+        Change::PutTask(with(Work::Expunge(APPLICATION))),
         Change::DeleteTask(task().id),
     ]
 }
@@ -190,6 +208,22 @@ fn commands() -> Vec<Change> {
         Change::ForgetToken(REVOKED),
         Change::Expunge(Expunged::Event(Offset::new(5))),
         Change::Expunge(Expunged::Attempt(AttemptSeq::new(6))),
+        Change::Expunge(Expunged::Below(APPLICATION, Offset::new(7))),
+        Change::ForgetExpunged(Expunged::Below(APPLICATION, Offset::new(6))),
+        Change::PutSessionCuts(Arc::new(SessionCuts {
+            organisation: ORGANISATION,
+            application: APPLICATION,
+            session: [9; 32],
+            cuts: vec![TokenCut {
+                issued_until: TIME,
+                from: TIME,
+            }],
+        })),
+        Change::ForgetSession {
+            organisation: ORGANISATION,
+            owner: APPLICATION,
+            session: [9; 32],
+        },
         Change::Release(Arc::new(Release {
             due: TIME,
             offset: Offset::new(5),
@@ -359,6 +393,9 @@ fn the_bytes_of_rows_and_keys_are_golden() {
         keys::delayed_skip(Offset::new(5), SUBSCRIPTION),
         keys::consumer(&consumer(ConsumerScope::Log)),
         keys::consumer(&consumer(ConsumerScope::Application(APPLICATION))),
+        keys::expunged(Expunged::Event(Offset::new(5))),
+        keys::expunged(Expunged::Below(APPLICATION, Offset::new(7))),
+        keys::session_cuts(APPLICATION, &[9; 32]),
     ];
     let mut bytes = Vec::new();
     for row in rows {

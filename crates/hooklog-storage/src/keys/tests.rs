@@ -130,7 +130,7 @@ proptest! {
         let parts = delayed_parts(&key).is_some();
         prop_assert!(!parts || key.len() == 17 && key[0] == 1);
         prop_assert!(delayed_offset(&key).is_none() || key.len() >= 9);
-        let known = key.first().is_some_and(|kind| (1..=8).contains(kind));
+        let known = key.first().is_some_and(|kind| (1..=9).contains(kind));
         prop_assert_eq!(registry_kind(&key).is_some(), known);
     }
 }

@@ -15,6 +15,7 @@ use crate::codec;
 use crate::engine::Engine;
 use crate::event::Appended;
 use crate::keys::{self, Family};
+use crate::revocation::RevokedToken;
 use crate::state::State;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -85,12 +86,14 @@ async fn what_is_asked_for_at_once_is_so_by_the_wall_clock() {
     }
     // By the log's time it has expired, by the clock that tokens are read with it has not.
     let expires = now().plus(HOUR);
-    log.revoke_token(ORGANISATION, [1; 32], expires)
-        .await
-        .unwrap();
-    log.revoke_token(ORGANISATION, [2; 32], expires)
-        .await
-        .unwrap();
+    let token = |hash| RevokedToken {
+        organisation: ORGANISATION,
+        expires,
+        hash,
+        application: None,
+    };
+    log.revoke_token(token([1; 32]), None).await.unwrap();
+    log.revoke_token(token([2; 32]), None).await.unwrap();
     assert!(log.registry().is_revoked(ORGANISATION, &[1; 32]));
 
     let to = subscription(&log, app).await.id;

@@ -13,8 +13,9 @@ use crate::log::EventLog;
 use crate::offset::{AttemptSeq, Offset};
 use crate::page::{AttemptPage, AttemptsOf, Limit, Order};
 use crate::read::ReadError;
-use crate::standing::{DeliveryStatus, Standing};
+use crate::standing::{Deliveries, DeliveryStatus, Standing};
 use crate::subscription::Subscription;
+use crate::time::Timestamp;
 
 impl EventLog {
     /// What a subscription never got to see because retention was faster; `None` if nothing.
@@ -52,6 +53,26 @@ impl EventLog {
         let mut page = self.handle.shared.attempts(of, range, order, limit)?;
         self.handle.shared.without_responses(&mut page.attempts);
         Ok(page)
+    }
+
+    /// Attempts with numbers in `range`, ascending, whoever's they are: at most `items_max`, and fewer,
+    /// even none, before `rest` is empty. May read the disk.
+    pub fn attempts_by_number(
+        &self,
+        range: Range<AttemptSeq>,
+        items_max: usize,
+    ) -> Result<AttemptPage, ReadError> {
+        let mut page = self.handle.shared.attempts_by_number(range, items_max)?;
+        self.handle.shared.without_responses(&mut page.attempts);
+        Ok(page)
+    }
+
+    /// The numbers of the attempts that were recorded within these times. May read the disk.
+    pub fn attempts_between(
+        &self,
+        times: Range<Timestamp>,
+    ) -> Result<Range<AttemptSeq>, ReadError> {
+        self.handle.shared.attempts_between(times)
     }
 
     /// Where every subscription stands and all that it has parked, however much that is, with all that
@@ -109,6 +130,16 @@ impl EventLog {
         subscriptions: impl Iterator<Item = (&'s Subscription, Offset)> + Clone,
     ) -> Result<Vec<DeliveryStatus>, ReadError> {
         self.handle.shared.statuses(record, subscriptions)
+    }
+
+    /// How the deliveries of many events to a subscription that stands at a position are, one after
+    /// another. May read the disk.
+    pub fn deliveries<'a>(
+        &'a self,
+        subscription: &'a Subscription,
+        position: Offset,
+    ) -> Result<Deliveries<'a>, ReadError> {
+        Deliveries::new(&self.handle.shared, subscription, position)
     }
 
     /// How the delivery stands that an attempt belongs to, whatever came after that.

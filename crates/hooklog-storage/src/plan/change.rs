@@ -17,6 +17,7 @@ use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
 use crate::subscription::Subscription;
 use crate::task::Task;
+use crate::time::Timestamp;
 
 /// Marks removed in one plan: some ten kilobytes of keys.
 const FORGOTTEN_AT_A_TIME: usize = 512;
@@ -54,6 +55,14 @@ impl Plan<'_> {
             Change::RevokeToken(v) => (keys::revoked_token(v), Some(codec::encode(v)?)),
             Change::ForgetToken(v) => (keys::revoked_token(v), None),
             Change::Expunge(v) => (keys::expunged(*v), Some(codec::encode(v)?)),
+            Change::ForgetExpunged(v) => (keys::expunged(*v), None),
+            Change::PutSessionCuts(v) => (
+                keys::session_cuts(v.application, &v.session),
+                Some(codec::encode(v)?),
+            ),
+            Change::ForgetSession { session, owner, .. } => {
+                (keys::session_cuts(*owner, session), None)
+            }
             Change::PutTask(v) => (keys::task(v.id), Some(codec::encode(v)?)),
             Change::DeleteTask(id) => (keys::task(*id), None),
             Change::DeleteSubscription(id) => return self.forget(*id),
@@ -61,38 +70,12 @@ impl Plan<'_> {
                 subscription,
                 offset,
                 asked,
-            } => {
-                let asked = Retry::asked(*asked);
-                return self.command(*subscription, *offset, |old| {
-                    Some(match old {
-                        // It holds up what it held up before.
-                        Some(old) => Retry {
-                            is_awaited: old.is_awaited,
-                            key: old.key,
-                            ..asked
-                        },
-                        None => asked,
-                    })
-                });
-            }
+            } => return self.redeliver(*subscription, *offset, *asked),
             Change::Skip {
                 subscription,
                 offset,
                 asked,
-            } => {
-                if self.skip_delayed(*subscription, *offset)? {
-                    return Ok(());
-                }
-                let asked = Retry::asked(*asked);
-                return self.command(*subscription, *offset, |old| {
-                    let is_skipped = true;
-                    // It may be parked only later: its attempt may be under way.
-                    Some(Retry {
-                        is_skipped,
-                        ..old.unwrap_or(asked)
-                    })
-                });
-            }
+            } => return self.skip(*subscription, *offset, *asked),
             Change::Release(release) => return self.release(release),
             Change::RetryNow {
                 subscription,
@@ -108,6 +91,46 @@ impl Plan<'_> {
         Ok(())
     }
 
+    fn redeliver(
+        &mut self,
+        id: SubscriptionId,
+        offset: Offset,
+        asked: Timestamp,
+    ) -> Result<(), PlanError> {
+        let asked = Retry::asked(asked);
+        self.command(id, offset, |old| {
+            Some(match old {
+                // It holds up what it held up before.
+                Some(old) => Retry {
+                    is_awaited: old.is_awaited,
+                    key: old.key,
+                    ..asked
+                },
+                None => asked,
+            })
+        })
+    }
+
+    fn skip(
+        &mut self,
+        id: SubscriptionId,
+        offset: Offset,
+        asked: Timestamp,
+    ) -> Result<(), PlanError> {
+        if self.skip_delayed(id, offset)? {
+            return Ok(());
+        }
+        let asked = Retry::asked(asked);
+        self.command(id, offset, |old| {
+            let is_skipped = true;
+            // It may be parked only later: its attempt may be under way.
+            Some(Retry {
+                is_skipped,
+                ..old.unwrap_or(asked)
+            })
+        })
+    }
+
     /// Removes everything that belongs to an application.
     fn forget_application(&mut self, id: ApplicationId) -> Result<(), PlanError> {
         for subscription in self.subscriptions_of(id)? {
@@ -118,6 +141,10 @@ impl Plan<'_> {
             self.set(Family::Consumer, key, None);
         }
         self.set(Family::Registry, keys::token_cuts(id), None);
+        let (low, high) = keys::session_cuts_of(id);
+        for key in self.rows(Family::Registry, &low, &high)?.into_keys() {
+            self.set(Family::Registry, key, None);
+        }
         for task in self.tasks_of(id)? {
             self.set(Family::Registry, keys::task(task), None);
         }
@@ -157,8 +184,12 @@ impl Plan<'_> {
     /// Removes the marks of expunged content that has expired: some, the next low end takes more.
     pub(super) fn forget_expunged(&mut self, low: Low) -> Result<(), PlanError> {
         let (events, attempts) = (Expunged::Event, Expunged::Attempt);
+        // A mark of an application is above all that it speaks of.
+        let first = ApplicationId::from_bytes([0; 20]);
+        let below = |end| Expunged::Below(first, end);
         let ranges = [
             (events(Offset::ZERO), events(low.events)),
+            (below(Offset::ZERO), below(low.events.next())),
             (attempts(AttemptSeq::ZERO), attempts(low.attempts)),
         ];
         for (first, end) in ranges {
@@ -194,7 +225,7 @@ impl Plan<'_> {
         let mut found = Vec::new();
         for value in self.rows(Family::Registry, &low, &high)?.into_values() {
             let task: Task = codec::decode(&value)?;
-            found.extend((task.application == id).then_some(task.id));
+            found.extend((task.application() == Some(id)).then_some(task.id));
         }
         Ok(found)
     }

@@ -33,6 +33,7 @@ pub(super) fn registry(engine: &Engine, low: Low) -> Result<Registry, OpenErrorK
             Some(keys::Kind::Task) => Change::PutTask(codec::decode(value)?),
             Some(keys::Kind::TokenCuts) => Change::PutTokenCuts(codec::decode(value)?),
             Some(keys::Kind::RevokedToken) => Change::RevokeToken(codec::decode(value)?),
+            Some(keys::Kind::SessionCuts) => Change::PutSessionCuts(codec::decode(value)?),
             Some(keys::Kind::Expunged) => Change::Expunge(codec::decode(value)?),
             None => {
                 let reason = "a registry row has an unknown kind".to_owned();

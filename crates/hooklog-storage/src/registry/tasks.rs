@@ -38,7 +38,7 @@ impl Tasks {
 
     pub(super) fn put(&mut self, value: &Arc<Task>) {
         let id = value.id;
-        if value.next().is_some() {
+        if value.is_running() {
             self.running.insert(id);
         } else {
             self.running.remove(&id);
@@ -55,7 +55,7 @@ impl Tasks {
     }
 
     pub(super) fn delete_application(&mut self, owner: OrganisationId, id: ApplicationId) {
-        let own = self.of(owner).filter(|task| task.application == id);
+        let own = self.of(owner).filter(|task| task.application() == Some(id));
         let own: Vec<_> = own.map(|task| task.id).collect();
         for task in own {
             self.delete(task);

@@ -254,7 +254,10 @@ fn count(restored: &mut Restored, row: &Row) {
         Some(Kind::Application) => restored.applications += 1,
         Some(Kind::EventType) => restored.event_types += 1,
         Some(Kind::Subscription) => restored.subscriptions += 1,
-        Some(Kind::Task | Kind::TokenCuts | Kind::RevokedToken | Kind::Expunged) | None => {}
+        Some(
+            Kind::Task | Kind::TokenCuts | Kind::RevokedToken | Kind::Expunged | Kind::SessionCuts,
+        )
+        | None => {}
     }
 }
 

@@ -229,6 +229,7 @@ pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
     use crate::expunged::Expunged;
     use crate::health::Health;
     use crate::revocation::{RevokedToken, TokenCuts};
+    use crate::sessions::SessionCuts;
     use crate::subscription::{Application, EventType, Organisation, Subscription};
     use crate::time::Timestamp;
     match family {
@@ -239,6 +240,7 @@ pub(crate) fn is_sound(family: Family, key: &[u8], value: &[u8]) -> bool {
             Some(keys::Kind::Subscription) => codec::decode::<Subscription>(value).is_ok(),
             Some(keys::Kind::TokenCuts) => codec::decode::<TokenCuts>(value).is_ok(),
             Some(keys::Kind::RevokedToken) => codec::decode::<RevokedToken>(value).is_ok(),
+            Some(keys::Kind::SessionCuts) => codec::decode::<SessionCuts>(value).is_ok(),
             Some(keys::Kind::Expunged) => codec::decode::<Expunged>(value).is_ok(),
             Some(keys::Kind::Task) => codec::decode::<Task>(value).is_ok(),
             None => false,

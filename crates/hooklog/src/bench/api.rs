@@ -1,7 +1,7 @@
 //! The few calls that set a server up: applications, endpoints, event types.
 //!
 //! **Invariant:** nothing here is measured; only what every Svix-compatible server knows is asked.
-//! **Next:** `server.rs`, which is asked.
+//! **Next:** `left.rs`, what must not stay there; `server.rs`, which is asked.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,11 +29,10 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Creates an application, and says its id.
-    pub(crate) async fn application(&self) -> anyhow::Result<String> {
-        let answer = self
-            .post("/api/v1/app", &json!({ "name": "bench" }))
-            .await?;
+    /// Creates an application with this uid, and says its id.
+    pub(crate) async fn application(&self, uid: &str) -> anyhow::Result<String> {
+        let new = json!({ "name": "bench", "uid": uid });
+        let answer = self.post("/api/v1/app", &new).await?;
         let id = answer.get("id").and_then(Value::as_str);
         Ok(id.context("an application without an id")?.to_owned())
     }
@@ -53,20 +52,20 @@ impl Api {
         self.post(&path, &endpoint).await.map(drop)
     }
 
-    /// Makes sure that there is an event type.
-    pub(crate) async fn event_type(&self, name: &str) -> anyhow::Result<()> {
+    /// Makes sure that there is an event type; says whether it had to be made.
+    pub(crate) async fn event_type(&self, name: &str) -> anyhow::Result<bool> {
         let body = json!({ "name": name, "description": "made by hooklog bench" });
         let (status, answer) = self.call(Method::POST, "/api/v1/event-type", &body).await?;
         let is_there = status.is_success() || status == StatusCode::CONFLICT;
         anyhow::ensure!(is_there, "event type {name}: {status}: {}", shown(&answer));
-        Ok(())
+        Ok(status.is_success())
     }
 
-    /// Removes an application with all that belongs to it.
-    pub(crate) async fn remove(&self, application: &str) -> anyhow::Result<()> {
-        let path = format!("/api/v1/app/{application}");
-        let (status, answer) = self.call(Method::DELETE, &path, &Value::Null).await?;
-        anyhow::ensure!(status.is_success(), "{path}: {status}: {}", shown(&answer));
+    /// Removes what lies under a path, with all that belongs to it. What is gone already is as it shall be.
+    pub(crate) async fn remove(&self, path: &str) -> anyhow::Result<()> {
+        let (status, answer) = self.call(Method::DELETE, path, &Value::Null).await?;
+        let is_gone = status.is_success() || status == StatusCode::NOT_FOUND;
+        anyhow::ensure!(is_gone, "{path}: {status}: {}", shown(&answer));
         Ok(())
     }
 

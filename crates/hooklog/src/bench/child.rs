@@ -131,6 +131,20 @@ impl Child {
         Memory::of(self.process.id())
     }
 
+    /// Whether it has ended by itself, and well.
+    pub(crate) fn has_ended(&mut self) -> anyhow::Result<bool> {
+        let Some(status) = self.process.try_wait()? else {
+            return Ok(false);
+        };
+        anyhow::ensure!(
+            status.success(),
+            "{} ended: {}",
+            self.name,
+            self.complaint()
+        );
+        Ok(true)
+    }
+
     /// Kills it as `kill -9` does, and waits until it is gone.
     pub(crate) fn kill(mut self) {
         self.end();

@@ -29,7 +29,7 @@ use super::payload::put_stamped;
 /// Pieces of the time whose rates are told.
 pub(crate) const WINDOWS: usize = 40;
 /// An open loop that is this many times as long under way as it was meant to be is given up.
-const LATE_FACTOR: u32 = 3;
+pub(crate) const LATE_FACTOR: u32 = 3;
 /// Room beside the payload in a body.
 const BODY_BYTES: usize = 64;
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 use url::Url;
 
+use super::along::Along;
 use super::payload::Payload;
 
 /// A piece of work that has a target.
@@ -37,6 +38,10 @@ pub enum Work {
     Disk,
     /// No target: whether anything grows.
     Soak,
+    /// No target: instructions of what every event needs.
+    Instructions,
+    /// No target: how figures depend on something.
+    Curve(Along),
 }
 
 impl Work {
@@ -68,6 +73,8 @@ impl Work {
             Self::Restart => "P9",
             Self::Disk => "P10",
             Self::Soak => "soak",
+            Self::Instructions => "instructions",
+            Self::Curve(along) => along.id(),
         }
     }
 
@@ -84,11 +91,11 @@ impl FromStr for Work {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter();
-        let mut found = found.filter(|work| work.id().eq_ignore_ascii_case(text));
+        let known = Self::ALL.into_iter().chain([Self::Instructions]);
+        let mut found = known.filter(|work| work.id().eq_ignore_ascii_case(text));
         found
             .next()
-            .ok_or_else(|| format!("{text:?} is none of P1 to P10"))
+            .ok_or_else(|| format!("{text:?} is neither one of P1 to P10 nor instructions"))
     }
 }
 
@@ -100,6 +107,8 @@ impl Serialize for Work {
 
 /// Pieces that a soak has: two that fill files and caches, and four in each half.
 pub const SOAK_PIECES: u32 = 10;
+/// After so many of them the server is killed, again and again: most that one server measures.
+pub(crate) const SOAK_PIECES_OF_A_LIFE: u32 = 2;
 
 /// What an ack means, on both sides of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -173,6 +182,8 @@ pub struct Options {
     pub window_bytes: u64,
     /// Bytes of a journal segment.
     pub segment_bytes: u64,
+    /// How many points a curve has at most, from its first one on.
+    pub points: usize,
     /// A server that is there already.
     pub url: Option<Url>,
     /// Its token.
@@ -207,6 +218,15 @@ impl Options {
                 url.scheme() == "http",
                 "--url must start with http://: TLS would be measured, too"
             );
+            // The report tells the URL, and it may be shown to others.
+            anyhow::ensure!(
+                url.username().is_empty() && url.password().is_none(),
+                "--url must hold no user and no password: a --token is what the server is told"
+            );
+            anyhow::ensure!(
+                url.path() == "/" && url.query().is_none() && url.fragment().is_none(),
+                "--url must end with host and port: the paths of the API are put behind it"
+            );
             anyhow::ensure!(self.token.is_some(), "--url needs a --token of that server");
             let cannot = self.only.iter().find(|work| !work.is_remote());
             if let Some(work) = cannot {
@@ -223,11 +243,10 @@ impl Options {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options() -> Options {
-        Options {
+impl Options {
+    /// Everything as small as it can be.
+    pub(crate) fn small() -> Self {
+        Self {
             only: Work::ALL.into(),
             duration: Duration::from_secs(1),
             rounds: 1,
@@ -244,10 +263,16 @@ mod tests {
             load: 0.5,
             window_bytes: 1,
             segment_bytes: 1,
+            points: 1,
             url: None,
             token: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn work_is_named_by_its_target() {
@@ -255,7 +280,8 @@ mod tests {
             assert_eq!(work.id().parse(), Ok(work));
             assert_eq!(work.id().to_lowercase().parse(), Ok(work));
         }
-        for wrong in ["", "P0", "P11", "1"] {
+        assert_eq!("instructions".parse(), Ok(Work::Instructions));
+        for wrong in ["", "P0", "P11", "1", "soak", "connections"] {
             assert!(wrong.parse::<Work>().is_err(), "{wrong}");
         }
     }
@@ -263,7 +289,7 @@ mod tests {
     #[test]
     fn what_cannot_be_measured_is_refused_at_once() {
         type Change = fn(&mut Options);
-        let cases: [(Change, &str); 6] = [
+        let cases: [(Change, &str); 12] = [
             (|o| o.duration = Duration::ZERO, "--duration"),
             (|o| o.rate = 0.0, "--rate"),
             (
@@ -273,15 +299,24 @@ mod tests {
             (|o| o.endpoints = Some(3), "a multiple of --fan-out"),
             (|o| o.url = Url::parse("https://a").ok(), "http://"),
             (|o| o.url = Url::parse("http://a").ok(), "--token"),
+            (|o| o.url = Url::parse("http://me@a").ok(), "no user"),
+            (|o| o.url = Url::parse("http://:b@a").ok(), "no password"),
+            (
+                |o| o.url = Url::parse("http://a/svix").ok(),
+                "host and port",
+            ),
+            (|o| o.url = Url::parse("http://a/?b").ok(), "host and port"),
+            (|o| o.url = Url::parse("http://a/#b").ok(), "host and port"),
+            (|o| o.url = Url::parse("http://[::1]:8071/").ok(), "--token"),
         ];
-        options().check().unwrap();
+        Options::small().check().unwrap();
         for (change, expected) in cases {
-            let mut options = options();
+            let mut options = Options::small();
             change(&mut options);
             let error = options.check().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let mut options = options();
+        let mut options = Options::small();
         options.url = Url::parse("http://a").ok();
         options.token = Some("t".to_owned());
         let error = options.check().unwrap_err().to_string();

@@ -13,13 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use super::append::{self, Append};
 use super::child::{Child, Starter, end_with_stdin};
+use super::count::{self, Function};
+use super::grow::{self, Grow, Look};
 use super::limit::client;
 use super::limit::http::{Limit, Store};
 use super::payload::Payload;
 use super::prepare::{self, Prepare};
 
 /// Longest silence of a part beside the time that it is told to run: opening, filling and closing a log.
-const PATIENCE: Duration = Duration::from_mins(10);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
 /// The command that runs one.
 pub const COMMAND: &str = "bench-part";
 
@@ -43,6 +45,12 @@ pub(crate) enum Part {
     Append(Append),
     /// Writes a log; says [`prepare::Prepared`].
     Prepare(Prepare),
+    /// Writes a log until it is large; says [`grow::Grown`].
+    Grow(Grow),
+    /// Opens a log and reads it; says [`grow::Looked`] and writes on until it is killed, if so told.
+    Look(Look),
+    /// Calls a function, and says how often.
+    Count { function: Function, times: u64 },
 }
 
 /// Where a part listens.
@@ -65,6 +73,11 @@ pub fn run(
 ) -> anyhow::Result<()> {
     end_with_stdin()?;
     let part = serde_json::from_str(argument).context("no part of a benchmark")?;
+    // A runtime has threads, whose instructions would count.
+    if let Part::Count { function, times } = part {
+        count::run(function, times)?;
+        return say(times.to_string());
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     match part {
         Part::Http { store } => {
@@ -89,6 +102,9 @@ pub fn run(
             let prepared = prepare::run(&runtime, &prepare)?;
             say(serde_json::to_string(&prepared)?)?;
         }
+        Part::Grow(part) => say(serde_json::to_string(&grow::grow(&part)?)?)?,
+        Part::Look(part) => grow::look(&part, &mut |looked| say(serde_json::to_string(&looked)?))?,
+        Part::Count { .. } => {}
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod table;
 
 use serde::Serialize;
 
+use super::against::Comparison;
 use super::latency::{Latency, median};
 use super::machine::Machine;
 use super::options::Options;
@@ -33,6 +34,9 @@ pub struct Report {
     pub options: Options,
     /// What was found.
     pub rows: Vec<Row>,
+    /// The same beside stored figures, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Comparison>,
 }
 
 /// One figure with what belongs to it.
@@ -118,6 +122,11 @@ impl Row {
             met: ratio.median <= most,
         });
         self
+    }
+
+    /// Whether it has a target and missed it.
+    pub fn is_missed(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| !target.met)
     }
 
     /// With a value that should be at most this.
@@ -206,12 +215,17 @@ pub struct OverTime {
 /// One figure against another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Curve {
+    /// What is shown.
+    pub title: String,
     /// What was varied.
     pub along: &'static str,
     /// What came of it, with its unit.
     pub what: &'static str,
-    /// Both.
+    /// Both; zero has no place on the logarithmic axis of the plot, and stands in the table alone.
     pub points: Vec<(f64, f64)>,
+    /// The same of the limit, if there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limit: Vec<(f64, f64)>,
 }
 
 #[cfg(test)]

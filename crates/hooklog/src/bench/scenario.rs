@@ -7,8 +7,10 @@
 mod append;
 mod arrival;
 mod both;
+mod curve;
 mod deliver;
 mod disk;
+mod instructions;
 mod isolation;
 mod memory;
 mod publish;
@@ -23,7 +25,9 @@ use bytes::Bytes;
 
 use super::append::EVENT_TYPE;
 use super::child::{Child, Starter};
+use super::count::Function;
 use super::latency::float;
+use super::left::{Left, Made};
 use super::limit::http::Store;
 use super::load::{self, Done, Load, Target};
 use super::measure::Usage;
@@ -40,6 +44,9 @@ const STALL: Duration = Duration::from_mins(2);
 /// How often a count is looked at for a rate.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Random letters of an application's name.
+const UID_LETTERS: usize = 16;
+
 /// A run under way.
 pub(crate) struct Run<'a> {
     pub(crate) options: &'a Options,
@@ -49,6 +56,10 @@ pub(crate) struct Run<'a> {
     /// Rates of the limits so far, for what is held against both.
     pub(crate) limits: Limits,
     pub(crate) rows: Vec<Row>,
+    /// Why figures may mislead or are absent.
+    pub(crate) warnings: Vec<String>,
+    /// What was made on a foreign server.
+    pub(crate) left: Left,
 }
 
 /// Rates of limits, by round.
@@ -77,6 +88,8 @@ pub(crate) fn steps(options: &Options) -> u64 {
         Work::Restart => memory::needs_backlog(options, *work),
         Work::Disk => 1,
         Work::Soak => u64::from(SOAK_PIECES),
+        Work::Instructions => Function::ALL.len() as u64,
+        Work::Curve(along) => curve::steps(options, *along),
     };
     options.only.iter().map(of).sum()
 }
@@ -99,6 +112,8 @@ impl Run<'_> {
                 Work::Restart => memory::backlog(self).await,
                 Work::Disk => disk::run(self).await,
                 Work::Soak => soak::run(self).await,
+                Work::Instructions => instructions::run(self).await,
+                Work::Curve(along) => curve::run(self, *along).await,
             };
             is_restarted |= *work == Work::Memory;
             done.context(work.id())?;
@@ -165,8 +180,23 @@ impl Run<'_> {
     pub(crate) async fn serve(&self) -> anyhow::Result<(Server, String)> {
         let directory = self.starter.fresh("serve")?;
         let server = Server::open(&self.starter, self.options, &directory).await?;
-        let application = server.api.application().await?;
+        // Nobody else's: a foreign server may be asked by several at once.
+        let random = std::iter::repeat_with(fastrand::alphanumeric).take(UID_LETTERS);
+        let uid = format!("hooklog-bench-{}", random.collect::<String>());
+        if server.child.is_none() {
+            self.left.made(&server.api, Made::Application(uid.clone()));
+        }
+        let application = server.api.application(&uid).await?;
         Ok((server, application))
+    }
+
+    /// Ends the use of a server: a foreign one forgets what was made there, one of our own is killed.
+    pub(crate) async fn finish(&self, server: Server) -> anyhow::Result<()> {
+        match server.child {
+            Some(child) => child.kill(),
+            None => self.left.remove().await?,
+        }
+        Ok(())
     }
 
     /// A log that a server then finds, in the directory `serve`.
@@ -193,15 +223,6 @@ impl Run<'_> {
         let directory = self.starter.scratch.join("serve");
         Server::start(&self.starter, self.options, &directory, &[]).await
     }
-}
-
-/// Ends the use of a server: a foreign one forgets the application, one of our own is killed.
-pub(crate) async fn finish(server: Server, application: &str) -> anyhow::Result<()> {
-    match server.child {
-        Some(child) => child.kill(),
-        None => server.api.remove(application).await?,
-    }
-    Ok(())
 }
 
 /// What a server used since `before` for so many events with so many payload bytes.

@@ -14,16 +14,18 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use hooklog_server::token::{Subject, mint};
 use hooklog_server::{DEFAULT_ORGANISATION, TokenKey};
+use url::{Host, Url};
 
 use super::api::Api;
 use super::append::EVENT_TYPE;
 use super::child::{Child, Starter};
-use super::load::Target;
-use super::options::Options;
+use super::load::{LATE_FACTOR, Target};
+use super::options::{Options, SOAK_PIECES_OF_A_LIFE};
 
 /// Longest time until a server listens: with 100,000 subscriptions and a busy disk.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// Longest that a token lives.
+/// Longest that a token lives beside the measurements that it is for: setting up and waiting for the last
+/// deliveries.
 const EXPIRES: Duration = Duration::from_hours(1);
 
 /// A running server.
@@ -31,6 +33,34 @@ pub(crate) struct Server {
     /// `None` for one that was there before.
     pub(crate) child: Option<Child>,
     pub(crate) api: Api,
+}
+
+/// How long a token must live: a measurement that the server does not keep up with is given up after a
+/// few times its duration.
+fn expires(options: &Options) -> Duration {
+    let longest = options
+        .duration
+        .saturating_mul(LATE_FACTOR * SOAK_PIECES_OF_A_LIFE);
+    EXPIRES.saturating_add(longest)
+}
+
+/// The host of a URL as the header `host` has it, and its address.
+async fn find(url: &Url) -> anyhow::Result<(String, SocketAddr)> {
+    let port = url
+        .port_or_known_default()
+        .context("a URL without a port")?;
+    let host = url.host().context("a URL without a host")?;
+    let address = match &host {
+        Host::Ipv4(address) => SocketAddr::from((*address, port)),
+        Host::Ipv6(address) => SocketAddr::from((*address, port)),
+        Host::Domain(name) => {
+            let mut found = tokio::net::lookup_host((*name, port)).await?;
+            found
+                .next()
+                .with_context(|| format!("no address of {name}"))?
+        }
+    };
+    Ok((format!("{host}:{port}"), address))
 }
 
 impl Server {
@@ -72,7 +102,7 @@ impl Server {
             reason = "a token for the server that just started"
         )]
         let now = SystemTime::now().into();
-        let token = mint(&TokenKey::new(&secret)?, subject, now, EXPIRES)?;
+        let token = mint(&TokenKey::new(&secret)?, subject, now, expires(options))?;
         let api = Api {
             address,
             host: address.to_string(),
@@ -93,16 +123,12 @@ impl Server {
         let Some(url) = &options.url else {
             return Self::start(starter, options, directory, &[]).await;
         };
-        let host = url.host_str().context("a URL without a host")?.to_owned();
-        let port = url
-            .port_or_known_default()
-            .context("a URL without a port")?;
-        let found = tokio::net::lookup_host((host.as_str(), port)).await?.next();
+        let (host, address) = find(url).await?;
         Ok(Self {
             child: None,
             api: Api {
-                address: found.with_context(|| format!("no address of {host}"))?,
-                host: format!("{host}:{port}"),
+                address,
+                host,
                 token: options.token.clone().context("no token for the server")?,
             },
         })
@@ -118,5 +144,41 @@ impl Server {
             event_types: vec![EVENT_TYPE.to_owned()],
             keys: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_is_a_name_or_an_address_of_either_kind() {
+        let cases = [
+            ("http://127.0.0.1:8071/", "127.0.0.1:8071", "127.0.0.1:8071"),
+            ("http://127.0.0.1/", "127.0.0.1:80", "127.0.0.1:80"),
+            ("http://[::1]:8071/", "[::1]:8071", "[::1]:8071"),
+        ];
+        for (url, host, address) in cases {
+            let found = find(&Url::parse(url).unwrap()).await.unwrap();
+            assert_eq!(found, (host.to_owned(), address.parse().unwrap()), "{url}");
+        }
+        let (host, address) = find(&Url::parse("http://localhost:8071").unwrap())
+            .await
+            .unwrap();
+        assert_eq!(host, "localhost:8071");
+        assert!(address.ip().is_loopback());
+    }
+
+    #[test]
+    fn a_token_outlives_the_longest_measurements() {
+        let mut options = Options::small();
+        for hours in [0, 1, 6, 1000] {
+            options.duration = Duration::from_hours(hours);
+            // The pieces of a life, each as late as one may be.
+            let longest = options.duration * SOAK_PIECES_OF_A_LIFE * LATE_FACTOR;
+            assert!(expires(&options) > longest, "{hours}");
+        }
+        options.duration = Duration::MAX;
+        assert_eq!(expires(&options), Duration::MAX);
     }
 }

@@ -1,6 +1,6 @@
 //! Background tasks end to end: what is sent again, what is not, and across restarts.
 
-use hooklog_storage::{Delivered, Offset, Replay, ReplayFilter, Task, TaskState};
+use hooklog_storage::{Delivered, Offset, Replay, ReplayFilter, Task, TaskState, Work};
 
 use super::*;
 
@@ -14,9 +14,16 @@ impl World {
         let id = task.id;
         self.until(move |log| {
             let value = log.registry().task(id).cloned().unwrap();
-            value.next().is_none().then_some(value)
+            (!value.is_running()).then_some(value)
         })
         .await
+    }
+}
+
+fn replayed(task: &Task) -> u64 {
+    match &task.work {
+        Work::Replay(work) => work.replayed,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -43,13 +50,16 @@ async fn what_was_given_up_is_sent_again_and_nothing_else() {
     let missing = world.replay(&subscription, Replay::Missing).await;
     let missing = world.ended(&missing).await;
     assert_eq!(
-        (&missing.state, missing.replayed),
+        (&missing.state, replayed(&missing)),
         (&TaskState::Finished, 0)
     );
 
     let failed = world.replay(&subscription, Replay::Failed).await;
     let failed = world.ended(&failed).await;
-    assert_eq!((&failed.state, failed.replayed), (&TaskState::Finished, 5));
+    assert_eq!(
+        (&failed.state, replayed(&failed)),
+        (&TaskState::Finished, 5)
+    );
     let received = sink.wait(|received| received.len() == before + 5).await;
     let mut again = numbers(&received[before..]);
     again.sort_unstable();
@@ -57,7 +67,8 @@ async fn what_was_given_up_is_sent_again_and_nothing_else() {
     // Delivered now, they are not sent once more.
     world.attempts(subscription.id, before + 5).await;
     let once_more = world.replay(&subscription, Replay::Failed).await;
-    assert_eq!(world.ended(&once_more).await.replayed, 0);
+    let once_more = world.ended(&once_more).await;
+    assert_eq!(replayed(&once_more), 0);
     dispatcher.stop(STOP).await;
 }
 
@@ -70,7 +81,10 @@ async fn what_a_newer_endpoint_missed_is_sent_across_a_crash() {
     let subscription = world.subscribe(&sink).await;
     let dispatcher = world.dispatch().await;
     let task = world.replay(&subscription, Replay::Missing).await;
-    assert_eq!(task.range, Offset::ZERO..Offset::new(count as u64));
+    let Work::Replay(work) = &task.work else {
+        panic!("{task:?}");
+    };
+    assert_eq!(work.range, Offset::ZERO..Offset::new(count as u64));
     sink.wait(|received| received.len() > 300).await;
     drop(dispatcher);
     let world = world.reopen().await;
@@ -78,7 +92,7 @@ async fn what_a_newer_endpoint_missed_is_sent_across_a_crash() {
     let task = world.ended(&task).await;
     // A step is one commit: none is taken twice.
     assert_eq!(
-        (&task.state, task.replayed),
+        (&task.state, replayed(&task)),
         (&TaskState::Finished, count as u64)
     );
     sink.wait(|received| distinct(received) == count).await;
@@ -108,7 +122,8 @@ async fn a_bulk_replay_takes_what_its_filter_takes_and_can_be_cancelled() {
     let mut sent = 5;
     for (replay, expected) in cases {
         let task = world.replay(&subscription, replay.clone()).await;
-        assert_eq!(world.ended(&task).await.replayed, expected, "{replay:?}");
+        let ended = world.ended(&task).await;
+        assert_eq!(replayed(&ended), expected, "{replay:?}");
         sent += usize::try_from(expected).unwrap();
         world.attempts(subscription.id, sent).await;
     }

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::super::ABSENT;
+use super::end_to_end::application;
 use super::harness::{Harness, PATIENCE, SECRET, mint, organisation};
 use crate::token::Subject;
 
@@ -101,9 +102,10 @@ async fn what_only_other_servers_have_is_said_to_be_absent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operator_gets_backups_and_nothing_else() {
     let server = Harness::start().await;
+    let own = application(&server, "mine").await;
     let operator = mint(Subject::Operator);
     let app = mint(Subject::Application {
-        application: "app_000000000000000000000000001".parse().expect("an id"),
+        application: own.parse().expect("an id"),
         organisation: organisation().organisation().expect("a tenant"),
     });
     let cases = [

@@ -205,3 +205,60 @@ async fn a_batch_sent_again_publishes_what_is_missing() {
         .is(400);
     server.stop().await;
 }
+
+/// Clients that ask for problem details were told why a batch broke off, and not what is published.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_breaks_off_keeps_its_results_in_every_form() {
+    let server = Harness::start().await;
+    let app = application(&server, "one").await;
+    let path = format!("{APPS}/{app}/msg/batch");
+    let broken = format!("[{},{{}},{},{}", message(1), message(2), message(3));
+    for (accept, kind) in [
+        ("application/json", "application/json"),
+        ("application/problem+json", "application/problem+json"),
+        (
+            "application/json, application/problem+json",
+            "application/problem+json",
+        ),
+        ("application/problem+xml", "application/problem+xml"),
+        ("application/xml", "application/problem+xml"),
+        (
+            "application/x-ndjson, application/problem+json",
+            "application/x-ndjson",
+        ),
+    ] {
+        let before = in_log(&server).len();
+        let headers = format!("accept: {accept}\r\n");
+        let reply = post(&server, &path, &headers, broken.as_bytes())
+            .await
+            .is(400);
+        assert!(
+            reply.head.contains(&format!("content-type: {kind}\r\n")),
+            "{reply:?}"
+        );
+        let published = in_log(&server).split_off(before);
+        assert_eq!(published.len(), 2, "{accept}");
+        if kind.ends_with("json") && kind != "application/x-ndjson" {
+            assert_eq!(ids(&reply.body), published);
+            let data = reply.body["data"].as_array().expect("a list");
+            assert_eq!((data.len(), &data[1]["error"]["status"]), (3, &json!(422)));
+            let counts = (&reply.body["published"], &reply.body["failed"]);
+            assert_eq!(counts, (&json!(2), &json!(1)));
+            assert!(reply.body["detail"].is_string() && reply.body["code"] == "generic_error");
+        } else {
+            let first = match kind {
+                "application/x-ndjson" => format!("{{\"index\":0,\"id\":\"{}\"}}", published[0]),
+                _ => format!("<data><i><index>0</index><id>{}</id></i>", published[0]),
+            };
+            let told = [
+                first.as_str(),
+                &published[1],
+                "\"failed\":1",
+                "<failed>1</failed>",
+            ];
+            let found = told.into_iter().filter(|text| reply.text.contains(text));
+            assert_eq!(found.count(), 3, "{}", reply.text);
+        }
+    }
+    server.stop().await;
+}

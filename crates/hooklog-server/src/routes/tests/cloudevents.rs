@@ -273,7 +273,10 @@ async fn a_batch_tells_of_each() {
     let again = post(&server, &path, BATCH, body.as_bytes()).await.is(207);
     assert_eq!(again.text, reply.text);
     let many = json!(vec![good(9); 1_001]).to_string();
-    post(&server, &path, BATCH, many.as_bytes()).await.is(422);
-    post(&server, &path, BATCH, b"{}").await.is(422);
+    let reply = post(&server, &path, BATCH, many.as_bytes()).await.is(422);
+    assert!(reply.text.contains("has 1001 events"), "{}", reply.text);
+    for wrong in ["{}", "[1", "[1] 2", "[1,]", "7"] {
+        post(&server, &path, BATCH, wrong.as_bytes()).await.is(422);
+    }
     server.stop().await;
 }

@@ -69,6 +69,6 @@ async fn what_is_said_not_to_be_offered_answers_501() {
             nobody.is(401);
         }
     }
-    assert!(count > 10, "only {count}: this proved nothing");
+    assert!(count >= 10, "only {count}: this proved nothing");
     server.stop().await;
 }

@@ -3,11 +3,16 @@
 //! **Invariant:** a repetition gets the first answer, byte for byte, and writes nothing.
 //! **Next:** `attempts.rs`.
 
+use std::time::Duration;
+
 use hooklog_storage::OrganisationId;
 
+use super::content::post;
 use super::end_to_end::{APPS, application, count};
 use super::harness::{Harness, Reply, mint};
+use crate::state::now;
 use crate::token::Subject;
+use crate::wire::time_text;
 
 const BODY: &str = r#"{"eventType":"a.b","payload":{"n":1}}"#;
 
@@ -213,4 +218,60 @@ async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
     })
     .await;
     done.into_iter().flatten().collect()
+}
+
+/// The time was no part of the request: a repetition with another one was told the new time, and the
+/// event kept the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_for_later_is_another_at_another_time() {
+    let server = Harness::start().await;
+    application(&server, "one").await;
+    let after = |secs: u64| time_text(now().plus(Duration::from_secs(secs)));
+    let (first, other) = (after(600), after(900));
+    let past = "2020-01-01T00:00:00Z";
+    let binary = "ce-specversion: 1.0\r\nce-id: 7\r\nce-source: /s\r\nce-type: x\r\n";
+    for (more, key) in [("", "plain"), (binary, "cloud")] {
+        let send = async |key: String, due: Option<&str>| {
+            let due = due.map(|due| format!("hooklog-deliver-at: {due}\r\n"));
+            let headers = format!(
+                "{more}content-type: text/plain\r\nidempotency-key: {key}\r\n{}",
+                due.unwrap_or_default()
+            );
+            let path = format!("{APPS}/one/event?event_type=x");
+            post(&server, &path, &headers, b"hi").await
+        };
+        for (case, (at, others)) in [
+            (
+                Some(first.as_str()),
+                [None, Some(other.as_str()), Some(past)],
+            ),
+            (
+                None,
+                [Some(first.as_str()), Some(other.as_str()), Some(past)],
+            ),
+            (
+                Some(past),
+                [None, Some(first.as_str()), Some(other.as_str())],
+            ),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            // The same source and id are the same event, so only the first case makes one of them.
+            if case > 0 && !more.is_empty() {
+                continue;
+            }
+            let key = format!("{key}-{case}");
+            let answer = send(key.clone(), at).await.is(202);
+            let due = at.filter(|at| *at != past);
+            assert_eq!(answer.body["deliverAt"].as_str(), due);
+            for other in others {
+                let refused = send(key.clone(), other).await.is(422);
+                assert_eq!(refused.body["detail"][0]["type"], "idempotency_key_reused");
+            }
+            let again = send(key.clone(), at).await.is(202);
+            assert_eq!(again.text, answer.text);
+        }
+    }
+    server.stop().await;
 }

@@ -6,13 +6,15 @@
 
 use std::time::Duration;
 
+use hooklog_storage::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::end_to_end::{APPS, application, ids, publish};
-use super::harness::{Harness, PATIENCE, Reply, mint, organisation};
-use crate::Limits;
-use crate::token::Subject;
+use super::harness::{Harness, PATIENCE, Reply, SECRET, mint, organisation};
+use crate::state::now;
+use crate::token::{self, Subject};
+use crate::{Limits, TokenKey};
 
 async fn make(server: &Harness, app: &str, kinds: &str) -> Vec<String> {
     let mut made = Vec::new();
@@ -443,4 +445,62 @@ async fn waiters_are_bounded_and_a_stop_answers_them() {
             (json!([]), &json!(true))
         );
     }
+}
+
+/// A poll that waited was answered with what came after its token had ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_poll_outlives_its_token() {
+    let limits = Limits {
+        waiters_per_holder_max: 1,
+        ..Limits::default()
+    };
+    let server = Harness::start_with(limits).await;
+    let app = application(&server, "a").await;
+    let subject = Subject::Application {
+        application: app.parse().expect("an id"),
+        organisation: organisation().organisation().expect("one's"),
+    };
+    let begin = Timestamp::from_millis(now().as_millis() - 10_000);
+    let key = TokenKey::new(SECRET).expect("long enough");
+    for (number, end) in ["/api/v1/auth/logout", "/api/v1/auth/app/a/expire-all"]
+        .into_iter()
+        .enumerate()
+    {
+        let life = |seconds| Duration::from_secs(3_600 + 10 * number as u64 + seconds);
+        let own = token::mint(&key, subject, begin, life(0)).expect("signs");
+        let other = token::mint(&key, subject, begin, life(1)).expect("signs");
+        let path = format!("{APPS}/a/poller/s");
+        let place = iterator(&server.get(&path).await.is(200));
+        let path = format!("{path}?iterator={place}");
+        let waits = async {
+            loop {
+                let wait = "prefer: wait=40\r\n";
+                let answer = server.call_with(wait, &own, "GET", &path, "").await;
+                // One that asks whether it waits may have been quicker.
+                if answer.status != 429 {
+                    return answer;
+                }
+            }
+        };
+        let ends = async {
+            // It waits once there is no room for another one.
+            let probe = async || {
+                let probe = server.call_with("prefer: wait=0\r\n", &other, "GET", &path, "");
+                probe.await.is(200);
+                let wait = "prefer: wait=1\r\n";
+                server
+                    .call_with(wait, &other, "GET", &path, "")
+                    .await
+                    .status
+            };
+            while probe().await != 429 {}
+            let by = if number == 0 { &own } else { &server.token };
+            let ended = server.call_as(by, "POST", end, "").await;
+            assert!(ended.status < 300, "{ended:?}");
+            make(&server, "a", "x").await;
+        };
+        let (answer, ()) = tokio::join!(waits, ends);
+        answer.is(401);
+    }
+    server.stop().await;
 }

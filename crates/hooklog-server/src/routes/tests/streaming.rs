@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hooklog_storage::Timestamp;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -16,8 +17,10 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 use super::end_to_end::{APPS, application, publish};
-use super::harness::{Harness, PATIENCE};
-use crate::Limits;
+use super::harness::{Harness, PATIENCE, SECRET, organisation};
+use crate::state::now;
+use crate::token::{self, Subject};
+use crate::{Limits, TokenKey};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Version {
@@ -51,6 +54,16 @@ struct Listener {
 }
 
 async fn listen(server: &Harness, version: Version, path: &str, last: &str) -> Listener {
+    listen_as(&server.token, server, version, path, last).await
+}
+
+async fn listen_as(
+    token: &str,
+    server: &Harness,
+    version: Version,
+    path: &str,
+    last: &str,
+) -> Listener {
     let socket = TcpSocket::new_v4().expect("a socket");
     // So that one that does not read is soon noticed.
     socket.set_recv_buffer_size(64 << 10).expect("is set");
@@ -59,7 +72,7 @@ async fn listen(server: &Harness, version: Version, path: &str, last: &str) -> L
     let request = http::Request::get(format!("http://{}{path}", server.address))
         .header("host", "a")
         .header("accept", "text/event-stream")
-        .header("authorization", format!("Bearer {}", server.token))
+        .header("authorization", format!("Bearer {token}"))
         .header("last-event-id", last)
         .body(Empty::<Bytes>::new())
         .expect("a request");
@@ -411,6 +424,58 @@ async fn a_silent_stream_is_not_one_that_nobody_reads() {
         assert_eq!(stream.block().await.as_deref(), Some(":"), "{version:?}");
         let made = make(&server, "a", "x", 1).await;
         assert_eq!(stream.ids(1).await, made);
+    }
+    server.stop().await;
+}
+
+/// A stream went on for up to an hour after its token had ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_stream_outlives_its_token() {
+    let server = Harness::start_with(Limits {
+        heartbeat_interval: Duration::from_millis(100),
+        ..Limits::default()
+    });
+    let server = server.await;
+    // Clocks may differ by a minute, so this one has a second or two.
+    let key = TokenKey::new(SECRET).expect("long enough");
+    let mint = |app: &str, ago: i64, life: u64| {
+        let subject = Subject::Application {
+            application: app.parse().expect("an id"),
+            organisation: organisation().organisation().expect("a tenant"),
+        };
+        let begin = Timestamp::from_millis(now().as_millis() - ago);
+        token::mint(&key, subject, begin, Duration::from_millis(life)).expect("signs")
+    };
+    for (number, version) in [Version::One, Version::Two].into_iter().enumerate() {
+        for end in ["logout", "expire", "time"] {
+            let uid = format!("{end}{number}");
+            let app = application(&server, &uid).await;
+            let path = format!("{APPS}/{uid}/stream");
+            let own = match end {
+                "time" => mint(&app, 60_000, 2_000),
+                _ => mint(&app, 3_000_000, 3_600_000),
+            };
+            let mut stream = listen_as(&own, &server, version, &path, "").await;
+            assert_eq!(stream.status, 200, "{end}");
+            stream.block().await.expect("a start");
+            let made = make(&server, &uid, "x", 1).await;
+            assert_eq!(stream.ids(1).await, made);
+            let (by, path) = match end {
+                "logout" => (&own, "/api/v1/auth/logout".to_owned()),
+                "expire" => (&server.token, format!("/api/v1/auth/app/{uid}/expire-all")),
+                _ => (&server.token, String::new()),
+            };
+            if !path.is_empty() {
+                let ended = server.call_as(by, "POST", &path, "").await;
+                assert!(ended.status < 300, "{ended:?}");
+                make(&server, &uid, "x", 1).await;
+            }
+            // There may be heartbeats, and no event.
+            assert_eq!(stream.next().await, None, "{end}");
+            let path = format!("{APPS}/{uid}/stream");
+            let again = listen_as(&own, &server, version, &path, "").await;
+            assert_eq!(again.status, 401);
+        }
     }
     server.stop().await;
 }

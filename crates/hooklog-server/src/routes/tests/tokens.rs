@@ -4,10 +4,13 @@
 //! storage holds that part).
 //! **Next:** `deliveries.rs`.
 
+use hooklog_storage::Timestamp;
 use serde_json::{Value, json};
 
 use super::end_to_end::{APPS, application, publish};
-use super::harness::{Harness, Reply};
+use super::harness::{Harness, Reply, SECRET, mint, organisation};
+use crate::TokenKey;
+use crate::token::{self, Subject};
 
 const AUTH: &str = "/api/v1/auth";
 
@@ -61,9 +64,10 @@ async fn customers_get_tokens_that_reach_their_application() {
     );
     let mismatch = json!({ "application": { "name": "New", "uid": "other-uid" } });
     access(&server, "absent", &mismatch).await.is(422);
-    access(&server, "own", &json!({ "sessionId": "s" }))
-        .await
-        .is(422);
+    for session in ["", "a\nb", &"x".repeat(257)] {
+        let asked = json!({ "sessionId": session });
+        access(&server, "own", &asked).await.is(422);
+    }
     server.stop().await;
 }
 
@@ -236,12 +240,116 @@ async fn tokens_end_before_their_time() {
     // A new one is good at once.
     let new = token(&access(&server, "own", &json!({})).await.is(200));
     assert_eq!(works(&new, path).await, 200);
-    let session = r#"{"sessionIds":["a"]}"#;
-    server.call("POST", &expire, session).await.is(422);
     // An organisation logs out as well, and only this token of it.
     let spare = server.token.clone();
     server.call_as(&spare, "POST", &logout, "").await.is(204);
     assert_eq!(works(&spare, "/api/v1/app").await, 401);
     assert_eq!(works(&new, path).await, 200);
+    server.stop().await;
+}
+
+/// Deleting an application forgot what was revoked of it, and with that every token was good again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_token_outlives_its_application() {
+    let server = Harness::start().await;
+    let own = application(&server, "own").await;
+    let kept = token(&access(&server, "own", &json!({})).await.is(200));
+    let expired = token(&access(&server, "own", &json!({})).await.is(200));
+    let foreign = mint(Subject::Application {
+        application: own.parse().expect("an id"),
+        organisation: "org_35VvTBkE2mbzXLdLxC2Z2pPMWJw".parse().expect("an id"),
+    });
+    let expire = format!("{AUTH}/app/own/expire-all");
+    server.call("POST", &expire, "").await.is(200);
+    let after = token(&access(&server, "own", &json!({})).await.is(200));
+    let whoami = format!("{AUTH}/whoami");
+    let statuses = async || {
+        let mut all = Vec::new();
+        for bearer in [&kept, &expired, &foreign, &after] {
+            for path in ["/api/v1/event-type", &whoami] {
+                all.push(server.call_as(bearer, "GET", path, "").await.status);
+            }
+        }
+        all
+    };
+    let (bad, good) = ([401; 2], [200; 2]);
+    assert_eq!(statuses().await, [bad, bad, bad, good].concat());
+    server
+        .call("DELETE", &format!("{APPS}/own"), "")
+        .await
+        .is(204);
+    assert_eq!(statuses().await, [bad; 4].concat());
+    // Who comes with the same name is somebody else.
+    application(&server, "own").await;
+    assert_eq!(statuses().await, [bad; 4].concat());
+    server.stop().await;
+}
+
+/// A token whose expiry cannot be written as a time got a 500 here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoami_tells_every_expiry_that_is_taken() {
+    let server = Harness::start().await;
+    let key = TokenKey::new(SECRET).expect("long enough");
+    let last = Timestamp::from_millis(253_370_764_799_000);
+    let life = last.since(Timestamp::from_millis(0));
+    let begin = Timestamp::from_millis(0);
+    let bearer = token::mint(&key, organisation(), begin, life).expect("signs");
+    let path = format!("{AUTH}/whoami");
+    let told = server.call_as(&bearer, "GET", &path, "").await.is(200);
+    assert_eq!(told.body["expiresAt"], "9998-12-31T23:59:59.000Z");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tokens_of_a_session_end_by_themselves() {
+    let server = Harness::start().await;
+    for app in ["own", "other"] {
+        application(&server, app).await;
+    }
+    let of = async |app: &str, session: &str| {
+        let asked = json!({ "sessionId": session });
+        token(&access(&server, app, &asked).await.is(200))
+    };
+    let works = async |token: &str, app: &str| {
+        let path = format!("/api/v1/app/{app}");
+        server.call_as(token, "GET", &path, "").await.status
+    };
+    let (one, two, three) = (
+        of("own", "1").await,
+        of("own", "2").await,
+        of("own", "3").await,
+    );
+    let none = token(&access(&server, "own", &json!({})).await.is(200));
+    let other = of("other", "1").await;
+    let expire = format!("{AUTH}/app/own/expire-all");
+    let expire = async |asked: Value| server.call("POST", &expire, &asked.to_string()).await;
+    expire(json!({ "sessionIds": ["1", "2"], "expiry": 3600 }))
+        .await
+        .is(200);
+    assert_eq!(works(&one, "own").await, 200, "later, so not yet");
+    expire(json!({ "sessionIds": ["1", "2"] })).await.is(200);
+    for (token, app, status) in [
+        (&one, "own", 401),
+        (&two, "own", 401),
+        (&three, "own", 200),
+        (&none, "own", 200),
+        (&other, "other", 200),
+    ] {
+        assert_eq!(works(token, app).await, status, "{app}");
+    }
+    // A new one of the session is good at once, until it is ended as well.
+    let again = of("own", "1").await;
+    assert_eq!(works(&again, "own").await, 200);
+    expire(json!({ "sessionIds": ["1"] })).await.is(200);
+    assert_eq!(works(&again, "own").await, 401);
+    // Without a session all end.
+    expire(json!({ "sessionIds": [] })).await.is(200);
+    assert_eq!(
+        (works(&three, "own").await, works(&none, "own").await),
+        (401, 401)
+    );
+    for bad in [json!([""]), json!("1"), json!(vec!["x"; 101])] {
+        expire(json!({ "sessionIds": bad })).await.is(422);
+    }
     server.stop().await;
 }

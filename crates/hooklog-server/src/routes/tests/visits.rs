@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use hooklog_storage::Limit;
+use hooklog_storage::{Header, Limit};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -14,6 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
+use super::content::{post, records};
 use super::harness::{Harness, PATIENCE};
 use crate::{ACCESS_LOG_TARGET, AccessLog};
 
@@ -212,5 +213,40 @@ async fn a_trace_is_stored_with_its_event() {
         .collect();
     let expected = vec![("traceparent", parent), ("tracestate", "a=1,b=2")];
     assert_eq!(headers, [expected, vec![], vec![]]);
+    server.stop().await;
+}
+
+/// The headers of an event of any content type had the trace beside them, whatever there was already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_takes_the_room_that_there_is() {
+    let server = Harness::start().await;
+    super::end_to_end::application(&server, "a").await;
+    let trace = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n\
+                 tracestate: a=1\r\n";
+    let (parent, state) = (11 + 55, 10 + 3);
+    let few = |bytes: usize| -> Vec<usize> { vec![bytes / 2, bytes - bytes / 2] };
+    // How many bytes each header of the event's own has, and how many of the trace fit in.
+    let cases = [
+        (vec![10; Header::COUNT_MAX - 2], 2),
+        (vec![10; Header::COUNT_MAX - 1], 1),
+        (vec![10; Header::COUNT_MAX], 0),
+        (few(Header::TOTAL_BYTES_MAX - parent - state), 2),
+        (few(Header::TOTAL_BYTES_MAX - parent - state + 1), 1),
+        (few(Header::TOTAL_BYTES_MAX), 0),
+    ];
+    for (own, expected) in cases {
+        let mut headers = trace.to_owned();
+        for (index, bytes) in own.iter().enumerate() {
+            let name = format!("x-{index:02}");
+            let value = "v".repeat(bytes - name.len());
+            write!(headers, "hooklog-header-{name}: {value}\r\n").expect("to a string");
+        }
+        let path = "/api/v1/app/a/event?event_type=x";
+        post(&server, path, &headers, b"").await.is(202);
+        let event = records(&server).pop().expect("one").event;
+        assert_eq!(event.headers.len(), own.len() + expected, "{own:?}");
+        let bytes: usize = event.headers.iter().map(Header::bytes).sum();
+        assert!(bytes <= Header::TOTAL_BYTES_MAX, "{bytes}");
+    }
     server.stop().await;
 }

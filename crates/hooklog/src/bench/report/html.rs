@@ -10,6 +10,9 @@ use super::table::{headline, number};
 use super::{OverTime, Report, Row};
 use crate::bench::latency::{Latency, float};
 
+/// Figures further apart than this could not be told from zero on a linear axis.
+const WIDE: f64 = 20.0;
+
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;\
 color:#222}table{border-collapse:collapse;width:100%;font-size:14px}th,td{border-bottom:1px solid #ddd;\
 padding:.3rem .5rem;text-align:right}th:nth-child(-n+2),td:nth-child(-n+2){text-align:left}\
@@ -145,7 +148,7 @@ fn plots(row: &Row, out: &mut String) -> anyhow::Result<()> {
             .map(|windows| over_time(&name, row.unit, windows))
             .transpose()?
             .flatten(),
-        curve(&name, row)?,
+        curve(row)?,
     ];
     for svg in drawn.into_iter().flatten() {
         writeln!(out, "<figure>{svg}</figure>")?;
@@ -215,7 +218,7 @@ fn over_time(name: &str, unit: &str, windows: &OverTime) -> anyhow::Result<Optio
     })
 }
 
-fn curve(name: &str, row: &Row) -> anyhow::Result<Option<String>> {
+fn curve(row: &Row) -> anyhow::Result<Option<String>> {
     let Some(curve) = &row.curve else {
         return Ok(None);
     };
@@ -223,15 +226,23 @@ fn curve(name: &str, row: &Row) -> anyhow::Result<Option<String>> {
         name: curve.along,
         is_logarithmic: true,
     };
+    let sides = [("hooklog", &curve.points), ("limit", &curve.limit)];
+    let figures = || sides.iter().flat_map(|(_, points)| points.iter());
+    let (low, high) = figures().fold((f64::INFINITY, 0_f64), |(low, high), (_, y)| {
+        (low.min(*y), high.max(*y))
+    });
     let y = Axis {
         name: curve.what,
-        is_logarithmic: false,
+        is_logarithmic: low > 0.0 && high / low > WIDE,
     };
-    let line = Line {
-        name: "hooklog",
-        points: curve.points.clone(),
-    };
-    lines(name, x, y, &[line], &|value| number(*value))
+    let sides = sides.into_iter().filter(|(_, points)| !points.is_empty());
+    let drawn: Vec<Line<'_>> = sides
+        .map(|(name, points)| Line {
+            name,
+            points: points.clone(),
+        })
+        .collect();
+    lines(&curve.title, x, y, &drawn, &|value| number(*value))
 }
 
 /// As text of an element or of an attribute.

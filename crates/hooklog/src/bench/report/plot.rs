@@ -52,6 +52,16 @@ pub(super) fn lines(
     let (Some(xs), Some(ys)) = (range(all().map(|p| p.0), x), range(all().map(|p| p.1), y)) else {
         return Ok(None);
     };
+    // The names stand on the left, where the lines are not.
+    let firsts = shown.iter().filter_map(|(_, points)| points.first());
+    let position = if firsts
+        .map(|point| share(point.1, ys, y))
+        .any(|share| share > 0.5)
+    {
+        SeriesLabelPosition::LowerLeft
+    } else {
+        SeriesLabelPosition::UpperLeft
+    };
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -81,7 +91,7 @@ pub(super) fn lines(
                 chart
                     .configure_series_labels()
                     .background_style(WHITE.mix(0.8))
-                    .position(SeriesLabelPosition::UpperLeft)
+                    .position(position)
                     .draw()?;
             }};
         }
@@ -97,6 +107,15 @@ pub(super) fn lines(
     Ok(Some(
         svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", ""),
     ))
+}
+
+/// How far up an axis a value stands, from 0 to 1.
+fn share(value: f64, (low, high): (f64, f64), axis: Axis<'_>) -> f64 {
+    if axis.is_logarithmic {
+        (value / low).ln() / (high / low).ln()
+    } else {
+        (value - low) / (high - low)
+    }
 }
 
 /// From the lowest to the highest, never empty; a linear axis begins at zero.

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::{Report, Row};
+use crate::bench::against::{Compared, Verdict};
 
 /// Blanks between columns.
 const GAP: &str = "  ";
@@ -49,7 +50,32 @@ fn write(report: &Report, out: &mut String) -> std::fmt::Result {
             writeln!(out, "{}: {note}", row.id)?;
         }
     }
+    if let Some(comparison) = &report.against {
+        writeln!(out, "\nagainst {}", comparison.with)?;
+        let head = ["", "work", "of", "stored", "now", "at worst", ""];
+        let rows = comparison.figures.iter().map(compared).collect::<Vec<_>>();
+        out.push_str(&table(&head, &rows));
+    }
     Ok(())
+}
+
+fn compared(figure: &Compared) -> Vec<String> {
+    let verdict = match figure.verdict {
+        Verdict::Holds => "holds",
+        Verdict::Better => "far better: store it anew",
+        Verdict::Worse => "FAR WORSE",
+        Verdict::Missing => "NOT MEASURED",
+        Verdict::Shown => "a time, only shown",
+    };
+    vec![
+        figure.id.clone(),
+        figure.work.clone(),
+        figure.unit.clone(),
+        number(figure.stored),
+        figure.found.map_or_else(dash, number),
+        figure.bound.map_or_else(dash, number),
+        verdict.to_owned(),
+    ]
 }
 
 /// Machine and settings in two lines.

@@ -44,6 +44,7 @@ fn options() -> Options {
         load: 0.5,
         window_bytes: 512 << 20,
         segment_bytes: 64 << 20,
+        points: 8,
         url: None,
         token: Some("must not be told".to_owned()),
     }
@@ -81,9 +82,11 @@ fn report() -> Report {
         .against("10 subscriptions", &[15.0, 15.2], &[14.5, 14.0])
         .at_most(1.1);
     subscriptions.curve = Some(Curve {
+        title: "P6 CPU of an event".to_owned(),
         along: "idle subscriptions",
         what: "CPU of an event, µs",
         points: vec![(10.0, 14.25), (1000.0, 14.4), (100_000.0, 15.1)],
+        limit: vec![(10.0, 14.25), (1000.0, 0.5)],
     });
     Report {
         hooklog: "0.1.0".to_owned(),
@@ -101,6 +104,7 @@ fn report() -> Report {
         warnings: vec!["busy machine: load average 3.50".to_owned()],
         options: options(),
         rows: vec![publish, arrival, subscriptions],
+        against: None,
     }
 }
 

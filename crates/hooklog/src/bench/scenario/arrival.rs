@@ -14,7 +14,7 @@ use crate::bench::report::{Reference, Row, Target};
 use crate::bench::sink::{Manner, Sink};
 
 use super::publish::trouble;
-use super::{Run, arrive, bytes_of, cost, finish};
+use super::{Run, arrive, bytes_of, cost};
 
 /// Bytes of an event of this target.
 const PAYLOAD_BYTES: usize = 512;
@@ -45,7 +45,7 @@ pub(super) async fn run(run: &mut Run<'_>) -> anyhow::Result<()> {
     arrive(&sink, done.count).await?;
     let bytes = bytes_of(&payloads, done.count);
     let cost = cost(server.child.as_ref(), before.as_ref(), done.count, bytes);
-    finish(server, &application).await?;
+    run.finish(server).await?;
 
     let latency = sink
         .latencies()

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 
 use crate::bench::append::EVENT_TYPE;
 use crate::bench::latency::{float, median};
+use crate::bench::left::Made;
 use crate::bench::load;
 use crate::bench::options::Work;
 use crate::bench::report::Row;
@@ -19,7 +20,7 @@ use crate::bench::server::Server;
 use crate::bench::sink::{Manner, Sink};
 
 use super::publish::trouble;
-use super::{Run, arrive, bytes_of, cost, finish, over_time};
+use super::{Run, arrive, bytes_of, cost, over_time};
 
 /// Bytes of an event of the limits that this is held against.
 const PAYLOAD_BYTES: usize = 512;
@@ -47,10 +48,8 @@ pub(super) async fn run(run: &mut Run<'_>) -> anyhow::Result<()> {
         run.begin(Work::Both, &format!("hooklog, round {}", round + 1));
         let sink = Sink::start(Manner::Take).await?;
         let (server, application) = run.serve().await?;
-        let event_types = fan(&server, &application, endpoints, fan_out, |number| {
-            sink.url(number)
-        });
-        let event_types = event_types.await?;
+        let url = |number| sink.url(number);
+        let event_types = fan(run, &server, &application, endpoints, url).await?;
         let before = server
             .child
             .as_ref()
@@ -76,7 +75,7 @@ pub(super) async fn run(run: &mut Run<'_>) -> anyhow::Result<()> {
         ));
         notes = notes.or_else(|| trouble(&done));
         last = Some(done.windows);
-        finish(server, &application).await?;
+        run.finish(server).await?;
     }
     let per_second = median(&ours).context("no round")?;
     let connections = run.options.connections;
@@ -95,15 +94,15 @@ pub(super) async fn run(run: &mut Run<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Creates endpoints of which each event gets to `fan_out`; says the event types to be sent in turns.
+/// Creates endpoints of which each event gets to as many as `--fan-out` says; says the event types to be sent in turns.
 pub(super) async fn fan(
+    run: &Run<'_>,
     server: &Server,
     application: &str,
     endpoints: usize,
-    fan_out: usize,
     url: impl Fn(usize) -> String,
 ) -> anyhow::Result<Vec<String>> {
-    let groups = (endpoints / fan_out.max(1)).max(1);
+    let groups = (endpoints / run.options.fan_out.max(1)).max(1);
     let names: Vec<String> = (0..groups).map(|group| format!("bench.g{group}")).collect();
     if groups == 1 {
         for number in 0..endpoints {
@@ -112,7 +111,10 @@ pub(super) async fn fan(
         return Ok(vec![EVENT_TYPE.to_owned()]);
     }
     for name in &names {
-        server.api.event_type(name).await?;
+        // One that was there before is not ours to remove.
+        if server.api.event_type(name).await? && server.child.is_none() {
+            run.left.made(&server.api, Made::EventType(name.clone()));
+        }
     }
     for number in 0..endpoints {
         let name = names.get(number % groups).map(String::as_str);

@@ -16,7 +16,7 @@ use crate::bench::sink::{Manner, Sink};
 
 use super::both::fan;
 use super::publish::trouble;
-use super::{Run, STALL, finish};
+use super::{Run, STALL};
 
 /// Bytes of an event.
 const PAYLOAD_BYTES: usize = 512;
@@ -107,14 +107,7 @@ async fn one(
         number if number < bad => failing.url(number),
         number => healthy.url(number),
     };
-    let event_types = fan(
-        &server,
-        &application,
-        shares.endpoints,
-        run.options.fan_out,
-        url,
-    )
-    .await?;
+    let event_types = fan(run, &server, &application, shares.endpoints, url).await?;
     let groups = event_types.len();
     let mut target = server.target(&application, payloads);
     target.event_types = event_types;
@@ -133,7 +126,7 @@ async fn one(
         .sum();
     let arrived = tokio::time::timeout(STALL, healthy.until(expected)).await;
     arrived.with_context(|| format!("{} of {expected} arrived", healthy.count()))?;
-    finish(server, &application).await?;
+    run.finish(server).await?;
     healthy
         .latencies()
         .told(Some(run.options.rate))

@@ -17,7 +17,7 @@ use crate::bench::sink::{Manner, Sink};
 use super::{Run, STALL};
 
 /// Bytes of an event of the backlog.
-const PAYLOAD_BYTES: usize = 256;
+pub(super) const PAYLOAD_BYTES: usize = 256;
 /// Part of the backlog that is delivered before the server is killed.
 const KILLED_AFTER: u64 = 50;
 /// Endpoints of P8, as a part of the most subscriptions.

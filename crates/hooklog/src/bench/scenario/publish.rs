@@ -13,10 +13,10 @@ use crate::bench::load::{self, Done, Load};
 use crate::bench::options::Work;
 use crate::bench::report::{Cost, Row};
 
-use super::{Run, bytes_of, cost, finish, over_time};
+use super::{Run, bytes_of, cost, over_time};
 
 /// Bytes of an event of this target.
-const PAYLOAD_BYTES: usize = 512;
+pub(super) const PAYLOAD_BYTES: usize = 512;
 
 pub(super) async fn run(run: &mut Run<'_>) -> anyhow::Result<()> {
     let payload = run.options.payload(PAYLOAD_BYTES);
@@ -92,7 +92,7 @@ pub(super) async fn publish(
     let done = load::run(load, server.target(&application, payloads)).await?;
     let bytes = bytes_of(payloads, done.count);
     let cost = cost(server.child.as_ref(), before.as_ref(), done.count, bytes);
-    finish(server, &application).await?;
+    run.finish(server).await?;
     Ok((done, cost))
 }
 

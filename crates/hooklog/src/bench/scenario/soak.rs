@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use crate::bench::latency::{float, median};
 use crate::bench::load;
 use crate::bench::measure::{disk_usage, open_files};
-use crate::bench::options::{SOAK_PIECES, Work};
+use crate::bench::options::{SOAK_PIECES, SOAK_PIECES_OF_A_LIFE, Work};
 use crate::bench::report::{OverTime, Row};
 use crate::bench::server::Server;
 use crate::bench::sink::{Manner, Sink};
@@ -25,8 +25,6 @@ use super::{Run, arrive, bytes_of};
 
 /// Bytes of an event.
 const PAYLOAD_BYTES: usize = 512;
-/// The server is killed after so many pieces, again and again.
-const PIECES_OF_A_LIFE: u32 = 2;
 /// The first pieces, of which nothing is said: files give their space back as a whole, so the disk has
 /// what it will have only when the first of them have expired.
 const WARM_PIECES: usize = 2;
@@ -58,7 +56,7 @@ pub(super) async fn run(run: &mut Run<'_>) -> anyhow::Result<()> {
     let healthy = sinks.first().context("a sink")?;
     let directory = run.starter.fresh("serve")?;
     let mut server = start(run).await?;
-    let application = server.api.application().await?;
+    let application = server.api.application("soak").await?;
     for sink in &sinks {
         server
             .api
@@ -67,7 +65,7 @@ pub(super) async fn run(run: &mut Run<'_>) -> anyhow::Result<()> {
     }
     let (mut samples, mut count) = (Samples::default(), 0);
     for piece in 0..SOAK_PIECES {
-        if piece > 0 && piece.is_multiple_of(PIECES_OF_A_LIFE) {
+        if piece > 0 && piece.is_multiple_of(SOAK_PIECES_OF_A_LIFE) {
             server.child.context("a server of our own")?.kill();
             server = start(run).await?;
         }

@@ -10,14 +10,14 @@ use anyhow::Context as _;
 use bytes::Bytes;
 
 use crate::bench::latency::median;
-use crate::bench::load;
+use crate::bench::load::{self, Done};
 use crate::bench::options::{Options, Work};
 use crate::bench::report::{Cost, Curve, Row};
 
 use super::{Run, bytes_of, cost};
 
 /// Bytes of an event.
-const PAYLOAD_BYTES: usize = 512;
+pub(super) const PAYLOAD_BYTES: usize = 512;
 /// What the most are held against.
 const FEW: u64 = 10;
 /// From one point of the curve to the next.
@@ -47,9 +47,9 @@ pub(super) async fn run(run: &mut Run<'_>) -> anyhow::Result<()> {
             Work::Subscriptions,
             &format!("{most} subscriptions, round {round}"),
         );
-        let (events, cost) = one(run, most, &payloads).await?;
+        let (done, cost) = one(run, most, &payloads).await?;
         many.extend(cost.cpu_us);
-        count += events;
+        count += done.count;
         last = cost;
     }
     let mut points = Vec::new();
@@ -75,20 +75,22 @@ pub(super) async fn run(run: &mut Run<'_>) -> anyhow::Result<()> {
     row.count = count;
     row.cost = last;
     row.curve = Some(Curve {
+        title: format!("{} CPU of an event", Work::Subscriptions.id()),
         along: "idle subscriptions",
         what: "CPU of an event, µs",
         points,
+        limit: Vec::new(),
     });
     run.rows.push(row);
     Ok(())
 }
 
 /// Publishes beside so many subscriptions.
-async fn one(
+pub(super) async fn one(
     run: &Run<'_>,
     subscriptions: u64,
     payloads: &Arc<Vec<Bytes>>,
-) -> anyhow::Result<(u64, Cost)> {
+) -> anyhow::Result<(Done, Cost)> {
     let prepared = run.prepare(|prepare| prepare.idle = subscriptions).await?;
     let server = run.start().await?;
     let child = server.child.as_ref().context("a server of our own")?;
@@ -97,7 +99,7 @@ async fn one(
     let done = load::run(run.load(None), target).await?;
     let bytes = bytes_of(payloads, done.count);
     let cost = cost(Some(child), before.as_ref(), done.count, bytes);
-    Ok((done.count, cost))
+    Ok((done, cost))
 }
 
 /// As a coordinate.
