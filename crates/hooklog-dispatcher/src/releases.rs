@@ -1,6 +1,6 @@
 //! Releases events whose time has come: parks their deliveries, a few at a time.
 //!
-//! **Invariant:** nothing is released before its time by the log's clock. A step is one commit that names
+//! **Invariant:** nothing is released before its time by the clock. A step is one commit that names
 //! where it goes on, so nothing is lost or released twice by a restart; what one step looks at is bounded,
 //! and an event that cannot be looked at holds up no other. Between two times that come nothing is read.
 //! **Next:** `releases/turns.rs`, whose turn it is; `board/follow.rs`, where released deliveries arrive.
@@ -228,7 +228,7 @@ impl Look {
         now: Timestamp,
         event: LookFn,
     ) -> Result<Self, ReadError> {
-        let picked = turns.pick(|behind, most| log.delayed(behind, now, most))?;
+        let picked = turns.pick(|behind, most| log.delayed_as_applied(behind, now, most))?;
         let mut look = Self {
             is_all: picked.is_all,
             next: picked.next,

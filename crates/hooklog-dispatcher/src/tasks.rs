@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** a task holds one page of events in memory, however long its range, a few tasks at a
 //! time, and asks for no more redeliveries while its subscription has many waiting or is disabled; if that
-//! lasts it ends as failed, so that its place is free. Each step is one commit, so a restart goes on where the last step ended. A task whose code panics ends as failed, with
-//! what the panic said.
+//! lasts it ends as failed, so that its place is free. Each step is one commit, so a restart goes on where
+//! the last step ended. A task whose code panics ends as failed, with what the panic said.
 //! **Next:** `tasks/count.rs`; then `board/follow.rs`, where the redeliveries arrive.
 
 use std::any::Any;
@@ -192,13 +192,7 @@ fn step(log: &EventLog, task: &Task, now: Timestamp) -> Step {
                 return Step::Fail("the endpoint was deleted".to_owned());
             };
             if let SubscriptionState::Disabled { since, .. } = to.state {
-                let is_made_for_it = since <= task.created;
-                if is_made_for_it || now.since(since) >= DISABLED_MAX {
-                    let reason = "the endpoint is disabled; enable it and start the task again";
-                    return Step::Fail(reason.to_owned());
-                }
-                // Nothing would be sent, and what is parked is to fit those that wait for it anyway.
-                return Step::Wait;
+                return disabled(task, since, now);
             }
             look(log, work, &to).map(|step| step.map_or(Step::Wait, Step::Take))
         }
@@ -210,6 +204,17 @@ fn step(log: &EventLog, task: &Task, now: Timestamp) -> Step {
         tracing::warn!(task = %task.id, %error, "a background task cannot read; trying again");
         Step::Wait
     })
+}
+
+/// A replay for an endpoint that is disabled since then: nothing would be sent, and what is parked is to
+/// fit those that wait for it anyway.
+fn disabled(task: &Task, since: Timestamp, now: Timestamp) -> Step {
+    let is_made_for_it = since <= task.created;
+    if is_made_for_it || now.since(since) >= DISABLED_MAX {
+        let reason = "the endpoint is disabled; enable it and start the task again";
+        return Step::Fail(reason.to_owned());
+    }
+    Step::Wait
 }
 
 fn look(

@@ -117,9 +117,20 @@ impl Subscription {
 }
 
 impl EventLog {
-    /// Events whose time has come by `until`, behind one of them or from the first on, as far as is
-    /// applied.
+    /// Events whose time has come by `until`, behind one of them or from the first on. Blocks until
+    /// what was committed before is applied.
     pub fn delayed(
+        &self,
+        behind: Option<&Delayed>,
+        until: Timestamp,
+        items_max: usize,
+    ) -> Result<DelayedPage, ReadError> {
+        self.handle.shared.all_applied();
+        self.delayed_as_applied(behind, until, items_max)
+    }
+
+    /// The same as far as is applied.
+    pub fn delayed_as_applied(
         &self,
         behind: Option<&Delayed>,
         until: Timestamp,
@@ -147,8 +158,8 @@ impl EventLog {
         Ok(found)
     }
 
-    /// Takes steps of releases, in one commit. A step is left out if its time has not come by the
-    /// log's clock, or if a subscription that it did not look at is to have the event: look again.
+    /// Takes steps of releases, in one commit. A step is left out if its time has not come by the wall
+    /// clock, or if a subscription that it did not look at is to have the event: look again.
     /// Returns how many were left out.
     pub async fn release(&self, steps: Vec<ReleaseStep>) -> Result<usize, ChangeError> {
         self.change(move |registry, turn| {
@@ -159,7 +170,7 @@ impl EventLog {
                 let high = step.seen.last().filter(|_| !step.is_last);
                 let high = high.map_or(Bound::Unbounded, |id| Bound::Included(*id));
                 let mut all = registry.subscriptions(step.of.application, (low, high));
-                turn.now >= due
+                turn.wall >= due
                     && all.all(|value| {
                         !value.awaits(offset, due) || step.seen.binary_search(&value.id).is_ok()
                     })
