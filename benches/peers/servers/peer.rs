@@ -214,18 +214,22 @@ fn start(command: &mut Command, directory: &Path) -> Result<Child> {
         .spawn()
 }
 
-/// The address behind `before` of the first line that has it; the rest is read by nobody.
+/// The address behind `before` of the first line that has it; the rest is read and dropped, since
+/// whoever writes it may end where nobody reads.
 fn listening(process: &mut Child, before: &str) -> Result<SocketAddr> {
     let stdout = process
         .stdout
         .take()
         .ok_or_else(|| Error::other("no stdout"))?;
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
-        if let Some((_, rest)) = line.split_once(before) {
-            let address = rest.trim_end_matches(['"', '}']);
-            return address.parse().map_err(Error::other);
+    let mut stdout = BufReader::new(stdout);
+    let mut line = String::new();
+    while stdout.read_line(&mut line)? > 0 {
+        if let Some((_, rest)) = line.trim_end().split_once(before) {
+            let address = rest.trim_end_matches(['"', '}']).parse();
+            std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+            return address.map_err(Error::other);
         }
+        line.clear();
     }
     Err(Error::other("it ended before it listened"))
 }
