@@ -29,6 +29,8 @@ mod events;
 mod payload;
 #[path = "sustained/scan.rs"]
 mod scan;
+#[path = "sustained/second.rs"]
+mod second;
 
 /// Durable appends for a while, or a long log read through.
 #[derive(Clone, Debug, Parser)]
@@ -60,6 +62,9 @@ struct Args {
     /// Leaves the limit out, for a profiler.
     #[arg(long)]
     no_limit: bool,
+    /// The limit writes everything a second time behind its commits, as a log with a journal does.
+    #[arg(long)]
+    limit_twice: bool,
     /// `cargo bench` passes it.
     #[arg(long, hide = true)]
     bench: bool,

@@ -16,6 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::events::Events;
 use crate::payload::{Payload, payloads};
+use crate::second::Second;
 use crate::{Args, config, float, memory, scratch};
 
 /// How often a figure is taken.
@@ -118,7 +119,20 @@ fn limit(args: &Args, payloads: &[Payload], time: Duration) -> Option<Run> {
         true,
     );
     let mut file = file.expect("a scratch file");
-    let commit: Commit<'_> = Box::new(move || file.commit(args.per_commit).expect("a commit"));
+    let random: Vec<u8> = payloads
+        .iter()
+        .flat_map(|payload| payload.1.iter().copied())
+        .collect();
+    let mut second = args
+        .limit_twice
+        .then(|| Second::start(directory.path(), &random));
+    let commit: Commit<'_> = Box::new(move || {
+        let bytes = file.commit(args.per_commit).expect("a commit");
+        if let Some(second) = &mut second {
+            second.add(bytes);
+        }
+        bytes
+    });
     Some(measure("limit", args.per_commit, vec![commit], time))
 }
 
