@@ -9,7 +9,7 @@
 //! **Next:** `plan/delay.rs`, the rows; the dispatcher's `releases.rs`, which takes the steps.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -94,18 +94,6 @@ pub(crate) enum Waits {
     For(Timestamp),
     /// For nothing: this delivery is skipped.
     Skipped,
-}
-
-/// Ends a scan.
-enum Stop {
-    Enough,
-    Failed(ReadError),
-}
-
-impl From<EngineError> for Stop {
-    fn from(error: EngineError) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 impl Subscription {
@@ -213,27 +201,25 @@ impl Shared {
         let mut page = DelayedPage::default();
         let visit = |key: &[u8], value: &[u8]| {
             let Some((due, offset)) = keys::delayed_parts(key) else {
-                return Ok(());
+                return Ok(ControlFlow::Continue(()));
             };
             if due > until || page.due.len() >= items_max {
                 page.next = Some(due);
-                return Err(Stop::Enough);
+                return Ok(ControlFlow::Break(()));
             }
             let damaged = |error: codec::CodecError| corrupt(Family::Delayed, offset.get())(&error);
-            let row: DelayedRow =
-                codec::decode(value).map_err(|error| Stop::Failed(damaged(error)))?;
+            let row: DelayedRow = codec::decode(value).map_err(damaged)?;
             page.due.push(Delayed {
                 due,
                 offset,
                 application: row.application,
                 after: row.after,
             });
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         };
-        match self.engine.scan(Family::Delayed, bounds, visit) {
-            Ok(()) | Err(Stop::Enough) => Ok(page),
-            Err(Stop::Failed(error)) => Err(error),
-        }
+        self.engine
+            .scan_until::<ReadError>(Family::Delayed, bounds, visit)?;
+        Ok(page)
     }
 
     /// The lowest offset of those that wait.

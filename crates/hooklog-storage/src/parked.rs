@@ -7,11 +7,11 @@
 //! subscriptions, never by the number of parked deliveries.
 //! **Next:** `standing.rs`, how one delivery stands.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use crate::attempt::{Cursor, Retry};
 use crate::codec;
-use crate::engine::{Edge, EngineError};
+use crate::engine::Edge;
 use crate::health::Health;
 use crate::id::SubscriptionId;
 use crate::keys::{self, Family};
@@ -32,18 +32,6 @@ pub struct DispatchState {
     pub parked: Vec<SubscriptionId>,
     /// Endpoints that are not known to be well, by subscription, ascending.
     pub health: Vec<(SubscriptionId, Health)>,
-}
-
-/// Ends a scan.
-enum Stop {
-    Enough,
-    Failed(ReadError),
-}
-
-impl From<EngineError> for Stop {
-    fn from(error: EngineError) -> Self {
-        Self::Failed(error.into())
-    }
 }
 
 impl EventLog {
@@ -157,18 +145,17 @@ impl Shared {
         let mut rows = Vec::new();
         let visit = |key: &[u8], value: &[u8]| {
             if rows.len() >= most {
-                return Err(Stop::Enough);
+                return Ok(ControlFlow::Break(()));
             }
             if let Some(offset) = keys::last_number(key) {
-                let retry = decode(value).map_err(Stop::Failed)?;
+                let retry = decode(value)?;
                 rows.push((Offset::new(offset), retry));
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         };
-        match self.engine.scan(Family::Retry, bounds, visit) {
-            Ok(()) | Err(Stop::Enough) => Ok(rows),
-            Err(Stop::Failed(error)) => Err(error),
-        }
+        self.engine
+            .scan_until::<ReadError>(Family::Retry, bounds, visit)?;
+        Ok(rows)
     }
 }
 

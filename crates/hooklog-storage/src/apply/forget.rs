@@ -6,7 +6,7 @@
 //! parked for it, whatever a crash leaves; applying the deletion again removes the rest.
 //! **Next:** `../plan/change.rs`, which removes what is left.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use super::Applier;
 use crate::change::Change;
@@ -24,18 +24,6 @@ const AT_A_TIME: usize = 4096;
 
 /// Rows of one family with their values.
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
-
-/// Ends a scan.
-enum Stop {
-    Enough,
-    Failed(EngineError),
-}
-
-impl From<EngineError> for Stop {
-    fn from(error: EngineError) -> Self {
-        Self::Failed(error)
-    }
-}
 
 impl Applier {
     /// Makes the deletions of a commit small.
@@ -106,20 +94,16 @@ impl Applier {
             Bound::Included(high.as_slice()),
         );
         let mut rows = Vec::new();
-        let scanned = self
-            .engine
-            .scan::<Stop>(Family::Retry, bounds, |key, value| {
+        self.engine
+            .scan_until::<EngineError>(Family::Retry, bounds, |key, value| {
                 rows.push((key.to_vec(), value.to_vec()));
-                if rows.len() < most {
-                    Ok(())
+                Ok(if rows.len() < most {
+                    ControlFlow::Continue(())
                 } else {
-                    Err(Stop::Enough)
-                }
-            });
-        match scanned {
-            Ok(()) | Err(Stop::Enough) => Ok(rows),
-            Err(Stop::Failed(error)) => Err(error),
-        }
+                    ControlFlow::Break(())
+                })
+            })?;
+        Ok(rows)
     }
 }
 

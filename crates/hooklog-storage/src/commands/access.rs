@@ -140,7 +140,18 @@ fn cut_tokens(
     turn: &Turn,
 ) -> Result<Change, ChangeError> {
     registry.application(application).ok_or(NO_APPLICATION)?;
-    let mut cuts = registry.token_cuts(application).to_vec();
+    let cuts = with_cut(registry.token_cuts(application), cut, turn)?;
+    let value = Arc::new(TokenCuts { application, cuts });
+    Ok(Change::PutTokenCuts(value))
+}
+
+/// These cuts and one more, which takes the place of those that it makes idle.
+pub(super) fn with_cut(
+    cuts: &[TokenCut],
+    cut: TokenCut,
+    turn: &Turn,
+) -> Result<Vec<TokenCut>, ChangeError> {
+    let mut cuts = cuts.to_vec();
     // Of those that have begun, the one that goes furthest says what the others say.
     let has_begun = |cut: &TokenCut| cut.from <= turn.wall;
     let begun = cuts.iter().filter(|cut| has_begun(cut));
@@ -153,8 +164,7 @@ fn cut_tokens(
         TOKEN_CUTS_MAX,
     )?;
     cuts.push(cut);
-    let value = Arc::new(TokenCuts { application, cuts });
-    Ok(Change::PutTokenCuts(value))
+    Ok(cuts)
 }
 
 fn revoke_token(

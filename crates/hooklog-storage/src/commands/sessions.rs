@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::with_cut;
 use super::{NO_APPLICATION, below};
 use crate::change::{Change, ChangeError};
 use crate::id::ApplicationId;
 use crate::log::EventLog;
-use crate::revocation::{TOKEN_CUTS_MAX, TokenCut};
+use crate::revocation::TokenCut;
 use crate::sessions::{CUT_SESSIONS_MAX, SessionCuts, SessionHash};
 
 /// Sessions that are over are forgotten at most so many at a time, with each command: a hundred keys
@@ -46,18 +47,12 @@ impl EventLog {
             let mut changes: Vec<_> = over.collect();
             let mut count = table.count(organisation) - changes.len();
             for session in sessions {
-                let mut cuts = table.cuts(organisation, application, &session).to_vec();
+                let cuts = table.cuts(organisation, application, &session);
                 if cuts.is_empty() {
                     below("the number of expired sessions", count, CUT_SESSIONS_MAX)?;
                     count += 1;
                 }
-                cuts.retain(|old| !cut.covers(old));
-                below(
-                    "the number of pending expirations",
-                    cuts.len(),
-                    TOKEN_CUTS_MAX,
-                )?;
-                cuts.push(cut);
+                let cuts = with_cut(cuts, cut, turn)?;
                 changes.push(Change::PutSessionCuts(Arc::new(SessionCuts {
                     organisation,
                     application,

@@ -3,7 +3,7 @@
 //! **Invariant:** a reader gets a batch whether it lies in sled or in an extent, and cannot tell.
 //! **Next:** `extents.rs`.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
@@ -105,6 +105,18 @@ impl Engine {
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.scan_until(family, bounds, |key, value| {
+            visit(key, value).map(ControlFlow::Continue)
+        })
+    }
+
+    /// The same until `visit` breaks off.
+    pub(crate) fn scan_until<E: From<EngineError>>(
+        &self,
+        family: Family,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
         let action = "read";
         let mut pairs = self.tree(family)?.range::<&[u8], _>(bounds);
         let mut passed = 0;
@@ -113,7 +125,9 @@ impl Engine {
         {
             self.pass(family, &key, value.len(), &mut passed);
             let value = self.share(family, &key, value)?;
-            visit(&key, &value)?;
+            if visit(&key, &value)?.is_break() {
+                break;
+            }
         }
         Ok(())
     }

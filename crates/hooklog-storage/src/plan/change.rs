@@ -4,7 +4,7 @@
 //! **Next:** `plan/delay.rs`, then `plan/expire.rs`.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use super::{Plan, PlanError};
 use crate::attempt::{Low, Retry};
@@ -21,18 +21,6 @@ use crate::time::Timestamp;
 
 /// Marks removed in one plan: some ten kilobytes of keys.
 const FORGOTTEN_AT_A_TIME: usize = 512;
-
-/// Why a scan ended early.
-enum Stop {
-    Enough,
-    Engine(EngineError),
-}
-
-impl From<EngineError> for Stop {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
-    }
-}
 
 impl Plan<'_> {
     pub(super) fn change(&mut self, change: &Change) -> Result<(), PlanError> {
@@ -199,18 +187,14 @@ impl Plan<'_> {
                 Bound::Excluded(end.as_slice()),
             );
             let mut found = Vec::new();
-            let scanned = self
-                .engine
-                .scan::<Stop>(Family::Registry, bounds, |key, _| {
+            self.engine
+                .scan_until::<EngineError>(Family::Registry, bounds, |key, _| {
                     if found.len() >= FORGOTTEN_AT_A_TIME {
-                        return Err(Stop::Enough);
+                        return Ok(ControlFlow::Break(()));
                     }
                     found.push(key.to_vec());
-                    Ok(())
-                });
-            if let Err(Stop::Engine(error)) = scanned {
-                return Err(error.into());
-            }
+                    Ok(ControlFlow::Continue(()))
+                })?;
             for key in found {
                 self.set(Family::Registry, key, None);
             }

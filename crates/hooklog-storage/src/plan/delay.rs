@@ -5,14 +5,13 @@
 //! A log that nobody dispatches drops them with its expired events, a day after their time.
 //! **Next:** `plan/expire.rs`.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
 
 use super::{Plan, PlanError};
 use crate::attempt::Retry;
 use crate::codec;
 use crate::delayed::{DelayedRow, Release};
-use crate::engine::EngineError;
 use crate::event::Record;
 use crate::id::SubscriptionId;
 use crate::keys::{self, Family};
@@ -24,18 +23,6 @@ const LOOKED_AT_MAX: usize = 512;
 /// For so long after its time a dispatcher may find the row of an event that has expired, and tell
 /// whoever was to get it. One that runs does so within a second; this is for one that was stopped.
 const KEPT_FOR: Duration = Duration::from_hours(24);
-
-/// Why a scan ended early.
-enum Stop {
-    Enough,
-    Plan(PlanError),
-}
-
-impl From<EngineError> for Stop {
-    fn from(error: EngineError) -> Self {
-        Self::Plan(error.into())
-    }
-}
 
 impl Plan<'_> {
     /// Puts down what is not to be pushed yet.
@@ -102,19 +89,17 @@ impl Plan<'_> {
         let (mut found, mut looked_at) = (Vec::new(), 0);
         let visit = |key: &[u8], value: &[u8]| {
             if looked_at >= LOOKED_AT_MAX {
-                return Err(Stop::Enough);
+                return Ok(ControlFlow::Break(()));
             }
             looked_at += 1;
-            let due: Timestamp = codec::decode(value).map_err(|error| Stop::Plan(error.into()))?;
+            let due: Timestamp = codec::decode(value)?;
             if due.plus(KEPT_FOR) <= now {
                 found.extend(keys::delayed_offset(key).map(|offset| (due, offset)));
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         };
-        match self.engine.scan::<Stop>(Family::Delayed, bounds, visit) {
-            Ok(()) | Err(Stop::Enough) => {}
-            Err(Stop::Plan(error)) => return Err(error),
-        }
+        self.engine
+            .scan_until::<PlanError>(Family::Delayed, bounds, visit)?;
         for (due, offset) in found {
             self.forget_waiting(due, offset)?;
         }

@@ -9,6 +9,7 @@ use super::*;
 use crate::NewApplication;
 use crate::id::OrganisationId;
 use crate::log::tests::{ORGANISATION, open};
+use crate::revocation::TOKEN_CUTS_MAX;
 use crate::time::Timestamp;
 
 fn hashes(bytes: impl IntoIterator<Item = u8>) -> BTreeSet<SessionHash> {
