@@ -75,7 +75,7 @@ impl Client {
                 }
                 Some(Pooled::Http2(sender, stream)) => {
                     let request = as_http2(request, target);
-                    exchange::send_http2(sender, stream, request).await
+                    Box::pin(exchange::send_http2(sender, stream, request)).await
                 }
             };
             match result {
@@ -87,6 +87,17 @@ impl Client {
                 Err(Unanswered { error, .. }) => return Err(error.into()),
             }
         }
+        // In a box, as HTTP/2 above: an attempt has the size of the largest that it may come to.
+        Box::pin(self.connect_and_send(application, target, request)).await
+    }
+
+    async fn connect_and_send(
+        &self,
+        application: ApplicationId,
+        target: &Target,
+        request: Outgoing,
+    ) -> Result<Response<Body>, ClientError> {
+        let place = &target.place;
         let connected = self.connector.connect(application, place).await?;
         let answer = if connected.is_http2 {
             let (sender, stream) = self.pool.share(place, connected.stream).await?;
