@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** the cost of a record grows with its matches and channels, not with the number of
 //! subscriptions, and not with its payload; the order of matches is the order of ids, so a seed
-//! replays. A subscription takes some 70 bytes here, and 30 for each pair of type and channel.
+//! replays. A subscription takes some 50 bytes here, and 20 for each pair of type and channel.
 //! **Next:** `lane.rs`, where a matching record is queued.
 
 use std::collections::{BTreeMap, BTreeSet};
