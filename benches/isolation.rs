@@ -269,7 +269,8 @@ impl World {
                     break attempts;
                 }
                 assert!(Instant::now() < deadline, "an attempt at {stage:?} ends");
-                std::thread::sleep(Duration::from_millis(100));
+                self.runtime
+                    .block_on(tokio::time::sleep(Duration::from_millis(100)));
             };
             for attempt in attempts {
                 assert!(stage.explains(&attempt), "{stage:?}: {attempt:?}");

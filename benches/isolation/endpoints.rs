@@ -225,9 +225,10 @@ impl Body for Answer {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.is_endless {
-            true => SizeHint::default(),
-            false => SizeHint::with_exact(0),
+        if self.is_endless {
+            SizeHint::default()
+        } else {
+            SizeHint::with_exact(0)
         }
     }
 }
