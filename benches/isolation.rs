@@ -9,29 +9,34 @@
 //!
 //! **Invariant:** publishing is an open loop: an event is due at its time, whatever became of those before
 //! it, and its latency counts from then on. Each endpoint is a host of its own (an address of 127/8).
-//! **Next:** `isolation/endpoints.rs`, the receivers; `README.md`, which records results.
+//! **Next:** `isolation/endpoints.rs`, the receivers, and `isolation/hanging.rs`, where they hang; `README.md`, which records results.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a benchmark prints, and stops at the first thing that goes wrong"
 )]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use hooklog::dispatcher::{Config, Dispatcher};
 use hooklog::storage::{
-    ApplicationId, Endpoint, Event, EventLog, EventTypeName, NewApplication, NewSubscription,
-    OrganisationId, SecretKey,
+    ApplicationId, AttemptSeq, AttemptsOf, Endpoint, Event, EventLog, EventTypeName, Limit,
+    NewApplication, NewAttempt, NewSubscription, Order, OrganisationId, SecretKey, SubscriptionId,
 };
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::endpoints::{Endpoints, Health, Latencies};
+use crate::hanging::Stage;
 
 #[path = "isolation/endpoints.rs"]
 mod endpoints;
+#[path = "isolation/hanging.rs"]
+mod hanging;
 
 /// As the binary.
 #[global_allocator]
@@ -46,9 +51,12 @@ struct Args {
     /// Applications, with one endpoint each.
     #[arg(long, default_value_t = 100)]
     applications: usize,
-    /// Per cent of the endpoints that accept a request and never answer it.
+    /// Per cent of the endpoints that hang.
     #[arg(long, default_value_t = 10)]
     hang: usize,
+    /// Where they hang.
+    #[arg(long, value_enum, default_value_t = HangAt::Request)]
+    hang_at: HangAt,
     /// Per cent that answer 500.
     #[arg(long, default_value_t = 10)]
     fail: usize,
@@ -69,6 +77,36 @@ struct Args {
     bench: bool,
 }
 
+/// Where endpoints hang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum HangAt {
+    /// They take the request and never answer.
+    Request,
+    /// Their name server never answers.
+    Dns,
+    /// Nobody accepts the connection or refuses it.
+    Connect,
+    /// They say nothing to the client's TLS hello.
+    Tls,
+    /// They answer 200, and the body never ends.
+    Body,
+    /// Each at one of these, in turns.
+    All,
+}
+
+impl HangAt {
+    fn stage(self, number: usize) -> Stage {
+        match self {
+            Self::Request => Stage::Request,
+            Self::Dns => Stage::Dns,
+            Self::Connect => Stage::Connect,
+            Self::Tls => Stage::Tls,
+            Self::Body => Stage::Body,
+            Self::All => *Stage::ALL.get(number % Stage::ALL.len()).unwrap(),
+        }
+    }
+}
+
 /// A log, a dispatcher and endpoints.
 struct World {
     name: &'static str,
@@ -77,6 +115,7 @@ struct World {
     dispatcher: Dispatcher,
     endpoints: Endpoints,
     applications: Vec<ApplicationId>,
+    subscriptions: Vec<SubscriptionId>,
     _scratch: tempfile::TempDir,
 }
 
@@ -90,7 +129,7 @@ fn main() {
         World::new("all healthy", &args, |_| Health::Good),
         World::new("some broken", &args, |number| {
             match number * 100 / args.applications % 100 {
-                part if part < args.hang => Health::Hangs,
+                part if part < args.hang => Health::Hangs(args.hang_at.stage(number)),
                 part if part < args.hang + args.fail => Health::Fails,
                 _ => Health::Good,
             }
@@ -122,6 +161,11 @@ fn main() {
         broken.p99() / healthy.p99(),
         ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN),
     );
+    // A second is less than any attempt that hangs takes.
+    if args.bench {
+        let [_, broken] = &worlds;
+        broken.prove_that_they_hang();
+    }
     for world in worlds {
         world.stop();
     }
@@ -147,18 +191,19 @@ impl World {
         let log = EventLog::open(hooklog::storage::Config::new(scratch.path())).unwrap();
         let health = (0..args.applications).map(health).collect();
         let endpoints = runtime.block_on(Endpoints::start(health));
-        let mut applications = Vec::new();
+        let (mut applications, mut subscriptions) = (Vec::new(), Vec::new());
         for number in 0..args.applications {
             let organisation = OrganisationId::from_bytes([1; 20]);
             let new = NewApplication::new(organisation, format!("{number}"));
             let id = log.create_application_blocking(new).unwrap().id;
             let endpoint = Endpoint::new(endpoints.url(number), SecretKey::new(vec![7; 24]));
-            log.create_subscription_blocking(NewSubscription::new(id, endpoint))
-                .unwrap();
+            let new = NewSubscription::new(id, endpoint);
+            subscriptions.push(log.create_subscription_blocking(new).unwrap().id);
             applications.push(id);
         }
         let config = Config {
             allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+            name_servers: vec![endpoints.hanging.name_server],
             ..Config::default()
         };
         let dispatcher = runtime
@@ -171,6 +216,7 @@ impl World {
             dispatcher,
             endpoints,
             applications,
+            subscriptions,
             _scratch: scratch,
         }
     }
@@ -206,6 +252,58 @@ impl World {
                 .await
                 .expect("all arrive")
         })
+    }
+
+    /// Each endpoint that hangs has an attempt on record that was stuck where it should be, and none
+    /// that ended otherwise.
+    fn prove_that_they_hang(&self) {
+        let mut seen: BTreeMap<Stage, (usize, String)> = BTreeMap::new();
+        for (number, subscription) in self.subscriptions.iter().enumerate() {
+            let Some(Health::Hangs(stage)) = self.endpoints.health(number) else {
+                continue;
+            };
+            let deadline = Instant::now() + STALL;
+            let attempts = loop {
+                let attempts = self.attempts(*subscription);
+                if !attempts.is_empty() {
+                    break attempts;
+                }
+                assert!(Instant::now() < deadline, "an attempt at {stage:?} ends");
+                self.runtime
+                    .block_on(tokio::time::sleep(Duration::from_millis(100)));
+            };
+            for attempt in attempts {
+                assert!(stage.explains(&attempt), "{stage:?}: {attempt:?}");
+                let (count, said) = seen.entry(stage).or_default();
+                *count += 1;
+                *said = attempt.response;
+            }
+        }
+        let (asked, greeted) = self.endpoints.hanging.counts();
+        assert!(
+            asked > 0 || !seen.contains_key(&Stage::Dns),
+            "names are asked for"
+        );
+        assert!(
+            greeted > 0 || !seen.contains_key(&Stage::Tls),
+            "TLS is begun"
+        );
+        for (stage, (count, said)) in seen {
+            println!("hung at {stage:?}: {count} attempts on record, the last one {said:?}");
+        }
+    }
+
+    /// The first attempts of a subscription.
+    fn attempts(&self, of: SubscriptionId) -> Vec<NewAttempt> {
+        let limit = Limit {
+            items: 1000,
+            bytes: 1 << 20,
+        };
+        let range = AttemptSeq::ZERO..AttemptSeq::MAX;
+        let of = AttemptsOf::Subscription(of);
+        let page = self.log.attempts(of, range, Order::Ascending, limit);
+        let attempts = page.unwrap().attempts.into_iter();
+        attempts.map(|found| found.attempt).collect()
     }
 
     fn stop(self) {

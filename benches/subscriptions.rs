@@ -121,14 +121,16 @@ fn measure(args: &Args, per_application: usize) {
                 get(&opened, "dispatcher"),
                 get(&opened, "rss") / MIB,
             );
-            let memory = (get(&opened, "rss_open"), get(&opened, "rss"));
+            let memory = ["rss_open", "rss_soon", "rss"].map(|name| get(&opened, name));
             let few = *few_memory.get_or_insert(memory);
             if ended == "an orderly end" && *count > FEW {
-                let each = |now: f64, few: f64| (now - few) / float(count - FEW);
+                let [open, soon, settled] = [0, 1, 2].map(|at: usize| {
+                    let of = |memory: [f64; 3]| *memory.get(at).unwrap();
+                    (of(memory) - of(few)) / float(count - FEW)
+                });
                 println!(
-                    "    {:.0} bytes of RSS for each subscription, {:.0} of them once the log is open",
-                    each(memory.1, few.1),
-                    each(memory.0, few.0),
+                    "    bytes of RSS for each subscription: {open:.0} once the log is open, {soon:.0} \
+                     three seconds after the first delivery, {settled:.0} twelve seconds later",
                 );
             }
         }

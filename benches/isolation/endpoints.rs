@@ -6,13 +6,15 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use hdrhistogram::Histogram;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -20,12 +22,14 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::hanging::{FIRST_OF_BODY, Hanging, Stage};
+
 /// How an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     Good,
-    /// Takes requests and never answers.
-    Hangs,
+    /// Comes to no end.
+    Hangs(Stage),
     /// Answers 500.
     Fails,
 }
@@ -33,6 +37,7 @@ pub(crate) enum Health {
 /// Running receivers.
 pub(crate) struct Endpoints {
     port: u16,
+    pub(crate) hanging: Hanging,
     state: Arc<State>,
     _server: JoinSet<()>,
 }
@@ -95,6 +100,7 @@ impl Endpoints {
         });
         Self {
             port,
+            hanging: Hanging::start().await,
             state,
             _server: server,
         }
@@ -104,12 +110,27 @@ impl Endpoints {
     pub(crate) fn url(&self, number: usize) -> String {
         let low = |number: usize| u8::try_from(number % 200 + 1).unwrap();
         let address = Ipv4Addr::new(127, 1, low(number / 200), low(number));
-        let address = SocketAddr::from((address, self.port));
-        format!("http://{address}/{number}")
+        let at = |port| SocketAddr::from((address, port));
+        match self.health(number) {
+            Some(Health::Hangs(Stage::Dns)) => {
+                format!("http://hanging-{number}.isolation.test/{number}")
+            }
+            Some(Health::Hangs(Stage::Connect)) => {
+                format!("http://{}/{number}", at(self.hanging.connect_port))
+            }
+            Some(Health::Hangs(Stage::Tls)) => {
+                format!("https://{}/{number}", at(self.hanging.tls_port))
+            }
+            _ => format!("http://{}/{number}", at(self.port)),
+        }
+    }
+
+    pub(crate) fn health(&self, number: usize) -> Option<Health> {
+        self.state.health.get(number).copied()
     }
 
     pub(crate) fn is_good(&self, number: usize) -> bool {
-        self.state.health.get(number) == Some(&Health::Good)
+        self.health(number) == Some(Health::Good)
     }
 
     /// Starts the clock of a round.
@@ -143,7 +164,7 @@ impl Arrivals<'_> {
 async fn receive(
     request: Request<Incoming>,
     state: Arc<State>,
-) -> Result<Response<Empty<Bytes>>, Infallible> {
+) -> Result<Response<Answer>, Infallible> {
     let arrived = Instant::now();
     let number: usize = request
         .uri()
@@ -152,9 +173,16 @@ async fn receive(
         .parse()
         .unwrap();
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    let mut response = Response::new(Empty::new());
+    let mut response = Response::new(Answer::default());
     match state.health.get(number).unwrap() {
-        Health::Hangs => std::future::pending().await,
+        Health::Hangs(Stage::Body) => {
+            let first = Some(Bytes::from_static(FIRST_OF_BODY.as_bytes()));
+            *response.body_mut() = Answer {
+                first,
+                is_endless: true,
+            };
+        }
+        Health::Hangs(_) => std::future::pending().await,
         Health::Fails => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
         Health::Good => {
             let due = u64::from_be_bytes(body.get(..8).unwrap().try_into().unwrap());
@@ -168,6 +196,41 @@ async fn receive(
         }
     }
     Ok(response)
+}
+
+/// The body of an answer: nothing, or something that never ends.
+#[derive(Default)]
+struct Answer {
+    first: Option<Bytes>,
+    is_endless: bool,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+            None if self.is_endless => Poll::Pending,
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && !self.is_endless
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_endless {
+            SizeHint::default()
+        } else {
+            SizeHint::with_exact(0)
+        }
+    }
 }
 
 impl Latencies {

@@ -48,8 +48,11 @@ const PUBLISHERS: usize = 64;
 const PAYLOAD_BYTES: usize = 512;
 /// What is published before the clock starts.
 const WARM: Duration = Duration::from_millis(500);
-/// Events between the start and the look at the memory, ten a second.
-const SETTLE_EVENTS: usize = 30;
+/// Events between the start and the first look at the memory, and then the second, ten a second.
+/// Between the two, threads end that only the start needed (the runtime keeps idle ones for 10 s),
+/// upon which the allocator gives back what they left free.
+const SOON_EVENTS: usize = 30;
+const SETTLE_EVENTS: usize = 120;
 /// A run that takes longer has come to a standstill.
 const STALL: Duration = Duration::from_mins(1);
 
@@ -160,11 +163,13 @@ fn open(runtime: &Runtime, directory: &Path) {
         println!("total {}", total.as_secs_f64());
         // The barrier and whatever else comes with it have passed by then. The allocator gives back
         // what the start needed only while something goes on, so there is a little traffic.
-        for _ in 0..SETTLE_EVENTS {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            log.append(vec![event(application)]).await.unwrap();
+        for (name, events) in [("rss_soon", SOON_EVENTS), ("rss", SETTLE_EVENTS)] {
+            for _ in 0..events {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                log.append(vec![event(application)]).await.unwrap();
+            }
+            println!("{name} {}", resident());
         }
-        println!("rss {}", resident());
         dispatcher.stop(Duration::from_secs(10)).await;
     });
     log.close().unwrap();

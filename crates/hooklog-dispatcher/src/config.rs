@@ -4,6 +4,7 @@
 //! refused at the start.
 //! **Next:** `backoff.rs`, the schedule of retries.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -37,6 +38,8 @@ pub struct Config {
     pub response_bytes_max: usize,
     /// Networks that may be sent to although they are not public.
     pub allow_networks: Vec<IpNet>,
+    /// Whom to ask for the addresses of names, by UDP and TCP; none: those of `/etc/resolv.conf`.
+    pub name_servers: Vec<SocketAddr>,
     /// The `user-agent` of every request.
     pub user_agent: String,
 }
@@ -74,6 +77,7 @@ impl Default for Config {
             // Enough for an error message; the answer is kept for people, not for programs.
             response_bytes_max: 4096,
             allow_networks: Vec::new(),
+            name_servers: Vec::new(),
             user_agent: concat!("Hooklog/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

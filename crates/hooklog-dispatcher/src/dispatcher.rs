@@ -49,7 +49,8 @@ impl Dispatcher {
         let state = tokio::task::spawn_blocking(move || reading.dispatch_state())
             .await
             .map_err(|_| StartError::Runtime)??;
-        let deliver = Deliver::new(&config, Arc::new(Resolver::new(NameServers::default())));
+        let name_servers = NameServers::new(&config.name_servers);
+        let deliver = Deliver::new(&config, Arc::new(Resolver::new(name_servers)));
         let from = state.mark;
         let driver = Driver::new(log, deliver, &config, state, read_at);
         let (stop, stopped) = oneshot::channel();

@@ -5,7 +5,7 @@
 //! sort by time, so lists are ranges.
 //! **Next:** `commands.rs`, which plans changes; `commit.rs`, which makes them durable.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -21,9 +21,11 @@ use crate::subscription::{Application, ApplicationKind, EventType, Organisation,
 use crate::task::Task;
 
 use names::Names;
+use subscriptions::Subscriptions;
 use tasks::Tasks;
 
 mod names;
+mod subscriptions;
 mod tasks;
 
 /// Applications, event types and subscriptions of all organisations.
@@ -38,10 +40,7 @@ pub struct Registry {
     operational: HashMap<OrganisationId, Arc<Application>>,
     operational_owners: HashMap<ApplicationId, OrganisationId>,
     event_types: BTreeMap<OrganisationId, BTreeMap<EventTypeName, Arc<EventType>>>,
-    subscriptions: BTreeMap<SubscriptionId, Arc<Subscription>>,
-    members: BTreeSet<(ApplicationId, SubscriptionId)>,
-    subscription_uids: BTreeMap<(ApplicationId, Uid), SubscriptionId>,
-    subscription_counts: HashMap<ApplicationId, usize>,
+    subscriptions: Subscriptions,
     pub(crate) revocations: Revocations,
     pub(crate) sessions: Sessions,
     pub(crate) expunged: expunged::Table,
@@ -118,10 +117,7 @@ impl Registry {
 
     /// How many subscriptions an application has.
     pub fn subscription_count(&self, application: ApplicationId) -> usize {
-        self.subscription_counts
-            .get(&application)
-            .copied()
-            .unwrap_or(0)
+        self.subscriptions.count(application)
     }
 
     /// The event type of an organisation, archived or not.
@@ -146,7 +142,7 @@ impl Registry {
 
     /// The subscription with this id, in whichever application.
     pub fn subscription(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
-        self.subscriptions.get(&id)
+        self.subscriptions.get(id)
     }
 
     /// The subscription of an application by its id or uid.
@@ -155,13 +151,10 @@ impl Registry {
         application: ApplicationId,
         id_or_uid: &str,
     ) -> Option<&Arc<Subscription>> {
-        let id = match id_or_uid.parse::<SubscriptionId>() {
-            Ok(id) => id,
-            Err(_) => *self
-                .subscription_uids
-                .get(&(application, id_or_uid.parse().ok()?))?,
+        let Ok(id) = id_or_uid.parse::<SubscriptionId>() else {
+            return self.subscriptions.by_uid(application, id_or_uid);
         };
-        let value = self.subscriptions.get(&id)?;
+        let value = self.subscriptions.get(id)?;
         (value.application == application).then_some(value)
     }
 
@@ -171,11 +164,7 @@ impl Registry {
         application: ApplicationId,
         range: (Bound<SubscriptionId>, Bound<SubscriptionId>),
     ) -> impl DoubleEndedIterator<Item = &Arc<Subscription>> {
-        let low = SubscriptionId::from_bytes([0; 20]);
-        let high = SubscriptionId::from_bytes([0xff; 20]);
-        self.members
-            .range(within(application, range, low, high))
-            .filter_map(|(_, id)| self.subscriptions.get(id))
+        self.subscriptions.of(application, range)
     }
 
     /// Every application of every organisation.
@@ -184,8 +173,8 @@ impl Registry {
     }
 
     /// Every subscription of every application, by its id.
-    pub fn all_subscriptions(&self) -> impl Iterator<Item = &Arc<Subscription>> {
-        self.subscriptions.values()
+    pub fn all_subscriptions(&self) -> impl ExactSizeIterator<Item = &Arc<Subscription>> {
+        self.subscriptions.all()
     }
 
     /// Which tokens of an application are refused for their age.
@@ -237,12 +226,9 @@ impl Registry {
     /// Gives back what tables keep free after very many insertions, a third of them.
     pub(crate) fn pack(&mut self) {
         pack(&mut self.applications);
-        pack(&mut self.subscriptions);
-        pack(&mut self.subscription_uids);
+        self.subscriptions.pack();
         self.application_owners.shrink_to_fit();
         self.application_uids.shrink_to_fit();
-        self.members = std::mem::take(&mut self.members).into_iter().collect();
-        self.subscription_counts.shrink_to_fit();
     }
 
     /// Applies one change.
@@ -321,40 +307,21 @@ impl Registry {
         self.tasks.delete_application(owner, id);
         let old = self.applications.remove(&(owner, id));
         uncount(&mut self.application_counts, &owner);
-        self.subscription_counts.remove(&id);
         if let Some(uid) = old.and_then(|old| old.uid.clone()) {
             self.application_uids.remove(&(owner, uid));
         }
     }
 
     fn put_subscription(&mut self, value: &Arc<Subscription>) {
-        let owner = value.application;
         self.names.add(&value.filter);
-        self.members.insert((owner, value.id));
-        let old = self.subscriptions.insert(value.id, Arc::clone(value));
-        if let Some(old) = &old {
+        if let Some(old) = self.subscriptions.put(value) {
             self.names.remove(&old.filter);
-        } else {
-            *self.subscription_counts.entry(owner).or_default() += 1;
-        }
-        if let Some(uid) = old.and_then(|old| old.uid.clone()) {
-            self.subscription_uids.remove(&(owner, uid));
-        }
-        if let Some(uid) = value.uid.clone() {
-            self.subscription_uids.insert((owner, uid), value.id);
         }
     }
 
     fn delete_subscription(&mut self, id: SubscriptionId) {
-        let Some(old) = self.subscriptions.remove(&id) else {
-            return;
-        };
-        let owner = old.application;
-        self.members.remove(&(owner, id));
-        self.names.remove(&old.filter);
-        uncount(&mut self.subscription_counts, &owner);
-        if let Some(uid) = old.uid.clone() {
-            self.subscription_uids.remove(&(owner, uid));
+        if let Some(old) = self.subscriptions.remove(id) {
+            self.names.remove(&old.filter);
         }
     }
 }

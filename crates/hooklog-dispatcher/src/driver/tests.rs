@@ -101,12 +101,16 @@ impl World {
     }
 
     async fn subscribe(&self, sink: &Sink) -> Arc<Subscription> {
+        self.subscribe_url(&sink.url()).await
+    }
+
+    async fn subscribe_url(&self, url: &str) -> Arc<Subscription> {
         let new = NewSubscription {
             application: self.application.id,
             uid: None,
             description: String::new(),
             endpoint: Endpoint {
-                url: sink.url().into(),
+                url: url.into(),
                 secret: SecretKey::new(vec![1; 24]),
                 old_secrets: Vec::new(),
                 headers: Vec::new(),
@@ -437,6 +441,81 @@ async fn a_dead_endpoint_holds_up_nobody() {
         .iter()
         .filter(|(_, c)| c.state == CursorState::Behind);
     assert_eq!(behind.count(), 1);
+}
+
+/// Events come one after the other, so that whoever waited for those that are stuck would wait for
+/// each of them anew, for minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_connections_tls_and_bodies_that_hang_hold_up_nobody() {
+    let world = World::new().await;
+    // Neither of them ever says anything.
+    let names = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (full, _held) = full_listener().await;
+    let endless = Sink::start(|_, _| Reply::HangInBody).await;
+    let mut healthy = Sink::start(|_, _| Reply::Status(200, "")).await;
+    let at = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap();
+    let stuck = [
+        "http://unanswered.test/".to_owned(),
+        format!("http://{}/", at(&full)),
+        format!("https://{}/", at(&silent)),
+        endless.url(),
+    ];
+    for url in &stuck {
+        world.subscribe_url(url).await;
+    }
+    let well = world.subscribe(&healthy).await;
+    let config = Config {
+        name_servers: vec![names.local_addr().unwrap()],
+        attempt_timeout: crate::config::ATTEMPT_TIMEOUT_MAX,
+        ..config()
+    };
+    let dispatcher = Dispatcher::start(world.log.clone(), config).await.unwrap();
+    world.publish(0..1).await;
+    // Each is stuck where it is meant to be: asked for a name, greeted, read from.
+    let mut query = [0; 512];
+    let (bytes, _) = names.recv_from(&mut query).await.unwrap();
+    assert!(query[..bytes].windows(10).any(|part| part == b"unanswered"));
+    let (mut greeted, _) = silent.accept().await.unwrap();
+    let mut hello = [0; 1];
+    tokio::io::AsyncReadExt::read_exact(&mut greeted, &mut hello)
+        .await
+        .unwrap();
+    assert_eq!(hello, [22], "a handshake of TLS");
+    world
+        .until(|_| (!endless.received().is_empty()).then_some(()))
+        .await;
+    let others = async {
+        for number in 1..100 {
+            world.publish(number..number + 1).await;
+            healthy
+                .wait(|received| distinct(received) == number + 1)
+                .await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_mins(1), others).await;
+    in_time.expect("nobody waits for those that are stuck");
+    assert_eq!(numbers(&healthy.received()).len(), 100, "each arrives once");
+    world.attempts(well.id, 100).await;
+    dispatcher.stop(Duration::ZERO).await;
+}
+
+/// A listener whose queue is full: whoever connects is neither accepted nor refused.
+async fn full_listener() -> (tokio::net::TcpListener, Vec<tokio::net::TcpStream>) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    // The kernel takes one or two more than asked.
+    for _ in 0..16 {
+        let connecting = tokio::net::TcpStream::connect(address);
+        match tokio::time::timeout(Duration::from_millis(200), connecting).await {
+            Ok(stream) => held.push(stream.unwrap()),
+            Err(_) => return (listener, held),
+        }
+    }
+    panic!("the queue of a listener is full at some time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

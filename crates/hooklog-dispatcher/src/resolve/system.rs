@@ -1,4 +1,5 @@
-//! Asks the name servers of `/etc/resolv.conf`, after a look into `/etc/hosts`.
+//! Asks the name servers of `/etc/resolv.conf`, or others that were chosen, after a look into
+//! `/etc/hosts`.
 //!
 //! Not the operating system's resolver: that one blocks a thread for each name, for as long as a slow
 //! or hostile name server likes, cannot be given up, and does not tell how long an answer holds.
@@ -8,11 +9,13 @@
 //! **Next:** `connect.rs`, which checks the addresses and connects.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolverOpts};
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use parking_lot::Mutex;
 
 use super::{Found, LookUp, LookingUp};
@@ -24,9 +27,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// For one name server, so that the next one is asked within the five seconds of an attempt's lookup.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The name servers of this machine.
+/// The name servers of this machine, or others.
 #[derive(Clone, Default)]
 pub(crate) struct NameServers {
+    /// Those to ask in place of the machine's, if there are any.
+    chosen: Arc<[SocketAddr]>,
     state: Arc<Mutex<Option<Known>>>,
 }
 
@@ -39,6 +44,30 @@ struct Known {
 }
 
 impl NameServers {
+    /// These, or those of this machine if there are none.
+    pub(crate) fn new(chosen: &[SocketAddr]) -> Self {
+        Self {
+            chosen: chosen.into(),
+            state: Arc::default(),
+        }
+    }
+
+    fn builder(&self) -> io::Result<ResolverBuilder<TokioRuntimeProvider>> {
+        if self.chosen.is_empty() {
+            return TokioResolver::builder_tokio().map_err(io::Error::other);
+        }
+        let servers = self.chosen.iter().map(|address| {
+            let mut server = NameServerConfig::udp_and_tcp(address.ip());
+            for connection in &mut server.connections {
+                connection.port = address.port();
+            }
+            server
+        });
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
+        let provider = TokioRuntimeProvider::default();
+        Ok(TokioResolver::builder_with_config(config, provider))
+    }
+
     fn resolver(&self) -> io::Result<TokioResolver> {
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -51,7 +80,7 @@ impl NameServers {
         let resolver = match &*state {
             Some(known) if known.changed == changed => known.resolver.clone(),
             _ => {
-                let mut builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
+                let mut builder = self.builder()?;
                 adjust(builder.options_mut());
                 builder.build().map_err(io::Error::other)?
             }

@@ -188,6 +188,22 @@ fn what_is_kept_is_bounded() {
 }
 
 #[tokio::test]
+async fn chosen_name_servers_are_asked_in_place_of_the_systems() {
+    let chosen = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let chosen_at = chosen.local_addr().unwrap();
+    let resolver = Resolver::new(system::NameServers::new(&[chosen_at]));
+    let resolving = resolver.resolve(application(1), "hooks.example.test".to_owned(), 80);
+    let mut query = [0; 512];
+    tokio::select! {
+        asked = chosen.recv_from(&mut query) => {
+            let (bytes, _) = asked.unwrap();
+            assert!(query[..bytes].windows(5).any(|part| part == b"hooks"));
+        }
+        found = resolving => panic!("somebody else was asked: {found:?}"),
+    }
+}
+
+#[tokio::test]
 async fn the_system_resolves_names() {
     let resolver = Resolver::new(system::NameServers::default());
     let resolving = resolver.resolve(application(1), "localhost".to_owned(), 80);
