@@ -2,7 +2,8 @@
 //! by it is what any log pays that has a journal and keeps its events elsewhere.
 //!
 //! **Invariant:** no more than a journal's bound waits for it, and it writes as the applier does: 4 MiB
-//! behind one another into new files of 64 MiB, with an `fdatasync` after each.
+//! behind one another into new files of 64 MiB, with an `fdatasync` after each. It keeps them, as the log
+//! does: pages of memory that a removed file gives back are cheaper to fill than new ones.
 //! **Next:** `append.rs`.
 
 use std::fs::File;
@@ -32,11 +33,8 @@ impl Second {
             let (mut count, mut file) = (0_usize, None::<File>);
             for () in wanted {
                 if count.is_multiple_of(FILE_PIECES) {
-                    let path = |count: usize| directory.join(format!("second-{count}"));
-                    file = Some(File::create(path(count)).expect("a scratch file"));
-                    if let Some(old) = count.checked_sub(4 * FILE_PIECES) {
-                        std::fs::remove_file(path(old)).expect("an old file");
-                    }
+                    let path = directory.join(format!("second-{count}"));
+                    file = Some(File::create(path).expect("a scratch file"));
                 }
                 count += 1;
                 let file = file.as_mut().expect("was created");

@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-
 use crate::attempt::Low;
 use crate::config::Compression;
 use crate::engine::{COMMIT_BYTES_MAX, Engine, EngineError, Op};
@@ -21,7 +19,7 @@ use crate::offset::Sequence;
 use crate::plan::expire::Removal;
 use crate::plan::{Plan, PlanError, Waiting};
 use crate::poison::Poison;
-use crate::ring::Ring;
+use crate::ring::{Ring, Work};
 use crate::state::State;
 use crate::transfer::pins::Pins;
 
@@ -221,7 +219,6 @@ fn group_len(commits: &[Arc<Committed>]) -> usize {
 /// The applier's thread.
 pub(crate) struct ApplyLoop {
     pub(crate) applier: Applier,
-    pub(crate) input: Receiver<Arc<Committed>>,
     pub(crate) ring: Arc<Ring>,
     pub(crate) durable: Arc<Durable>,
     pub(crate) poison: Poison,
@@ -243,74 +240,55 @@ impl ApplyLoop {
     }
 
     fn work(&mut self) -> Result<(), PlanError> {
-        let mut held: Vec<Arc<Committed>> = Vec::new();
-        let mut held_bytes = 0;
         let mut unbarriered = 0;
         let mut deadline: Option<Instant> = None;
         loop {
             self.applier.unpin(self.pins.lowest());
-            let (received, closed) = self.receive(deadline);
-            let idle = received.is_none();
-            if let Some(commit) = received {
-                held_bytes += commit.bytes;
-                // An empty frame (a seal) is worth no write of its own.
-                if deadline.is_none() && commit.bytes > EMPTY_BODY_BYTES {
-                    deadline = Some(Instant::now() + self.barrier_interval);
-                }
-                held.push(commit);
+            let work = self.wait(deadline);
+            if work.is_worth {
+                deadline.get_or_insert_with(|| Instant::now() + self.barrier_interval);
             }
             let due = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            // Under load the next full group comes soon; one asked for at each commit would be slow.
-            let asked = self.ring.apply_asked() && self.input.is_empty();
-            let applied = held_bytes >= APPLY_BYTES || due || closed || asked;
-            if applied {
-                self.applier.apply(&held)?;
-                unbarriered += held_bytes;
-                let sequence = self.applier.state.applied;
-                self.ring.applied(sequence);
-                held.clear();
-                held_bytes = 0;
+            let applies = work.bytes >= APPLY_BYTES || due || work.is_last || work.is_asked;
+            let commits = if applies {
+                self.ring.unapplied(APPLY_BYTES)
+            } else {
+                Vec::new()
+            };
+            if !commits.is_empty() {
+                self.applier.apply(&commits)?;
+                unbarriered += commits.iter().map(|commit| commit.bytes).sum::<usize>();
+                self.ring.applied(self.applier.state.applied);
             }
-            if self.applier.has_expired() && (applied || idle) {
+            if self.applier.has_expired() {
                 let pins = Arc::clone(&self.pins);
                 pins.removing(|pinned| self.applier.remove_expired(pinned))?;
                 deadline.get_or_insert_with(|| Instant::now() + self.barrier_interval);
             }
-            if due || closed || unbarriered >= self.barrier_bytes {
+            let is_done = work.is_last && commits.is_empty();
+            if due || is_done || unbarriered >= self.barrier_bytes {
                 self.applier.barrier()?;
                 deadline = None;
                 unbarriered = 0;
             }
             self.durable.set(self.applier.durable());
-            if closed {
+            if is_done {
                 return Ok(());
             }
         }
     }
 
-    /// The next commit, if one comes before the deadline; and whether there will be no more.
-    fn receive(&self, deadline: Option<Instant>) -> (Option<Arc<Committed>>, bool) {
-        if self.applier.has_expired() {
-            return match self.input.try_recv() {
-                Ok(commit) => (Some(commit), false),
-                Err(TryRecvError::Empty) => (None, false),
-                Err(TryRecvError::Disconnected) => (None, true),
-            };
-        }
-        let wait = deadline.map_or(IDLE_POLL, |deadline| {
-            deadline
-                .saturating_duration_since(Instant::now())
-                .min(IDLE_POLL)
-        });
-        match self.input.recv_timeout(wait) {
-            Ok(commit) => (Some(commit), false),
-            Err(RecvTimeoutError::Timeout) => (None, false),
-            Err(RecvTimeoutError::Disconnected) => (None, true),
-        }
+    /// What there is to do, once that is something, or time for something else.
+    fn wait(&self, deadline: Option<Instant>) -> Work {
+        // What expired is removed without a pause.
+        let longest = if self.applier.has_expired() {
+            Duration::ZERO
+        } else {
+            IDLE_POLL
+        };
+        self.ring.wait_work(APPLY_BYTES, deadline, longest)
     }
 }
 
-/// How long the applier sleeps at most, so that a request to apply now is seen soon.
+/// How long the applier sleeps at most, so that the end of a backup is seen soon.
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// Body bytes of a frame without anything in it: the length of its records.
-pub(crate) const EMPTY_BODY_BYTES: usize = 4;

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 /// Most bytes of one encoded value. A registry value is bounded by the HTTP body limit (2 MiB);
 /// twice that leaves room for embedders.
-const VALUE_BYTES_MAX: u64 = 4 << 20;
+const VALUE_BYTES_MAX: usize = 4 << 20;
 
 /// A value could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,6 @@ pub(crate) struct CodecError(#[from] bincode::Error);
 
 fn options() -> impl Options {
     bincode::DefaultOptions::new()
-        .with_limit(VALUE_BYTES_MAX)
         .with_fixint_encoding()
         .with_big_endian()
         .reject_trailing_bytes()
@@ -29,15 +28,50 @@ fn options() -> impl Options {
 
 /// The bytes of a value.
 pub(crate) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
-    Ok(options().serialize(value)?)
+    let mut out = Vec::new();
+    encode_into(value, &mut out)?;
+    Ok(out)
 }
 
-/// Appends the bytes of a value.
+/// Appends the bytes of a value, or none of them.
 pub(crate) fn encode_into(value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    Ok(options().serialize_into(out, value)?)
+    let start = out.len();
+    // With a limit bincode encodes everything twice, the first time to count.
+    let encoded = options().serialize_into(&mut *out, value);
+    let is_large = out.len() - start > VALUE_BYTES_MAX;
+    if is_large || encoded.is_err() {
+        out.truncate(start);
+    }
+    encoded?;
+    if is_large {
+        return Err(Box::new(bincode::ErrorKind::SizeLimit).into());
+    }
+    Ok(())
 }
 
 /// The value of exactly these bytes.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    Ok(options().deserialize(bytes)?)
+    let limit = u64::try_from(VALUE_BYTES_MAX).unwrap_or(u64::MAX);
+    Ok(options().with_limit(limit).deserialize(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_leaves_nothing_behind() {
+        // A length of eight bytes, then the text.
+        for (extra, expected) in [(0, true), (1, false)] {
+            let text = "x".repeat(VALUE_BYTES_MAX - 8 + extra);
+            let mut out = vec![7];
+            assert_eq!(encode_into(&text, &mut out).is_ok(), expected);
+            assert_eq!(out.len(), 1 + if expected { VALUE_BYTES_MAX } else { 0 });
+            let encoded = encode(&text);
+            assert_eq!(encoded.is_ok(), expected);
+            if let Ok(bytes) = encoded {
+                assert_eq!(decode::<String>(&bytes).unwrap(), text);
+            }
+        }
+    }
 }

@@ -46,7 +46,6 @@ pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) journal: Journal,
     pub(crate) input: Receiver<Queued>,
-    pub(crate) applier: Sender<Arc<Committed>>,
     pub(crate) next: Next,
     /// The wall clock at the start of the group. Earlier than the log's time for a while if it was set
     /// back; what people mean by a time is this one.
@@ -93,6 +92,13 @@ struct Group {
     sync: Option<Sync>,
     /// What consumers' rows will be behind this group.
     consumers: BTreeMap<ConsumerKey, Option<ConsumerCursor>>,
+}
+
+/// Also after a panic: the applier ends when it has applied everything.
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.shared.ring.end_commits();
+    }
 }
 
 impl Committer {
@@ -288,13 +294,11 @@ impl Committer {
         });
         self.shared.consumers.lock().apply(&commit.entries);
         self.shared.answers.lock().apply(&commit.entries);
-        self.shared
-            .ring
-            .push(Arc::clone(&commit), &self.shared.registry);
+        self.shared.ring.push(commit, &self.shared.registry);
         if self.shared.keys.committed(bytes, self.next.timestamp) {
             self.wake_sealing();
         }
-        self.hand_on(commit)
+        Ok(())
     }
 
     /// Writes an empty frame: its header says that the frame before it was

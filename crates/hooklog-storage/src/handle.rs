@@ -31,8 +31,6 @@ use crate::shared::Shared;
 
 /// Requests that may wait for the committer; together with `queue_bytes_max` the queue's bound.
 const QUEUE_REQUESTS: usize = 16_384;
-/// Commits that may be on their way to the applier; the unapplied bytes bound them before this.
-const APPLY_QUEUE: usize = 65_536;
 /// How long `close` waits for each thread.
 const CLOSE_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -72,10 +70,8 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
     let next = Next::after(&applier.state);
     let shared = share(config, directory, &applier, (registry, consumers, answers))?;
     shared.fill_keys(next.timestamp)?;
-    let (to_applier, from_committer) = crossbeam_channel::bounded(APPLY_QUEUE);
     let apply = ApplyLoop {
         applier,
-        input: from_committer,
         ring: Arc::clone(&shared.ring),
         durable: Arc::clone(&shared.durable),
         poison: shared.poison.clone(),
@@ -89,7 +85,6 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
         shared: Arc::clone(&shared),
         journal,
         input,
-        applier: to_applier,
         next,
         wall: next.timestamp,
         rng: fastrand::Rng::new(),

@@ -225,10 +225,15 @@ impl<'a> Plan<'a> {
     /// Adds the chunks of one batch; returns its CRC and its bytes.
     fn batch(&mut self, family: Family, header: &Header, body: &[u8]) -> (u32, u64) {
         let (bytes, crc) = frame::encode(header, body, self.compression);
+        let total = bytes.len() as u64;
+        if bytes.len() <= VALUE_BYTES_MAX {
+            self.put(family, keys::batch(header.base, 0), bytes);
+            return (crc, total);
+        }
         for (chunk, value) in (0_u16..).zip(bytes.chunks(VALUE_BYTES_MAX)) {
             self.put(family, keys::batch(header.base, chunk), value.to_vec());
         }
-        (crc, bytes.len() as u64)
+        (crc, total)
     }
 
     fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {

@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** what sled does not show yet is here. Commits stand in order without a gap; only
 //! applied ones are given up, oldest first, when they are more than the tail's bytes.
-//! **Next:** `tail.rs`, which follows it; for readers, `read.rs`.
+//! **Next:** `ring/applier.rs`, which says what the applier has to do; `tail.rs`, which follows it; for readers, `read.rs`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub(crate) struct Ring {
     inner: Mutex<Inner>,
     /// Signals that commits were applied, or that the log is poisoned.
     moved: Condvar,
+    /// Signals that the applier has something to do.
+    work: Condvar,
     /// The next sequence; wakes tails.
     next: watch::Sender<Sequence>,
     /// Counts what shows that the database is not stuck.
@@ -48,8 +50,26 @@ struct Inner {
     end: Offset,
     /// What lies below has expired.
     low: Low,
-    /// Someone waits for everything to be applied.
-    apply_asked: bool,
+    /// Someone waits until everything below is applied.
+    asked: Sequence,
+    /// Something that is not applied has more than an empty frame.
+    has_work: bool,
+    /// Unapplied bytes at which the applier wants to be woken.
+    enough: usize,
+    /// There will be no more commits.
+    is_last: bool,
+}
+
+impl Inner {
+    /// Where a commit is, or would be.
+    fn index_of(&self, sequence: Sequence) -> usize {
+        let below = |commit: &Arc<Committed>| commit.sequence < sequence;
+        self.commits.partition_point(below)
+    }
+
+    fn unapplied_count(&self) -> u64 {
+        self.next.get().saturating_sub(self.next_applied.get())
+    }
 }
 
 /// What follows a sequence.
@@ -71,12 +91,16 @@ impl Ring {
             next_applied: next,
             end,
             low,
-            apply_asked: false,
+            asked: next,
+            has_work: false,
+            enough: usize::MAX,
+            is_last: false,
         };
         let (sender, _) = watch::channel(next);
         Self {
             inner: Mutex::new(inner),
             moved: Condvar::new(),
+            work: Condvar::new(),
             next: sender,
             signs: AtomicU64::new(0),
             bytes_max,
@@ -98,47 +122,26 @@ impl Ring {
                 registry.write().expunged.expire(inner.low);
             }
         }
+        let had = (inner.has_work, inner.unapplied_bytes >= inner.enough);
         inner.bytes += commit.bytes;
         inner.unapplied_bytes += commit.bytes;
+        inner.has_work |= commit.bytes > EMPTY_BODY_BYTES;
+        let has = (inner.has_work, inner.unapplied_bytes >= inner.enough);
         inner.next = commit.sequence.next();
         inner.end = commit.end();
         inner.commits.push_back(commit);
         let next = inner.next;
         drop(inner);
-        self.next.send_replace(next);
-    }
-
-    /// Notes that sled shows everything up to `sequence`, and gives up what is no longer needed.
-    pub(crate) fn applied(&self, sequence: Option<Sequence>) {
-        self.sign_of_life();
-        let mut inner = self.inner.lock();
-        let next_applied = sequence.map_or(Sequence::ZERO, Sequence::next);
-        let from = inner.next_applied;
-        let done: usize = inner
-            .commits
-            .iter()
-            .filter(|commit| commit.sequence >= from && commit.sequence < next_applied)
-            .map(|commit| commit.bytes)
-            .sum();
-        inner.unapplied_bytes = inner.unapplied_bytes.saturating_sub(done);
-        inner.next_applied = next_applied;
-        inner.apply_asked &= next_applied < inner.next;
-        while inner.bytes > self.bytes_max
-            && inner
-                .commits
-                .front()
-                .is_some_and(|commit| commit.sequence < next_applied)
-        {
-            if let Some(commit) = inner.commits.pop_front() {
-                inner.bytes -= commit.bytes;
-            }
+        if has != had {
+            self.work.notify_one();
         }
-        self.moved.notify_all();
+        self.next.send_replace(next);
     }
 
     /// Wakes everyone who waits for the applier or for the next commit: neither may come.
     pub(crate) fn wake(&self) {
         self.moved.notify_all();
+        self.work.notify_all();
         self.next.send_modify(|_| {});
     }
 
@@ -160,60 +163,6 @@ impl Ring {
             .commits
             .front()
             .map_or(inner.end, |commit| commit.base)
-    }
-
-    /// Waits until at most `bytes` are unapplied; `None` if nothing was heard for `patience`.
-    pub(crate) fn wait_room(
-        &self,
-        bytes: usize,
-        patience: Duration,
-        stop: impl Fn() -> bool,
-    ) -> Room {
-        let mut inner = self.inner.lock();
-        let mut waited = Duration::ZERO;
-        while inner.unapplied_bytes > bytes && !stop() {
-            inner.apply_asked = true;
-            if waited >= patience {
-                return Room::None;
-            }
-            let step = WAIT_STEP.min(patience.saturating_sub(waited));
-            // A wake is a sign of life: what is applied in small pieces is not stuck.
-            if self.moved.wait_for(&mut inner, step).timed_out() {
-                waited += step;
-            }
-        }
-        Room::Some
-    }
-
-    /// Waits until everything pushed so far is applied, or `stop` says so; `None` if there
-    /// was no sign of life for `patience`.
-    pub(crate) fn wait_applied(&self, patience: Duration, stop: impl Fn() -> bool) -> Room {
-        let mut inner = self.inner.lock();
-        let target = inner.next;
-        let (mut seen, mut waited) = (self.signs_of_life(), Duration::ZERO);
-        while inner.next_applied < target && !stop() {
-            inner.apply_asked = true;
-            if waited >= patience {
-                return Room::None;
-            }
-            self.moved.wait_for(&mut inner, WAIT_STEP);
-            waited += WAIT_STEP;
-            let signs = self.signs_of_life();
-            if signs != seen {
-                (seen, waited) = (signs, Duration::ZERO);
-            }
-        }
-        Room::Some
-    }
-
-    /// Whether someone waits for the applier.
-    pub(crate) fn apply_asked(&self) -> bool {
-        self.inner.lock().apply_asked
-    }
-
-    /// Bytes of the journal that are not in the database yet.
-    pub(crate) fn unapplied_bytes(&self) -> usize {
-        self.inner.lock().unapplied_bytes
     }
 
     /// One past the last committed offset.
@@ -279,10 +228,7 @@ impl Ring {
         if wanted >= inner.next {
             return Following::Nothing;
         }
-        let at = inner
-            .commits
-            .partition_point(|commit| commit.sequence < wanted);
-        match inner.commits.get(at) {
+        match inner.commits.get(inner.index_of(wanted)) {
             Some(commit) if commit.sequence == wanted => Following::Commit(Arc::clone(commit)),
             _ => Following::Lost,
         }
@@ -329,6 +275,12 @@ pub(crate) enum Room {
 
 /// How long a wait sleeps before it looks at the poison again.
 const WAIT_STEP: Duration = Duration::from_millis(100);
+/// Body bytes of a frame without anything in it: the length of its records.
+const EMPTY_BODY_BYTES: usize = 4;
+
+mod applier;
+
+pub(crate) use applier::Work;
 
 #[cfg(test)]
 mod tests;

@@ -4,13 +4,9 @@
 //! done; and no wait makes the time until a sync that is due longer.
 //! **Next:** `../ring.rs`, which counts the signs.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::SendTimeoutError;
-
 use super::{Committer, stuck};
-use crate::entry::Committed;
 use crate::ring::Room;
 
 /// A wait for the applier.
@@ -57,21 +53,5 @@ impl Committer {
             }
         }
         Err(stuck(self.patience))
-    }
-
-    /// Hands a commit to the applier.
-    pub(super) fn hand_on(&mut self, mut commit: Arc<Committed>) -> Result<(), String> {
-        let mut wait = self.wait();
-        while let Some(piece) = self.wait_piece(&mut wait)? {
-            match self.applier.send_timeout(commit, piece) {
-                // It is gone only after an error of its own, which has poisoned the log; what is
-                // durable in the journal is acked all the same.
-                Ok(()) | Err(SendTimeoutError::Disconnected(_)) => return Ok(()),
-                Err(SendTimeoutError::Timeout(back)) => commit = back,
-            }
-        }
-        // As durable as what was handed on.
-        self.stop(&stuck(self.patience));
-        Ok(())
     }
 }

@@ -18,12 +18,11 @@ const LATE: Durability = Durability::ProcessSafe(Duration::from_hours(1));
 /// A committer whose commits nobody takes, and what has to live as long.
 struct Alone {
     committer: Committer,
-    applier: Receiver<Arc<Committed>>,
     _queue: Sender<Queued>,
     _directory: TempDir,
 }
 
-fn alone(durability: Durability, applier_queue: usize, unapplied_bytes_max: usize) -> Alone {
+fn alone(durability: Durability, unapplied_bytes_max: usize) -> Alone {
     let directory = TempDir::new().unwrap();
     let mut config = Config {
         unapplied_bytes_max,
@@ -40,13 +39,11 @@ fn alone(durability: Durability, applier_queue: usize, unapplied_bytes_max: usiz
         (recovered.registry, recovered.consumers, recovered.answers),
     )
     .unwrap();
-    let (to_applier, applier) = crossbeam_channel::bounded(applier_queue);
     let (queue, input) = crossbeam_channel::bounded(1);
     let committer = Committer {
         shared,
         journal,
         input,
-        applier: to_applier,
         next,
         wall: Timestamp::default(),
         rng: fastrand::Rng::with_seed(1),
@@ -57,7 +54,6 @@ fn alone(durability: Durability, applier_queue: usize, unapplied_bytes_max: usiz
     };
     Alone {
         committer,
-        applier,
         _queue: queue,
         _directory: directory,
     }
@@ -83,7 +79,7 @@ impl Alone {
 fn a_wait_for_the_applier_does_not_put_off_a_sync() {
     for (durability, expected) in [(SOON, Some(0)), (LATE, None)] {
         // The second event waits for room, the first one's sync does not.
-        let mut alone = alone(durability, 8, 10);
+        let mut alone = alone(durability, 10);
         assert_eq!(alone.publish(), Ok(()), "{durability:?}");
         assert_eq!(alone.synced(), None, "{durability:?}: it was acked first");
         let waited = alone.publish().unwrap_err();
@@ -93,19 +89,8 @@ fn a_wait_for_the_applier_does_not_put_off_a_sync() {
 }
 
 #[test]
-fn a_full_queue_of_the_applier_does_not_put_off_a_sync() {
-    for (durability, expected) in [(SOON, Some(0)), (LATE, None)] {
-        let mut alone = alone(durability, 0, 1 << 20);
-        assert_eq!(alone.publish(), Ok(()), "{durability:?}");
-        assert_eq!(alone.synced(), expected, "{durability:?}");
-        let stopped = alone.committer.shared.poison.reason().unwrap();
-        assert!(stopped.contains("took no data"), "{stopped}");
-    }
-}
-
-#[test]
 fn many_keys_to_look_up_do_not_put_off_a_sync() {
-    let mut alone = alone(SOON, 8, 1 << 20);
+    let mut alone = alone(SOON, 1 << 20);
     assert_eq!(alone.publish(), Ok(()));
     let mut keyed = event(1, "keyed");
     keyed.uid = Some("one".parse().unwrap());
@@ -127,34 +112,26 @@ fn many_keys_to_look_up_do_not_put_off_a_sync() {
 /// patience, and the log was stopped although nothing was wrong.
 #[test]
 fn an_applier_that_is_held_up_by_somebody_who_gets_on_is_waited_for() {
-    for (what, applier_queue, unapplied_bytes_max) in
-        [("room", 8, 10), ("a place in the queue", 0, 1 << 20)]
-    {
-        for is_alive in [false, true] {
-            let mut alone = alone(LATE, applier_queue, unapplied_bytes_max);
-            // Far longer than a thread waits for its turn.
-            let patience = Duration::from_millis(500);
-            alone.committer.patience = patience;
-            let (ring, applier) = (
-                Arc::clone(&alone.committer.shared.ring),
-                alone.applier.clone(),
-            );
-            let held_up = std::thread::spawn(move || {
-                let end = Instant::now() + 2 * patience + patience / 2;
-                while is_alive && Instant::now() < end {
-                    ring.sign_of_life();
-                    std::thread::park_timeout(Duration::from_millis(5));
-                }
-                // What is in the queue is taken out of it and applied.
-                while is_alive && let Ok(commit) = applier.recv_timeout(patience) {
-                    ring.applied(Some(commit.sequence));
-                }
-            });
-            let published = [alone.publish(), alone.publish()];
-            let stopped = alone.committer.shared.poison.reason();
-            let is_stopped = stopped.is_some() || published.contains(&Err(stuck(patience)));
-            assert_eq!(is_stopped, !is_alive, "{what}: {published:?} {stopped:?}");
-            held_up.join().unwrap();
-        }
+    for is_alive in [false, true] {
+        // The second event waits for room.
+        let mut alone = alone(LATE, 10);
+        // Far longer than a thread waits for its turn.
+        let patience = Duration::from_millis(500);
+        alone.committer.patience = patience;
+        let ring = Arc::clone(&alone.committer.shared.ring);
+        let held_up = std::thread::spawn(move || {
+            let end = Instant::now() + 2 * patience + patience / 2;
+            while is_alive && Instant::now() < end {
+                ring.sign_of_life();
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            if is_alive {
+                ring.applied(ring.position().0);
+            }
+        });
+        let published = [alone.publish(), alone.publish()];
+        let is_stopped = published.contains(&Err(stuck(patience)));
+        assert_eq!(is_stopped, !is_alive, "{published:?}");
+        held_up.join().unwrap();
     }
 }

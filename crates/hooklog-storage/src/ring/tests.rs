@@ -1,5 +1,7 @@
 //! The ring against a plain list of all commits and a rule for what it may have given up.
 
+use std::time::Instant;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -139,6 +141,7 @@ proptest! {
         let ring = Ring::new(start.0, start.1, Low::default(), bytes_max);
         let registry = RwLock::new(Registry::default());
         let mut model = Model { start, commits: Vec::new(), applied: 0, gone: 0 };
+        let mut asked = 0;
         for step in steps {
             match step {
                 Step::Push(events, bytes) => {
@@ -158,15 +161,32 @@ proptest! {
             }
             check(&ring, &model);
             let unapplied = model.bytes(model.applied);
+            let work = ring.wait_work(usize::MAX, Some(Instant::now()), Duration::ZERO);
+            prop_assert_eq!((work.bytes, work.is_last), (unapplied, false));
+            // Who asked has what was there then, whatever came since.
+            prop_assert_eq!(work.is_asked, model.applied < asked);
+            let rest = &model.commits[model.applied..];
+            for bytes in [0, bytes_max, usize::MAX] {
+                let mut taken = 0;
+                let within = |commit: &&Arc<Committed>| {
+                    taken += commit.bytes;
+                    taken == commit.bytes || taken <= bytes
+                };
+                let expected = rest.iter().take_while(within);
+                prop_assert_eq!(sequences(&ring.unapplied(bytes)), sequences(expected));
+            }
             let now = Duration::ZERO;
             let room = |bytes| ring.wait_room(bytes, now, || false);
             prop_assert_eq!(room(unapplied), Room::Some);
             if unapplied > 0 {
                 prop_assert_eq!(room(unapplied - 1), Room::None);
-                prop_assert!(ring.apply_asked());
+                asked = model.commits.len();
             }
             let all = if model.applied == model.commits.len() { Room::Some } else { Room::None };
             prop_assert_eq!(ring.wait_applied(now, || false), all);
+            if all == Room::None {
+                asked = model.commits.len();
+            }
         }
     }
 }
@@ -190,5 +210,53 @@ fn a_wait_lasts_as_long_as_there_are_signs_of_life() {
             looks.get() >= 8
         };
         assert_eq!(ring.wait_applied(patience, stop), expected, "{signs} signs");
+    }
+}
+
+/// The story: each commit woke the applier, which cost as much as the commit's checksum.
+#[test]
+fn the_applier_is_woken_when_there_is_something_to_do() {
+    let ring = &Ring::new(Sequence::ZERO, Offset::ZERO, Low::default(), 1 << 20);
+    let registry = RwLock::new(Registry::default());
+    let push = |sequence: u64, bytes| {
+        let offset = Offset::new(sequence);
+        ring.push(commit(Sequence::new(sequence), offset, 1, bytes), &registry);
+    };
+    let (soon, later) = (Duration::ZERO, Duration::from_mins(1));
+    let look = |until| ring.wait_work(100, until, soon);
+    // A seal alone is worth nothing.
+    push(0, EMPTY_BODY_BYTES);
+    assert!(!look(None).is_worth);
+    // With something in hand it waits for more until its deadline, without anything for the first.
+    push(1, 50);
+    assert!(ring.wait_work(100, None, later).is_worth);
+    let at_deadline = look(Some(Instant::now() + later));
+    assert_eq!((at_deadline.bytes, at_deadline.is_asked), (54, false));
+    for wakes in ["enough", "asked", "the end"] {
+        std::thread::scope(|scope| {
+            let deadline = Some(Instant::now() + later);
+            let waiter = scope.spawn(move || ring.wait_work(100, deadline, later));
+            match wakes {
+                "enough" => push(2, 60),
+                "asked" => {
+                    assert_eq!(ring.wait_applied(soon, || false), Room::None);
+                }
+                _ => ring.end_commits(),
+            }
+            let work = waiter.join().unwrap();
+            assert!(
+                work.bytes >= 100 || work.is_asked || work.is_last,
+                "{wakes}"
+            );
+        });
+        if wakes == "enough" {
+            ring.applied(Some(Sequence::new(2)));
+            assert_eq!(look(Some(Instant::now())), Work::default());
+            push(3, 1);
+        }
+        if wakes == "asked" {
+            ring.applied(Some(Sequence::new(3)));
+            assert!(!look(Some(Instant::now())).is_asked);
+        }
     }
 }
