@@ -1,31 +1,48 @@
-//! Publishing to the server and to its peers: Redis Streams, NATS JetStream, any Svix-compatible server,
-//! beside the limit.
+//! Publishing to the server and to its peers, and consuming from them at the same time: Redis Streams, NATS
+//! JetStream, any Svix-compatible server, beside the limit.
 //!
 //! 64 connections with one event of 512 B in flight each, the same load generator for all of them; the
-//! servers take turns. Generator and server share the machine.
+//! servers take turns. Generator, consumer and server share the machine.
 //!
-//! **Invariant:** an event counts when its ack came; what each ack means is printed beside the figures,
-//! and a server that is not installed is named with the reason.
-//! **Next:** `peer.rs`, which starts them.
+//! **Invariant:** an event counts when its ack came, and is consumed when its consumer acked it, of which
+//! none may be missing; what each ack means is printed below the figures, and a server that is not
+//! installed is named with the reason.
+//! **Next:** `peer.rs`, who they are.
 
-use std::path::PathBuf;
+use std::io::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::runtime::Runtime;
 
+use crate::ledger::{Consumed, Ledger, PATIENCE};
 use crate::load::{Done, Load};
 use crate::measure::{Memory, Usage};
-use crate::peer::{Peer, Programs};
+use crate::peer::{Peer, Programs, Work};
+use crate::process::Running;
+use crate::table::{Row, float};
 
+mod hooklog;
+mod http;
+mod ledger;
 mod load;
 #[path = "../../../crates/hooklog/src/bench/measure.rs"]
 #[cfg_attr(not(test), expect(dead_code, reason = "more of it is used elsewhere"))]
 mod measure;
+mod nats;
 mod peer;
+mod process;
 mod protocol;
+mod redis;
+mod sink;
+mod stamp;
+mod table;
+mod wire;
 
-/// Publishing to the server and to its peers.
+/// Publishing to the server and to its peers, and consuming from them.
 #[derive(Debug, Parser)]
 struct Args {
     /// How long each server is published to.
@@ -36,10 +53,16 @@ struct Args {
     rounds: usize,
     /// Connections, each with one event in flight.
     #[arg(long, default_value_t = 64)]
-    connections: usize,
+    connections: u16,
     /// Bytes of a payload.
     #[arg(long, default_value_t = 512)]
     payload: usize,
+    /// Only this: publishing, or consuming at the same time.
+    #[arg(long, value_delimiter = ',', default_values_t = Work::ALL, value_enum)]
+    work: Vec<Work>,
+    /// Most events that a consumer pulls at once.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=250))]
+    batch: u16,
     /// Only these.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Peer>,
@@ -50,82 +73,78 @@ struct Args {
     programs: Programs,
 }
 
-/// A peer with what came of all rounds.
-struct Row {
-    peer: Peer,
-    version: String,
-    rates: Vec<f64>,
-    last: Option<Done>,
-    cpu_us: Option<f64>,
-    rss: Option<u64>,
-}
-
-fn main() -> std::io::Result<()> {
+fn main() -> Result<()> {
     let args = Args::parse();
     let load = Load {
         connections: args.connections.max(1),
         payload_bytes: args.payload.max(64),
         time: Duration::from_secs(args.seconds.max(1)),
     };
-    let mut rows = Vec::new();
-    for peer in Peer::ALL {
-        if !args.only.is_empty() && !args.only.contains(&peer) {
-            continue;
-        }
-        match peer.version(&args.programs) {
-            Ok(version) => rows.push(Row {
-                peer,
-                version,
-                rates: Vec::new(),
-                last: None,
-                cpu_us: None,
-                rss: None,
-            }),
-            Err(why) => println!("{}: skipped, {why}", peer.name()),
-        }
-    }
+    let mut rows = rows(&args);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} ({elapsed}) {msg:30}");
-    let bar = ProgressBar::new((rows.len() * args.rounds) as u64)
-        .with_style(style.expect("a valid template"));
-    for _ in 0..args.rounds.max(1) {
+    let rounds = args.rounds.max(1);
+    let bar =
+        ProgressBar::new((rows.len() * rounds) as u64).with_style(style.expect("a valid template"));
+    for _ in 0..rounds {
         for row in &mut rows {
             bar.set_message(row.peer.name());
             let directory = tempfile::TempDir::with_prefix_in("peers-", &args.directory)?;
-            let result = one(row, load, &args.programs, &runtime, directory.path());
-            if let Err(error) = result {
+            if let Err(error) = one(row, load, &args, &runtime, directory.path()) {
                 let said =
                     std::fs::read_to_string(directory.path().join("stderr")).unwrap_or_default();
-                return Err(std::io::Error::other(format!(
-                    "{}: {error}\n{said}",
-                    row.peer.name()
+                return Err(Error::other(format!(
+                    "{}, {:?}: {error}\n{said}",
+                    row.peer.name(),
+                    row.work
                 )));
             }
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
-    print(&rows, &args);
+    println!(
+        "events of {} B, {} in flight, {rounds} rounds of {} s\n",
+        load.payload_bytes,
+        load.connections,
+        load.time.as_secs()
+    );
+    for work in Work::ALL {
+        table::print(&rows, work);
+    }
+    table::print_meanings(&rows, args.batch);
     Ok(())
 }
 
-/// Publishes to a fresh server.
-fn one(
-    row: &mut Row,
-    load: Load,
-    programs: &Programs,
-    runtime: &tokio::runtime::Runtime,
-    directory: &std::path::Path,
-) -> std::io::Result<()> {
-    let server = row.peer.start(programs, directory)?;
+/// Who does which work, empty still.
+fn rows(args: &Args) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let is_wanted = |peer: &Peer| args.only.is_empty() || args.only.contains(peer);
+    for peer in Peer::ALL.into_iter().filter(is_wanted) {
+        let works = Work::ALL.into_iter();
+        let works = works.filter(|work| args.work.contains(work) && peer.does(*work));
+        match peer.version(&args.programs) {
+            Ok(version) => rows.extend(works.map(|work| Row::new(work, peer, version.clone()))),
+            Err(why) => println!("{}: skipped, {why}", peer.name()),
+        }
+    }
+    // All of a work in turns.
+    rows.sort_by_key(|row| row.work as u8);
+    rows
+}
+
+/// One round of a row, with a fresh server.
+fn one(row: &mut Row, load: Load, args: &Args, runtime: &Runtime, directory: &Path) -> Result<()> {
+    let (peer, work) = (row.peer, row.work);
+    let server = peer.start(&args.programs, directory, load.connections)?;
     let before = server.id().and_then(Usage::of);
     // Ctrl-C ends it here, so that no server, directory or application is left.
-    let done = runtime.block_on(async {
+    let (done, consumed) = runtime.block_on(async {
         tokio::select! {
-            done = load::run(load, server.address, &server.protocol) => done,
-            _ = tokio::signal::ctrl_c() => Err(std::io::Error::other("stopped by SIGINT")),
+            done = perform(peer, work, &server, load, args.batch) => done,
+            _ = tokio::signal::ctrl_c() => Err(Error::other("stopped by SIGINT")),
         }
     })?;
     let after = server.id().and_then(Usage::of);
@@ -134,61 +153,33 @@ fn one(
         .map(|(after, before)| after.since(&before).cpu());
     row.cpu_us = used.map(|seconds| seconds * 1e6 / float(done.count));
     row.rss = server.id().and_then(Memory::of).map(|memory| memory.peak);
-    row.rates.push(done.per_second);
-    row.last = Some(done);
+    row.published.push(done.per_second);
+    row.last = Some(done.latency);
+    if let Some(consumed) = consumed {
+        let time = consumed.last.duration_since(done.started);
+        row.consumed.push(float(done.count) / time.as_secs_f64());
+        row.again += consumed.again;
+        row.last = Some(consumed.latency);
+    }
     Ok(())
 }
 
-fn float(count: u64) -> f64 {
-    f64::from(u32::try_from(count.max(1)).unwrap_or(u32::MAX))
-}
-
-fn median(rates: &[f64]) -> f64 {
-    let mut sorted = rates.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    f64::midpoint(sorted[sorted.len() / 2], sorted[(sorted.len() - 1) / 2])
-}
-
-fn print(rows: &[Row], args: &Args) {
-    println!(
-        "publishing {} B, {} in flight, {} rounds of {} s\n",
-        args.payload, args.connections, args.rounds, args.seconds
-    );
-    println!(
-        "{:<24} {:>9} {:>17} {:>10} {:>8} {:>8} {:>7} {:>8}",
-        "", "events/s", "from–to", "÷ hooklog", "p50 ms", "p99 ms", "CPU µs", "RSS MiB"
-    );
-    let ours = rows
-        .iter()
-        .find(|row| row.peer == Peer::Hooklog)
-        .map(|row| median(&row.rates));
-    for row in rows {
-        let rate = median(&row.rates);
-        let low = row.rates.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = row.rates.iter().copied().fold(0.0, f64::max);
-        let latency = |quantile| {
-            let micros = row
-                .last
-                .as_ref()
-                .map_or(0, |done| done.latency.value_at_quantile(quantile));
-            float(micros) / 1e3
-        };
-        let optional = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
-        println!(
-            "{:<24} {rate:>9.0} {:>17} {:>10} {:>8.2} {:>8.2} {:>7} {:>8}",
-            row.peer.name(),
-            format!("{low:.0}–{high:.0}"),
-            optional(ours.map(|ours| format!("{:.2}", rate / ours))),
-            latency(0.5),
-            latency(0.99),
-            optional(row.cpu_us.map(|cpu| format!("{cpu:.1}"))),
-            optional(row.rss.map(|rss| (rss >> 20).to_string())),
-        );
+/// Publishes, and has it consumed if that is the work, until the last event is acked.
+async fn perform(
+    peer: Peer,
+    work: Work,
+    server: &Running,
+    load: Load,
+    batch: u16,
+) -> Result<(Done, Option<Consumed>)> {
+    let ledger = Arc::new(Ledger::new());
+    let publish = || load::run(load, server.address, &server.protocol, ledger.epoch);
+    if work == Work::Publish {
+        return Ok((publish().await?, None));
     }
-    println!();
-    for row in rows {
-        println!("{}: {}", row.peer.name(), row.version);
-        println!("  settings: {}", row.peer.settings());
-        println!("  its ack: {}", row.peer.ack());
-    }
+    let mut consumers = peer.consume(server, batch, &ledger).await?;
+    let done = publish().await?;
+    let consumed = ledger.wait(&done.stamps, &mut consumers, PATIENCE).await?;
+    peer.verify(server)?;
+    Ok((done, Some(consumed)))
 }

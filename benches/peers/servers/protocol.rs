@@ -5,6 +5,9 @@
 //! that stops the run. A request is a few bytes of text around the payload, ready before the clock runs.
 //! **Next:** `load.rs`, which sends them.
 
+use crate::http::Message;
+use crate::wire::{line, shown};
+
 /// What has been read of a connection so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -38,7 +41,7 @@ pub const STREAM: &str = "events";
 
 impl Protocol {
     /// What is sent first on a connection, and how its answers end; nothing for most.
-    pub fn greeting(&self, connection: usize) -> Option<(String, &'static str)> {
+    pub fn greeting(&self, connection: u16) -> Option<(String, &'static str)> {
         (*self == Self::Nats).then(|| {
             let hello = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
             (
@@ -49,7 +52,7 @@ impl Protocol {
     }
 
     /// One event as it is sent.
-    pub fn request(&self, connection: usize, payload: &str) -> Vec<u8> {
+    pub fn request(&self, connection: u16, payload: &str) -> Vec<u8> {
         let length = payload.len();
         match self {
             Self::Http { path, token, is_bare } => {
@@ -75,30 +78,18 @@ impl Protocol {
 
     /// What the bytes that were read say.
     pub fn answer(&self, read: &[u8]) -> Answer {
-        let refused =
-            || Answer::Refused(String::from_utf8_lossy(&read[..read.len().min(400)]).into());
+        let refused = || Answer::Refused(shown(read));
         let Some(line) = line(read) else {
             return Answer::Partial;
         };
         let rest = &read[line.len() + 2..];
         match self {
-            Self::Http { .. } => {
-                if !line.starts_with("HTTP/1.1 2") {
-                    return refused();
-                }
-                let Some(end) = find(read, b"\r\n\r\n") else {
-                    return Answer::Partial;
-                };
-                let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
-                let length = head
-                    .lines()
-                    .find_map(|line| line.strip_prefix("content-length:"));
-                match length.map_or(Ok(0), |length| length.trim().parse::<usize>()) {
-                    Ok(length) if read.len() >= end + 4 + length => Answer::Taken(end + 4 + length),
-                    Ok(_) => Answer::Partial,
-                    Err(_) => refused(),
-                }
-            }
+            Self::Http { .. } if !line.starts_with("HTTP/1.1 2") => refused(),
+            Self::Http { .. } => match Message::parse(read) {
+                Ok(Some(answer)) => Answer::Taken(answer.length),
+                Ok(None) => Answer::Partial,
+                Err(_) => refused(),
+            },
             Self::Redis => match line
                 .strip_prefix('$')
                 .and_then(|length| length.parse::<usize>().ok())
@@ -133,16 +124,6 @@ impl Protocol {
             }
         }
     }
-}
-
-/// The first line, without its end.
-fn line(read: &[u8]) -> Option<&str> {
-    let end = find(read, b"\r\n")?;
-    std::str::from_utf8(&read[..end]).ok()
-}
-
-pub fn find(read: &[u8], what: &[u8]) -> Option<usize> {
-    read.windows(what.len()).position(|window| window == what)
 }
 
 #[cfg(test)]

@@ -202,17 +202,25 @@ async fn shaped(
     };
     let shape = move || reply::shape(response, wanted, Names::of_route(pattern));
     if is_xml {
-        let slot = Arc::clone(&state.shapes).acquire_owned();
-        let slot = tokio::time::timeout(state.limits.read_wait_timeout, slot).await;
-        let slot =
-            slot.map_err(|_| ApiError::Busy("too many answers in XML at once".to_owned()))?;
-        let work = state.tasks.spawn_blocking(move || {
-            let _slot = slot;
-            shape()
-        });
-        return work.await?;
+        // In a box, for most requests have no need of it, and carry its size.
+        return Box::pin(beside(state, shape)).await;
     }
     shape()
+}
+
+/// Makes an answer in XML, beside what others wait for.
+async fn beside(
+    state: &State,
+    shape: impl FnOnce() -> Result<Response, ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let slot = Arc::clone(&state.shapes).acquire_owned();
+    let slot = tokio::time::timeout(state.limits.read_wait_timeout, slot).await;
+    let slot = slot.map_err(|_| ApiError::Busy("too many answers in XML at once".to_owned()))?;
+    let work = state.tasks.spawn_blocking(move || {
+        let _slot = slot;
+        shape()
+    });
+    work.await?
 }
 
 /// The same for what was written: a client that gets no XML of it gets its JSON, for an error would

@@ -222,7 +222,13 @@ async fn scope(call: &Call, new: &mut MessageIn) -> Result<ApplicationId, ApiErr
     match (call.application(), inline) {
         (Err(ApiError::NotFound), Some(inline)) => {
             let organisation = call.organisation()?;
-            let (_, value) = application::get_or_create(&call.state, organisation, inline).await?;
+            // In a box, for few messages need it, and all would carry its size.
+            let made = Box::pin(application::get_or_create(
+                &call.state,
+                organisation,
+                inline,
+            ));
+            let (_, value) = made.await?;
             Ok(value.id)
         }
         (found, _) => Ok(found?.id),

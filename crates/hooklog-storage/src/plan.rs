@@ -7,8 +7,8 @@
 //!
 //! **Invariant:** rows go into sled after the batches that they speak of. Rows of summed families and
 //! the state go into the last transaction, together.
-//! **Next:** `plan/change.rs` (the registry), `plan/expire.rs` (what retention removes), then
-//! `apply.rs`, which runs plans.
+//! **Next:** `plan/batches.rs` (events and attempts), `plan/change.rs` (the registry), `plan/expire.rs`
+//! (what retention removes), then `apply.rs`, which runs plans.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -18,22 +18,12 @@ use bytes::Bytes;
 use crate::attempt::{Expired, Outcome, Retry, Trigger};
 use crate::codec::{self, CodecError};
 use crate::config::Compression;
-use crate::engine::{Engine, EngineError, Op, VALUE_BYTES_MAX};
+use crate::engine::{Engine, EngineError, Op};
 use crate::entry::{Committed, Entry, StoredAttempt};
-use crate::event::Record;
-use crate::frame::{self, Header, Kind};
 use crate::health::Health;
 use crate::id::SubscriptionId;
-use crate::index::Index;
 use crate::keys::{self, Family};
-use crate::record;
 use crate::state::State;
-
-/// A batch is closed when it has this many raw bytes: large enough that sled's cost per value is
-/// small (393 k events/s against 124 k with a key each), small enough to read for one event.
-const BATCH_BYTES: usize = 64 << 10;
-/// A batch is closed at this many items, so that positions in it fit a `u16` with room to spare.
-const BATCH_ITEMS: usize = 4096;
 
 /// Where the rows of events that wait for their time come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +52,6 @@ pub(crate) struct Plan<'a> {
     pub(crate) ops: Vec<Op>,
     /// Rows of summed families as they will be; a map, because a plan may change one twice.
     summed: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
-}
-
-/// The rows of both indexes of attempts while they are made.
-struct AttemptIndexes {
-    by_event: Index<[u8; 8]>,
-    by_subscription: Index<[u8; 20]>,
 }
 
 impl<'a> Plan<'a> {
@@ -117,123 +101,6 @@ impl<'a> Plan<'a> {
         }
         last.push(self.state.op()?);
         Ok((self.ops, last, self.state))
-    }
-
-    fn events<'c>(&mut self, records: impl Iterator<Item = &'c Record>) -> Result<(), PlanError> {
-        let mut body = Vec::new();
-        let mut batch: Vec<&Record> = Vec::new();
-        let mut index = Index::new(Family::AppLog);
-        for record in records {
-            if body.len() >= BATCH_BYTES || batch.len() >= BATCH_ITEMS {
-                self.event_batch(&batch, &body, &mut index);
-                body.clear();
-                batch.clear();
-            }
-            record::encode(record, &mut body)?;
-            batch.push(record);
-        }
-        self.event_batch(&batch, &body, &mut index);
-        self.ops.extend(index.finish());
-        Ok(())
-    }
-
-    fn event_batch(&mut self, records: &[&Record], body: &[u8], index: &mut Index<[u8; 20]>) {
-        let (Some(first), Some(last)) = (records.first(), records.last()) else {
-            return;
-        };
-        let base = first.offset.get();
-        let header = Header {
-            kind: Kind::Events,
-            base,
-            count: u32::try_from(records.len()).unwrap_or(u32::MAX),
-            first: first.timestamp,
-            last: last.timestamp,
-            previous_crc: self.state.events.crc,
-        };
-        let (crc, bytes) = self.batch(Family::Log, &header, body);
-        let events = &mut self.state.events;
-        events.crc = crc;
-        events.bytes += bytes;
-        events.end = last.offset.next();
-        self.state.last_timestamp = last.timestamp;
-        for record in records {
-            let application = *record.event.application.as_bytes();
-            index.add(application, base, record.offset.get(), 0);
-        }
-    }
-
-    fn attempts<'c>(
-        &mut self,
-        attempts: impl Iterator<Item = &'c StoredAttempt>,
-    ) -> Result<(), PlanError> {
-        let mut body = Vec::new();
-        let mut batch: Vec<&StoredAttempt> = Vec::new();
-        let mut indexes = AttemptIndexes {
-            by_event: Index::new(Family::AttemptByEvent),
-            by_subscription: Index::new(Family::AttemptBySubscription),
-        };
-        for attempt in attempts {
-            if body.len() >= BATCH_BYTES || batch.len() >= BATCH_ITEMS {
-                self.attempt_batch(&batch, &body, &mut indexes);
-                body.clear();
-                batch.clear();
-            }
-            let bytes = codec::encode(attempt)?;
-            body.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-            body.extend(bytes);
-            batch.push(attempt);
-        }
-        self.attempt_batch(&batch, &body, &mut indexes);
-        self.ops.extend(indexes.by_event.finish());
-        self.ops.extend(indexes.by_subscription.finish());
-        Ok(())
-    }
-
-    fn attempt_batch(
-        &mut self,
-        attempts: &[&StoredAttempt],
-        body: &[u8],
-        indexes: &mut AttemptIndexes,
-    ) {
-        let (Some(first), Some(last)) = (attempts.first(), attempts.last()) else {
-            return;
-        };
-        let base = first.id.seq().get();
-        let header = Header {
-            kind: Kind::Attempts,
-            base,
-            count: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
-            first: first.id.timestamp(),
-            last: last.id.timestamp(),
-            previous_crc: self.state.attempts.crc,
-        };
-        let (crc, bytes) = self.batch(Family::Attempt, &header, body);
-        let chain = &mut self.state.attempts;
-        chain.crc = crc;
-        chain.bytes += bytes;
-        chain.end = last.id.seq().next();
-        for stored in attempts {
-            let (attempt, number) = (&stored.attempt, stored.id.seq().get());
-            let subscription = *attempt.subscription.as_bytes();
-            indexes.by_subscription.add(subscription, base, number, 0);
-            let offset = attempt.event.offset();
-            let (block, tag) = (keys::block(offset), keys::in_block(offset));
-            indexes.by_event.add(block, base, number, tag);
-        }
-    }
-
-    /// Adds the chunks of one batch; returns its CRC and its bytes.
-    fn batch(&mut self, family: Family, header: &Header, body: &[u8]) -> (u32, u64) {
-        let (bytes, crc) = frame::encode(header, body, self.compression);
-        let total = bytes.len() as u64;
-        if bytes.len() <= VALUE_BYTES_MAX {
-            self.put(family, keys::batch(header.base, 0), bytes);
-            return (crc, total);
-        }
-        for (chunk, value) in (0_u16..).zip(bytes.chunks(VALUE_BYTES_MAX)) {
-            self.put(family, keys::batch(header.base, chunk), value.to_vec());
-        }
-        (crc, total)
     }
 
     fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
@@ -399,6 +266,7 @@ impl<'a> Plan<'a> {
     }
 }
 
+mod batches;
 mod change;
 mod delay;
 pub(crate) mod expire;
