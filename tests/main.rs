@@ -20,6 +20,9 @@ mod harness;
 /// The README's tour: real payloads from `publish` through `serve` to `receive`; usage errors.
 mod tour;
 
+/// A stdout that nobody reads: servers go on, other commands end quietly.
+mod pipes;
+
 /// HTTPS and Unix sockets, with curl as the client.
 mod door;
 

@@ -78,15 +78,29 @@ pub(crate) struct Ended {
 
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self::spawn_with(command, Stdio::piped())
+    }
+
+    /// With a stdout whose reader is gone already.
+    pub(crate) fn spawn_unread(command: &mut Command) -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Self::spawn_with(command, writer.into())
+    }
+
+    fn spawn_with(command: &mut Command, stdout: Stdio) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
         // A group of its own, so that what it starts (under strace) dies with it.
         let command = command.process_group(0).stdin(Stdio::null());
         let mut child = command
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        let stdout = Lines::follow(child.stdout.take().unwrap());
+        let stdout = match child.stdout.take() {
+            Some(stdout) => Lines::follow(stdout),
+            None => Lines::follow(std::io::empty()),
+        };
         let stderr = Lines::follow(child.stderr.take().unwrap());
         Self {
             child,

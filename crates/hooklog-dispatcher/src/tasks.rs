@@ -30,9 +30,8 @@ const PAGE: Limit = Limit {
 };
 /// Steps taken at once, of all tasks: each holds a page and keeps a thread busy.
 const STEPS_MAX: usize = 4;
-/// A task whose endpoint has been disabled for so long fails, and one that is made for one that is
-/// disabled at once: it would hold a place that others of all organisations wait for, and who wanted a
-/// short break has had it.
+/// A task whose endpoint has been disabled for so long fails: it would hold a place that others of all
+/// organisations wait for, and who wanted a short break has had it.
 const DISABLED_MAX: Duration = Duration::from_hours(1);
 /// Parked deliveries of the subscription at which a task waits: as many as the dispatcher keeps
 /// busy with, so that it never idles for a task.
@@ -192,7 +191,7 @@ fn step(log: &EventLog, task: &Task, now: Timestamp) -> Step {
                 return Step::Fail("the endpoint was deleted".to_owned());
             };
             if let SubscriptionState::Disabled { since, .. } = to.state {
-                return disabled(task, since, now);
+                return disabled(since, now);
             }
             look(log, work, &to).map(|step| step.map_or(Step::Wait, Step::Take))
         }
@@ -208,9 +207,8 @@ fn step(log: &EventLog, task: &Task, now: Timestamp) -> Step {
 
 /// A replay for an endpoint that is disabled since then: nothing would be sent, and what is parked is to
 /// fit those that wait for it anyway.
-fn disabled(task: &Task, since: Timestamp, now: Timestamp) -> Step {
-    let is_made_for_it = since <= task.created;
-    if is_made_for_it || now.since(since) >= DISABLED_MAX {
+fn disabled(since: Timestamp, now: Timestamp) -> Step {
+    if now.since(since) >= DISABLED_MAX {
         let reason = "the endpoint is disabled; enable it and start the task again";
         return Step::Fail(reason.to_owned());
     }

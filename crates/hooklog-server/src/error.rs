@@ -321,7 +321,9 @@ impl From<CommitError> for ApiError {
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::Conflict { .. } => Self::Conflict(error.to_string()),
+            ChangeError::Conflict { .. } | ChangeError::Disabled { .. } => {
+                Self::Conflict(error.to_string())
+            }
             ChangeError::NotFound { .. } => Self::NotFound,
             ChangeError::Limit { .. } => Self::Refused {
                 code: "limit_reached",

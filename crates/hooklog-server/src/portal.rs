@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use hooklog_storage::{ChangeError, RevokedToken, Timestamp};
+use hooklog_storage::{ChangeError, RevokedToken, Timestamp, TokenCut};
 use http::{HeaderMap, StatusCode};
 
 use crate::application;
@@ -53,13 +53,9 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
         });
         [registry.token_cuts(application.id), of_session].concat()
     };
-    // Tokens say whole seconds: one of the second of an expiry would be refused with those before.
-    let after = cuts
-        .iter()
-        .map(|cut| cut.issued_until.plus(Duration::from_secs(1)));
-    let issued = after.fold(now, Timestamp::max);
-    // It is handed out in that second, or an expiry before it would miss it; wherever the clock was set
-    // to, it is waited for no longer.
+    let issued = issued(now, &cuts);
+    // It is handed out in that second, or an expiry before it would miss it. Where the clock was set back
+    // it is waited for no longer: the next expiry knows of the second.
     tokio::time::sleep(issued.since(now).min(Duration::from_secs(1))).await;
     let subject = Subject::Application {
         application: application.id,
@@ -71,7 +67,7 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
         id: id.to_str().ok().map(str::to_owned),
         ..asked.scope
     };
-    let token = match token::mint_with(key, subject, scope, issued, asked.expiry) {
+    let token = match token::mint_with(key, subject, scope, (issued, now), asked.expiry) {
         Ok(token) => token,
         Err(MintError::Public { .. }) => {
             let what = "making tokens, with a public key alone,".to_owned();
@@ -85,6 +81,15 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
         (None, None) => return Err(ApiError::Header("the request does not name its host")),
     };
     reply::json(StatusCode::OK, &AccessOut { url, token })
+}
+
+/// When a token says that it was issued: tokens say whole seconds, so that one of the second of an expiry
+/// would be refused with those before.
+fn issued(now: Timestamp, cuts: &[TokenCut]) -> Timestamp {
+    let after = cuts
+        .iter()
+        .map(|cut| TokenCut::next_second(cut.issued_until));
+    after.fold(now, Timestamp::max)
 }
 
 /// The token of the request is refused from now on.
@@ -142,6 +147,41 @@ pub(crate) async fn whoami(call: Call) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TokenKey;
+
+    /// The story: the clock was set back by a day, all tokens were ended, and those that were made
+    /// afterwards were not good before the clock had caught up.
+    #[test]
+    fn a_token_behind_a_cut_is_good_whatever_the_clock() {
+        let key = TokenKey::new("a secret of more than 16 bytes").expect("long enough");
+        let keys = key.clone().into();
+        let now = Timestamp::from_millis(1_790_000_000_500);
+        let (day, hour) = (Duration::from_hours(24), Duration::from_hours(1));
+        let subject = Subject::Organisation(
+            token::DEFAULT_ORGANISATION
+                .parse()
+                .expect("the default organisation is an id"),
+        );
+        for until in [Timestamp::default(), now, now.plus(hour), now.plus(day)] {
+            let cut = TokenCut {
+                issued_until: until,
+                from: Timestamp::default(),
+            };
+            let issued = issued(now, &[cut]);
+            let scope = Scope {
+                session: Some("s".to_owned()),
+                ..Scope::default()
+            };
+            let minted = token::mint_with(&key, subject, scope, (issued, now), hour);
+            let minted = minted.expect("signs");
+            let grant = token::grant(&keys, &minted, now).expect("is good at once");
+            let said = grant.issued.expect("says when");
+            assert!(said.as_secs() > until.as_secs(), "{until:?}");
+            assert_eq!(grant.expires.as_secs(), now.plus(hour).as_secs());
+            let over = now.plus(hour + Duration::from_mins(2));
+            assert!(token::grant(&keys, &minted, over).is_err());
+        }
+    }
 
     #[test]
     fn a_log_out_without_room_is_to_come_again() {

@@ -80,8 +80,9 @@ pub(crate) async fn one(state: &State, event: Event, content: Content, taken: Ta
     match appended.into_iter().next() {
         // The same body made the same event, so this is the first answer again.
         Some(Appended::Committed { id, timestamp } | Appended::Replayed { id, timestamp }) => {
-            // A time that has come is none.
-            shown.deliver_at = shown.deliver_at.filter(|due| *due > timestamp);
+            if shown.deliver_at.is_some_and(|due| due <= timestamp) {
+                shown.deliver_at = waits_until(state, id).await;
+            }
             let record = Record {
                 offset: id.offset(),
                 id,
@@ -100,6 +101,19 @@ pub(crate) async fn one(state: &State, event: Event, content: Content, taken: Ta
         }
         // One event gives one outcome.
         None => Err(no_answer()),
+    }
+}
+
+/// Until when an event waits whose time is not after the log's. As a rule it has come, and is none; but
+/// after the clock was set back the log's time is ahead, and what waits does so by the clock.
+async fn waits_until(state: &State, id: EventId) -> Option<Timestamp> {
+    match state.read(move |log| log.get(id)).await {
+        Ok(record) => record.and_then(|record| record.event.deliver_at),
+        // What is on disk is told as such, whatever becomes of the read.
+        Err(error) => {
+            tracing::debug!(%error, "an answer does not say how long its message waits");
+            None
+        }
     }
 }
 

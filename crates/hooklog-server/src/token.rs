@@ -152,15 +152,17 @@ pub fn mint(
     now: Timestamp,
     expires: Duration,
 ) -> Result<String, MintError> {
-    mint_with(key, subject, Scope::default(), now, expires)
+    mint_with(key, subject, Scope::default(), (now, now), expires)
 }
 
-/// As [`mint`], for a scope.
+/// As [`mint`], for a scope. It says that it was issued at the first of the times, and is good from the
+/// second on: after the clock was set back, a token that no expiry of older ones means is issued ahead of
+/// the clock.
 pub fn mint_with(
     key: &TokenKey,
     subject: Subject,
     scope: Scope,
-    now: Timestamp,
+    (issued, now): (Timestamp, Timestamp),
     expires: Duration,
 ) -> Result<String, MintError> {
     backend::install();
@@ -179,7 +181,7 @@ pub fn mint_with(
         return Err(MintError::TooLong);
     }
     let claims = Claims {
-        iat: Some(now.as_secs()),
+        iat: Some(issued.as_secs()),
         exp,
         nbf: Some(now.as_secs()),
         iss: Some("hooklog".to_owned()),

@@ -109,6 +109,12 @@ pub enum ChangeError {
         /// Kind of the thing.
         what: &'static str,
     },
+    /// Nothing is sent to this endpoint, so nothing can be sent again.
+    #[error("endpoint {subscription} is disabled: enable it, then start this again")]
+    Disabled {
+        /// Whose endpoint it is.
+        subscription: SubscriptionId,
+    },
     /// A bound of the registry is reached.
     #[error("{what} is limited to {limit}")]
     Limit {

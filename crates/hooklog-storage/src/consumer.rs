@@ -181,6 +181,8 @@ impl From<ChangeError> for ConsumerError {
             ChangeError::NotFound { what } | ChangeError::Conflict { what, .. } => {
                 Self::NotFound { what }
             }
+            // Consumers are no endpoints.
+            ChangeError::Disabled { .. } => Self::NotFound { what: "consumer" },
             ChangeError::Limit { what, limit } => Self::Limit { what, limit },
             ChangeError::Commit(error) => Self::Commit(error),
         }

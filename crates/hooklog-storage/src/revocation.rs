@@ -37,11 +37,15 @@ pub struct TokenCut {
 }
 
 impl TokenCut {
-    /// The tokens so far, at once or `after` a while.
-    pub(crate) fn of(turn: &Turn, after: Duration) -> Self {
+    /// The tokens so far, at once or `after` a while. `before` are those cuts which tokens that are to
+    /// be refused may have been made behind.
+    pub(crate) fn of<'a>(
+        turn: &Turn,
+        after: Duration,
+        before: impl IntoIterator<Item = &'a Self>,
+    ) -> Self {
         Self {
-            // Whatever the clock was when they were issued.
-            issued_until: turn.now,
+            issued_until: Self::until(turn, before),
             // At once is so by every clock.
             from: if after.is_zero() {
                 Timestamp::default()
@@ -51,10 +55,41 @@ impl TokenCut {
         }
     }
 
+    /// Which tokens are those so far, whatever the clock was when they were issued: to the end of the
+    /// second by the log's time. While the clock is behind that (it was set back), new tokens say the
+    /// second behind the latest cut instead of the clock's, so one more cut goes beyond that second.
+    pub(crate) fn until<'a>(turn: &Turn, before: impl IntoIterator<Item = &'a Self>) -> Timestamp {
+        let latest = before.into_iter().map(|cut| cut.issued_until).max();
+        let handed_out = latest.filter(|latest| *latest > turn.wall);
+        let handed_out = handed_out.map(Self::next_second).map(end_of_second);
+        let now = if turn.wall < turn.now {
+            end_of_second(turn.now)
+        } else {
+            turn.now
+        };
+        handed_out.map_or(now, |at| at.max(now))
+    }
+
+    /// The first time, in whole seconds as tokens say it, at which a token can be issued that a cut up to
+    /// then does not mean.
+    pub fn next_second(issued_until: Timestamp) -> Timestamp {
+        Timestamp::from_millis(
+            issued_until
+                .as_secs()
+                .saturating_add(1)
+                .saturating_mul(1000),
+        )
+    }
+
     /// Whether whatever `other` refuses is refused by this one, no later.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.issued_until >= other.issued_until && self.from <= other.from
     }
+}
+
+/// The last moment of a second. A cut that ends with it is ahead of the clock for all of that second.
+fn end_of_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.as_secs().saturating_mul(1000).saturating_add(999))
 }
 
 /// The cuts of one application.
@@ -219,5 +254,45 @@ mod tests {
         assert!(!table.is_revoked(mine, &[7; 32]));
         assert_eq!(table.token_count(mine), 0);
         assert_eq!(table.token_count_of(mine, APPLICATION), 0);
+    }
+
+    /// The story: while the clock was behind the log, tokens were issued behind the first cut, and a
+    /// second one was the same again.
+    #[test]
+    fn a_cut_means_what_was_handed_out_behind_the_cut_before() {
+        let at = Timestamp::from_millis;
+        let cut = |issued_until| TokenCut {
+            issued_until: at(issued_until),
+            from: Timestamp::default(),
+        };
+        // The log's time, the clock, the cuts before, and until when tokens are meant.
+        for (now, wall, before, expected) in [
+            (5_300, 5_300, vec![], 5_300),
+            (5_300, 5_300, vec![4_000, 5_300], 5_300),
+            (5_300, 4_900, vec![], 5_999),
+            (5_300, 4_900, vec![4_800], 5_999),
+            (5_300, 4_900, vec![5_999], 6_999),
+            (5_300, 2_000, vec![6_999, 5_999], 7_999),
+            // The clock has caught up with the log, and not yet with what was handed out.
+            (5_998, 5_998, vec![5_999], 6_999),
+            (6_500, 6_500, vec![5_999], 6_500),
+        ] {
+            let turn = Turn {
+                now: at(now),
+                wall: at(wall),
+                end: crate::Offset::ZERO,
+                entropy: [0; 15],
+            };
+            let cuts: Vec<_> = before.into_iter().map(cut).collect();
+            let until = TokenCut::until(&turn, &cuts);
+            assert_eq!(until, at(expected), "{now} {wall} {cuts:?}");
+            // Whatever is issued next is behind it, whatever was issued before is not.
+            let next = TokenCut::next_second(until).as_secs();
+            let mut old = cuts
+                .iter()
+                .filter(|cut| cut.issued_until > turn.wall)
+                .map(|cut| TokenCut::next_second(cut.issued_until).as_secs());
+            assert!(next > until.as_secs() && old.all(|old| old <= until.as_secs()));
+        }
     }
 }

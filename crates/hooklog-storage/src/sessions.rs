@@ -86,11 +86,8 @@ impl Sessions {
     }
 
     pub(crate) fn forget_application(&mut self, owner: OrganisationId, id: ApplicationId) {
-        let own = self
-            .by_key
-            .range((owner, id, [0; 32])..=(owner, id, [0xff; 32]));
-        let own: Vec<_> = own.map(|(key, _)| *key).collect();
-        for (_, _, session) in own {
+        let own = self.of_application(owner, id).map(|cut| cut.session);
+        for session in own.collect::<Vec<_>>() {
             self.forget(owner, id, &session);
         }
     }
@@ -107,6 +104,16 @@ impl Sessions {
     ) -> &[TokenCut] {
         let found = self.by_key.get(&(organisation, application, *session));
         found.map_or(&[], |value| value.cuts.as_slice())
+    }
+
+    /// Those of an application.
+    pub(crate) fn of_application(
+        &self,
+        owner: OrganisationId,
+        id: ApplicationId,
+    ) -> impl Iterator<Item = &Arc<SessionCuts>> {
+        let own = (owner, id, [0; 32])..=(owner, id, [0xff; 32]);
+        self.by_key.range(own).map(|(_, value)| value)
     }
 
     /// Those of an organisation.
@@ -136,6 +143,16 @@ impl Registry {
         session: &SessionHash,
     ) -> &[TokenCut] {
         self.sessions.cuts(organisation, application, session)
+    }
+
+    /// The cuts of an application and of all its sessions.
+    pub(crate) fn cuts_within(&self, id: ApplicationId) -> impl Iterator<Item = &TokenCut> {
+        let owner = self.application(id).map(|found| found.organisation);
+        let of_sessions = owner.map(|owner| self.sessions.of_application(owner, id));
+        let of_sessions = of_sessions.into_iter().flatten();
+        self.token_cuts(id)
+            .iter()
+            .chain(of_sessions.flat_map(|session| &session.cuts))
     }
 
     /// Whether any session of an organisation has cuts.

@@ -2,9 +2,8 @@
 //!
 //! **Invariant:** this is the one place that tells it, from what is on record: the rows of parked and
 //! of delayed deliveries first, then the last attempt, then the cursor; nothing is kept for it.
-//! **Next:** `standing/many.rs`; `task.rs`, which decides by it what is sent again.
+//! **Next:** `standing/one.rs`, `standing/many.rs`; `task.rs`, which decides by it what is sent again.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +17,6 @@ use crate::event::Record;
 use crate::id::SubscriptionId;
 use crate::keys::{self, Family};
 use crate::offset::{AttemptSeq, Offset};
-use crate::page::{AttemptsOf, Limit, Order};
 use crate::read::{ReadError, corrupt};
 use crate::shared::Shared;
 use crate::state::State;
@@ -28,6 +26,7 @@ use crate::time::Timestamp;
 pub use self::many::Deliveries;
 
 mod many;
+mod one;
 
 /// How a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -122,12 +121,6 @@ impl From<&StoredAttempt> for Last {
         }
     }
 }
-
-/// Attempts of one event that are read at a time: of an event with one subscription, all of them.
-const ATTEMPTS_PAGE: usize = 32;
-/// Attempts of one event that are looked at: 500 subscriptions with all ten attempts of the default
-/// schedule.
-const ATTEMPTS_MAX: usize = 5_000;
 
 impl Shared {
     /// Where subscriptions stand, with all that was recorded so far.
@@ -331,34 +324,6 @@ impl Shared {
             ..DeliveryStatus::new(delivered, last.as_ref())
         };
         Ok((outcome.is_some() || is_skipped).then_some(told))
-    }
-
-    /// The last attempts of an event at these subscriptions.
-    fn last_attempts(
-        &self,
-        offset: Offset,
-        wanted: &[SubscriptionId],
-    ) -> Result<BTreeMap<SubscriptionId, Last>, ReadError> {
-        let wanted: BTreeSet<_> = wanted.iter().copied().collect();
-        let mut found = BTreeMap::new();
-        let (mut range, mut looked) = (AttemptSeq::ZERO..AttemptSeq::MAX, 0);
-        let limit = Limit {
-            items: ATTEMPTS_PAGE.max(wanted.len().min(ATTEMPTS_MAX)),
-            bytes: usize::MAX,
-        };
-        while !range.is_empty() && looked < ATTEMPTS_MAX && found.len() < wanted.len() {
-            let of = AttemptsOf::Event(offset);
-            let page = self.attempts(of, range, Order::Descending, limit)?;
-            looked += page.attempts.len();
-            for attempt in &page.attempts {
-                let id = attempt.attempt.subscription;
-                if wanted.contains(&id) {
-                    found.entry(id).or_insert_with(|| attempt.into());
-                }
-            }
-            range = page.rest;
-        }
-        Ok(found)
     }
 }
 

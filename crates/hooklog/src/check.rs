@@ -79,13 +79,13 @@ pub(crate) fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<()> {
     let report = storage::check(directory, &scratch, |step| bar.update(step));
     bar.finish();
     let report = report?;
-    if flags.json {
-        output::line(serde_json::to_string_pretty(&report)?)?;
+    let said = if flags.json {
+        output::line(serde_json::to_string_pretty(&report)?)
     } else {
-        print(&report)?;
-    }
+        print(&report)
+    };
     if report.is_good() {
-        return Ok(());
+        return said;
     }
     Err(Damaged {
         directory: directory.display().to_string(),

@@ -1,7 +1,7 @@
 //! The binary `hooklog`: reads the command line, runs one command, says how it ended.
 //!
-//! **Invariant:** exit code 0 is success, 2 is wrong usage, 1 is everything else; results are on
-//! stdout, all else on stderr.
+//! **Invariant:** exit code 0 is success, 2 is wrong usage, 141 a stdout that nobody reads, 1 is
+//! everything else; results are on stdout, all else on stderr.
 //! **Next:** `cli.rs`, the commands and their help.
 
 mod backup;
@@ -42,6 +42,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<output::Closed>() => ExitCode::from(output::Closed::EXIT_CODE),
         Err(error) => {
             output::error(&error);
             ExitCode::from(if error.is::<cli::Usage>() { 2 } else { 1 })

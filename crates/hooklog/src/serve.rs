@@ -1,8 +1,9 @@
 //! `hooklog serve`: opens the log, starts the dispatcher and the server, waits for a signal, and
 //! stops them in reverse order.
 //!
-//! **Invariant:** the line with the URL is printed once everything runs; after the first signal the
-//! program ends within a bounded time, after the second at once.
+//! **Invariant:** the line with the URL is printed once everything runs, and whether anybody reads it
+//! does not matter; after the first signal the program ends within a bounded time, after the second at
+//! once.
 //! **Next:** `service.rs` of the library, which holds the parts together.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -142,7 +143,11 @@ pub(crate) fn run(settings: &Settings, flags: &Flags) -> anyhow::Result<()> {
             // Kept only now: a start that failed showed no token, so the next one is the first.
             secret.write(&settings.data_dir)?;
         }
-        greet(settings, &service, first)?;
+        let greeting = greeting(settings, &service, first)?;
+        if let Err(error) = output::line(greeting) {
+            // Events are taken and delivered whether or not somebody reads this.
+            tracing::warn!("{error:#}; serving all the same, and `hooklog token` makes tokens");
+        }
         wait_and_stop(service, &mut signals).await
     });
     // Whatever a second signal or a deadline left behind ends with the process.
@@ -165,33 +170,37 @@ async fn wait_and_stop(mut service: Service, signals: &mut Signals) -> anyhow::R
 }
 
 /// What a person or a script wants to know.
-fn greet(settings: &Settings, service: &Service, first: bool) -> anyhow::Result<()> {
+fn greeting(settings: &Settings, service: &Service, first: bool) -> anyhow::Result<String> {
     let scheme = if settings.tls_cert.is_some() {
         "https"
     } else {
         "http"
     };
+    let mut lines: Vec<String> = Vec::new();
     for address in service.addresses() {
-        match address {
-            Address::Tcp(address) => {
-                output::line(format_args!("listening on {scheme}://{address}"))?;
-            }
-            Address::Unix(_) => output::line(format_args!("listening on {address}"))?,
-        }
+        lines.push(match address {
+            Address::Tcp(address) => format!("listening on {scheme}://{address}"),
+            Address::Unix(_) => format!("listening on {address}"),
+        });
     }
     let directory = std::path::absolute(&settings.data_dir)?;
-    output::line(format_args!("data in {}", directory.display()))?;
+    lines.push(format!("data in {}", directory.display()));
     if let Some(Address::Tcp(address)) = service.addresses().first() {
         let address = reachable(*address);
-        output::line(format_args!("docs at {scheme}://{address}/docs"))?;
+        lines.push(format!("docs at {scheme}://{address}/docs"));
     }
-    if !first {
-        return Ok(());
+    if first {
+        lines.push(first_token(settings, service, scheme)?);
     }
+    Ok(lines.join("\n"))
+}
+
+/// The admin token of a first start, and a line to try it with.
+fn first_token(settings: &Settings, service: &Service, scheme: &str) -> anyhow::Result<String> {
     let subject = Subject::Organisation(token::organisation(settings)?);
     let bearer = match service.token(subject, settings.expires.0) {
         Err(MintError::Public { algorithm }) => {
-            return output::line(format_args!(
+            return Ok(format!(
                 "tokens signed with {algorithm} are taken here and made where the private key is"
             ));
         }
@@ -204,7 +213,7 @@ fn greet(settings: &Settings, service: &Service, first: bool) -> anyhow::Result<
         }
         None => String::new(),
     };
-    output::line(format_args!(
+    Ok(format!(
         "admin token, shown once, valid for {}: {bearer}\n\
          try: curl -X POST {target}/api/v1/app -H 'authorization: Bearer {bearer}' \
          -H 'content-type: application/json' -d '{{\"name\":\"Demo\",\"uid\":\"demo\"}}'",

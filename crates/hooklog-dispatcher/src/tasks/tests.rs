@@ -89,7 +89,7 @@ async fn a_task_of_a_disabled_endpoint_waits_for_a_while_and_then_fails() {
         (since, since, true),
         (since, since.plus(minute), true),
         (since, since.plus(DISABLED_MAX), false),
-        (task.created, task.created, false),
+        (task.created, task.created, true),
         (Timestamp::default(), task.created, false),
     ];
     for (since, now, may_wait) in cases {

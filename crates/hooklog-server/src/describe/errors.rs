@@ -94,7 +94,8 @@ impl Refusal {
             Self::NotFound => "There is no such thing, or it is another's.",
             Self::Timeout => "The body did not come in time.",
             Self::Conflict => {
-                "The uid is another's, or a request with this idempotency key is still at work."
+                "The uid is another's, the endpoint is disabled, or a request with this \
+                 idempotency key is still at work."
             }
             Self::TooLarge => "The body is over its limit.",
             Self::MediaType => "The body is of a kind or an encoding that is not read.",

@@ -315,28 +315,35 @@ pub(super) fn tasks() -> Vec<Operation> {
         .query("task", kinds, json!({"type": "string"}))
         .paged(iterator(TaskId::PREFIX));
     let begun = "The task, which goes on over restarts.";
+    let enabled = "409 if the endpoint is disabled: enable it first.";
     vec![
         post(
             "/app/{app}/endpoint/{endpoint}/recover",
             "v1.endpoint.recover",
             "Send again what failed",
         )
+        .about(enabled)
         .body::<ReplayIn>(since())
-        .answers::<TaskOut<'static>>(202, begun),
+        .answers::<TaskOut<'static>>(202, begun)
+        .refuses(Conflict),
         post(
             "/app/{app}/endpoint/{endpoint}/replay-missing",
             "v1.endpoint.replay-missing",
             "Send what was never tried",
         )
+        .about(enabled)
         .body::<ReplayIn>(since())
-        .answers::<TaskOut<'static>>(202, begun),
+        .answers::<TaskOut<'static>>(202, begun)
+        .refuses(Conflict),
         post(
             "/app/{app}/endpoint/{endpoint}/bulk-replay",
             "v1.endpoint.bulk-replay",
             "Send again what a filter takes",
         )
+        .about(enabled)
         .body::<BulkReplayIn>(since())
-        .answers::<TaskOut<'static>>(202, begun),
+        .answers::<TaskOut<'static>>(202, begun)
+        .refuses(Conflict),
         post(
             "/stats/usage/app",
             "v1.statistics.aggregate-app-stats",

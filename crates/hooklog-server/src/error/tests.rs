@@ -28,6 +28,10 @@ fn every_error() -> Vec<ApiError> {
             what: "application",
         }
         .into(),
+        ChangeError::Disabled {
+            subscription: hooklog_storage::SubscriptionId::from_bytes([0; 20]),
+        }
+        .into(),
         ChangeError::Limit {
             what: "old secrets",
             limit: 10,
@@ -90,6 +94,7 @@ fn every_error_is_json_with_its_status() {
         405 allow: GET, HEAD, OPTIONS {"code":"method_not_allowed","detail":"The route takes only GET, HEAD, OPTIONS"}
         409 {"code":"conflict","detail":"A conflict has occurred: application uid \"a\" exists already"}
         404 {"code":"not_found","detail":"Entity not found"}
+        409 {"code":"conflict","detail":"A conflict has occurred: endpoint ep_000000000000000000000000000 is disabled: enable it, then start this again"}
         400 {"code":"limit_reached","detail":"old secrets is limited to 10"}
         503 retry-after: 1 {"code":"busy","detail":"the log is busy: queue is full"}
         503 {"code":"out_of_service","detail":"The log stopped after an error and must be reopened; nothing new is accepted"}

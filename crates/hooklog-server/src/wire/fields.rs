@@ -3,26 +3,23 @@
 //! **Invariant:** values borrow from the body, so a payload can be stored byte for byte and without
 //! a copy. The number of fields and the depth are bounded; a field given twice is refused, since
 //! two readers could choose differently.
-//! **Next:** `wire/message.rs`, the busiest user.
+//! **Next:** `fields/object.rs`, how they are found; `wire/message.rs`, the busiest user.
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
 
 use hooklog_storage::{NameError, Timestamp};
-use serde::Deserialize;
-use serde::de::{
-    DeserializeOwned, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeOwned, Deserializer as _};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use self::object::{Items, is_deeper_than};
 use super::Issue;
 use crate::brief::quoted;
 
-/// Most fields of one body: four times those of the largest resource.
-const FIELDS_MAX: usize = 64;
+mod object;
+
 /// Deepest nesting: what `serde_json` and other common parsers take by default, so receivers can
 /// read what we accepted.
 const DEPTH_MAX: usize = 128;
@@ -228,194 +225,5 @@ pub(crate) fn required(name: &'static str) -> impl FnOnce() -> Issue {
     move || Issue::body(name, "field required")
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = BTreeMap::new();
-                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &RawValue>()? {
-                    if fields.len() == FIELDS_MAX {
-                        return Err(A::Error::custom(format!("more than {FIELDS_MAX} fields")));
-                    }
-                    if let Some(twice) = fields.insert(key, value) {
-                        let value = twice.get().chars().take(32).collect::<String>();
-                        return Err(A::Error::custom(format!("a field is given twice: {value}")));
-                    }
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
-    }
-}
-
-/// The first items of a list, at most so many; the others are counted.
-struct Items(usize);
-
-impl<'de> Visitor<'de> for Items {
-    type Value = (Vec<&'de RawValue>, usize);
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut items = Vec::new();
-        while items.len() < self.0 {
-            let Some(item) = list.next_element()? else {
-                let count = items.len();
-                return Ok((items, count));
-            };
-            items.push(item);
-        }
-        let mut count = items.len();
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            count += 1;
-        }
-        Ok((items, count))
-    }
-}
-
-/// A key, borrowed unless it has escapes.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Whether brackets outside of strings nest deeper than `limit`. Whether they match is for the
-/// parser to say.
-fn is_deeper_than(json: &[u8], limit: usize) -> bool {
-    // Most bodies have fewer brackets than that altogether, and counting them is quick.
-    let is_open = |byte: &&u8| matches!(byte, b'{' | b'[');
-    if json.iter().filter(is_open).count() <= limit {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > limit {
-                    return true;
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
-}
-
 #[cfg(test)]
-mod tests {
-    use hooklog_storage::Channel;
-
-    use super::*;
-
-    #[test]
-    fn values_keep_their_bytes() {
-        let body = br#" { "pay\u006coad" : { "b":1.0,  "a" : "\u00e9" } , "x":null } "#;
-        let fields = Fields::parse(body).expect("parses");
-        let payload = fields.raw("payload").expect("is there").get();
-        assert_eq!(payload, r#"{ "b":1.0,  "a" : "\u00e9" }"#);
-        assert!(
-            body.as_ptr_range().contains(&payload.as_ptr()),
-            "borrowed from the body"
-        );
-        assert!(fields.has("x") && fields.raw("x").is_none() && !fields.has("y"));
-    }
-
-    #[test]
-    fn whole_numbers_may_have_a_point() {
-        let body = br#"{"a":60.0,"b":[1.0,2],"c":1e3,"d":60.5,"e":-1.0,"f":1e40,"g":"60.0"}"#;
-        let fields = Fields::parse(body).expect("parses");
-        assert_eq!(fields.value::<u16>("a").expect("whole"), Some(60));
-        assert_eq!(fields.value("b").expect("whole"), Some(vec![1_u64, 2]));
-        assert_eq!(fields.value::<u64>("c").expect("whole"), Some(1000));
-        for name in ["d", "e", "f", "g"] {
-            let issue = fields.value::<u64>(name).expect_err(name);
-            assert!(issue.msg.starts_with("invalid"), "{name}: {}", issue.msg);
-        }
-    }
-
-    #[test]
-    fn bad_bodies_are_refused() {
-        let wide = format!(
-            "{{{}}}",
-            (0..65)
-                .map(|n| format!("\"{n}\":1"))
-                .collect::<Vec<_>>()
-                .join(",")
-        );
-        let deep = format!("{{\"a\":{}{}}}", "[".repeat(128), "]".repeat(128));
-        let cases: [(&[u8], &str); 10] = [
-            (b"", "EOF"),
-            (b"[]", "expected an object"),
-            (b"null", "expected an object"),
-            (b"{\"a\":1", "EOF"),
-            (b"{\"a\":1} x", "trailing"),
-            (b"{\"a\":1,\"a\":2}", "twice"),
-            (b"{\"a\":\"\xff\"}", "unicode"),
-            (b"{\"a\":\"\\x\"}", "escape"),
-            (wide.as_bytes(), "more than 64 fields"),
-            (deep.as_bytes(), "deeper than 128"),
-        ];
-        for (body, reason) in cases {
-            let issue = Fields::parse(body).expect_err("is refused");
-            assert!(
-                issue.msg.contains(reason),
-                "{}: {}",
-                String::from_utf8_lossy(body),
-                issue.msg
-            );
-        }
-        let brackets_in_text = format!("{{\"a\":\"{}\\\"{}\"}}", "[".repeat(200), "{".repeat(200));
-        assert!(Fields::parse(brackets_in_text.as_bytes()).is_ok());
-    }
-
-    #[test]
-    fn of_a_long_list_only_the_begin_is_kept() {
-        for (count, limit) in [(0, 3), (2, 3), (3, 3), (4, 3), (1_000_000, 1_000)] {
-            let body = format!("[{}]", vec!["1"; count].join(","));
-            let (items, counted) = Fields::list(body.as_bytes(), limit).expect("a list");
-            assert_eq!((items.len(), counted), (count.min(limit), count));
-            assert!(items.capacity() <= limit * 2, "{}", items.capacity());
-        }
-    }
-
-    #[test]
-    fn values_are_checked_by_kind() {
-        let body = br#"{"t":"a\u0001","n":7,"e":[],"c":["a b"],"ok":["a"],"m":{},"y":{"a":1}}"#;
-        let fields = Fields::parse(body).expect("parses");
-        assert!(fields.text("t", 10).is_err(), "control character");
-        assert!(fields.text("n", 10).is_err(), "not a text");
-        assert!(fields.names::<Channel>("e", 3).is_err(), "empty list");
-        assert!(fields.names::<Channel>("c", 3).is_err(), "not a name");
-        assert!(
-            fields
-                .names::<Channel>("ok", 3)
-                .is_ok_and(|names| names.is_some())
-        );
-        assert!(
-            fields
-                .names::<Channel>("absent", 3)
-                .is_ok_and(|names| names.is_none())
-        );
-        assert!(
-            fields.refuse(&["m", "absent", "e"]).is_ok(),
-            "ask for nothing"
-        );
-        assert!(fields.refuse(&["y"]).is_err(), "asks for something");
-    }
-}
+mod tests;

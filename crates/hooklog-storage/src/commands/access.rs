@@ -37,7 +37,7 @@ impl EventLog {
         after: Duration,
     ) -> Result<TokenCut, ChangeError> {
         self.change(move |registry, turn| {
-            let cut = TokenCut::of(turn, after);
+            let cut = TokenCut::of(turn, after, registry.cuts_within(application));
             Ok((vec![cut_tokens(registry, application, cut, turn)?], cut))
         })
         .await
@@ -189,9 +189,10 @@ fn revoke_token(
     };
     let change = match token.application {
         Some(application) if !is_room(application) => {
-            let issued_until = issued.map_or(turn.now, |issued| issued.max(turn.now));
+            let until = TokenCut::until(turn, registry.cuts_within(application));
+            let issued_until = issued.map_or(until, |issued| issued.max(until));
             // One from the future would end tokens that are still to be made.
-            if issued_until > turn.now.plus(CLOCKS_DIFFER_MAX) {
+            if issued_until > until.plus(CLOCKS_DIFFER_MAX) {
                 return Err(ChangeError::Limit {
                     what: "the number of revoked tokens of one application",
                     limit: REVOKED_TOKENS_OF_APPLICATION_MAX,

@@ -31,7 +31,6 @@ impl EventLog {
         self.change(move |registry, turn| {
             let owner = registry.application(application).ok_or(NO_APPLICATION)?;
             let organisation = owner.organisation;
-            let cut = TokenCut::of(turn, after);
             let table = &registry.sessions;
             let over = table.of(organisation).filter(|old| {
                 let is_meant = old.application == application && sessions.contains(&old.session);
@@ -52,6 +51,8 @@ impl EventLog {
                     below("the number of expired sessions", count, CUT_SESSIONS_MAX)?;
                     count += 1;
                 }
+                let before = cuts.iter().chain(registry.token_cuts(application));
+                let cut = TokenCut::of(turn, after, before);
                 let cuts = with_cut(cuts, cut, turn)?;
                 changes.push(Change::PutSessionCuts(Arc::new(SessionCuts {
                     organisation,

@@ -14,6 +14,7 @@ use crate::id::{ApplicationId, OrganisationId, SubscriptionId, TaskId};
 use crate::log::EventLog;
 use crate::offset::{AttemptSeq, Offset, OffsetRange};
 use crate::registry::Registry;
+use crate::subscription::SubscriptionState;
 use crate::task::{
     COUNTED_MAX, COUNTS_KEPT_MAX, Counted, Counting, Replay, Replaying, TASKS_KEPT_MAX,
     TASKS_RUNNING_ALL_MAX, TASKS_RUNNING_MAX, Task, TaskState, Work,
@@ -50,7 +51,8 @@ pub struct CountStep {
 impl EventLog {
     /// Starts to send past events to a subscription again: those of `range` (cut off at the log's
     /// end) that `replay` takes. It is done in the background, and goes on after a restart. `Busy`
-    /// while [`TASKS_RUNNING_ALL_MAX`] of all organisations run.
+    /// while [`TASKS_RUNNING_ALL_MAX`] of all organisations run; `Disabled` if the subscription is,
+    /// for nothing would be sent.
     pub async fn create_task(
         &self,
         subscription: SubscriptionId,
@@ -61,6 +63,9 @@ impl EventLog {
             let owner = registry
                 .subscription(subscription)
                 .ok_or(super::NO_SUBSCRIPTION)?;
+            if matches!(owner.state, SubscriptionState::Disabled { .. }) {
+                return Err(ChangeError::Disabled { subscription });
+            }
             let application = registry
                 .application(owner.application)
                 .ok_or(super::NO_APPLICATION)?;

@@ -148,6 +148,7 @@ impl Cell {
             ChangeError::Commit(error) => error.into(),
             ChangeError::NotFound { .. }
             | ChangeError::Conflict { .. }
+            | ChangeError::Disabled { .. }
             | ChangeError::Limit { .. } => ConsumeError::Deleted {
                 key: self.key.clone(),
             },

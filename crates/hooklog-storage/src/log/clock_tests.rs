@@ -15,7 +15,7 @@ use crate::codec;
 use crate::engine::Engine;
 use crate::event::Appended;
 use crate::keys::{self, Family};
-use crate::revocation::RevokedToken;
+use crate::revocation::{RevokedToken, TokenCut};
 use crate::state::State;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -122,6 +122,33 @@ async fn what_is_asked_for_at_once_is_so_by_the_wall_clock() {
     log.retry_now(to, id).await.unwrap();
     let retries = log.delivery_state().unwrap().retries;
     assert_eq!(retries, [(to, id.offset(), Retry::failed(1, due))]);
+}
+
+/// The story: of two expiries the second left the tokens that were made between them.
+#[tokio::test]
+async fn each_expiry_means_the_tokens_behind_the_one_before() {
+    let directory = TempDir::new().unwrap();
+    let (log, app) = ahead(&directory).await;
+    let session = [7; 32];
+    let next = |log: &EventLog| {
+        let registry = log.registry();
+        let of_session = registry.session_cuts(ORGANISATION, app, &session);
+        let cuts = registry.token_cuts(app).iter().chain(of_session);
+        let latest = cuts.map(|cut| cut.issued_until).max();
+        TokenCut::next_second(latest.unwrap_or_default())
+    };
+    for of_session in [false, true, true, false, true, false, false] {
+        // As a token of the session that is made now says it.
+        let issued = next(&log);
+        if of_session {
+            let sessions = [session].into();
+            let expired = log.expire_sessions(app, sessions, Duration::ZERO);
+            expired.await.unwrap();
+        } else {
+            log.expire_tokens(app, Duration::ZERO).await.unwrap();
+        }
+        assert!(next(&log) > issued, "{of_session}");
+    }
 }
 
 /// A log that nobody dispatches keeps what says that an event waits no longer than the event, or for a

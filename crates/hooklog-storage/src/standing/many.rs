@@ -73,4 +73,4 @@ impl std::fmt::Debug for Deliveries<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,7 +5,7 @@
 //! **Next:** the end of the command; `token.rs` and `publish.rs` are the client's side.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -13,6 +13,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
+
+use crate::output;
 
 /// Most lines that wait for a slow terminal; beyond it the answers to senders wait.
 const LINES_MAX: usize = 1024;
@@ -36,7 +38,7 @@ struct Received<'a> {
 }
 
 /// The running thread.
-pub(super) struct Writer(JoinHandle<io::Result<()>>);
+pub(super) struct Writer(JoinHandle<anyhow::Result<()>>);
 
 impl Writer {
     /// Opens the output file and starts the thread.
@@ -54,36 +56,38 @@ impl Writer {
 
     /// Resolves when writing failed, or when all senders are gone and everything is written.
     pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
-        (&mut self.0)
-            .await?
-            .context("cannot write what was received")
+        (&mut self.0).await?
     }
 }
 
-fn write(mut lines: mpsc::Receiver<Line>, file: Option<File>) -> io::Result<()> {
+fn write(mut lines: mpsc::Receiver<Line>, file: Option<File>) -> anyhow::Result<()> {
     let mut stdout = BufWriter::new(io::stdout());
     let mut file = file.map(BufWriter::new);
     while let Some(line) = lines.blocking_recv() {
         let mut next = Some(line);
         while let Some(line) = next {
-            writeln!(stdout, "{}", line.text)?;
+            output::written(writeln!(stdout, "{}", line.text))?;
             if let Some(file) = &mut file {
-                let body = String::from_utf8_lossy(&line.body);
-                let received = Received {
-                    id: &line.id,
-                    verified: line.verified,
-                    body: &body,
-                };
-                serde_json::to_writer(&mut *file, &received)?;
-                file.write_all(b"\n")?;
+                keep(file, &line).context("cannot write to the output file")?;
             }
             drop((line.body, line.room));
             next = lines.try_recv().ok();
         }
-        stdout.flush()?;
         if let Some(file) = &mut file {
-            file.flush()?;
+            file.flush().context("cannot write to the output file")?;
         }
+        output::written(stdout.flush())?;
     }
     Ok(())
+}
+
+fn keep(file: &mut impl io::Write, line: &Line) -> io::Result<()> {
+    let body = String::from_utf8_lossy(&line.body);
+    let received = Received {
+        id: &line.id,
+        verified: line.verified,
+        body: &body,
+    };
+    serde_json::to_writer(&mut *file, &received)?;
+    file.write_all(b"\n")
 }

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use hooklog_storage::OrganisationId;
+use hooklog_storage::{ApplicationId, Event, IdempotencyKey, OrganisationId};
 
 use super::content::post;
 use super::end_to_end::{APPS, application, count};
-use super::harness::{Harness, Reply, mint};
+use super::harness::{Harness, Reply, mint, organisation};
 use crate::state::now;
 use crate::token::Subject;
 use crate::wire::time_text;
@@ -271,6 +271,75 @@ async fn an_event_for_later_is_another_at_another_time() {
             }
             let again = send(key.clone(), at).await.is(202);
             assert_eq!(again.text, answer.text);
+        }
+    }
+    server.stop().await;
+}
+
+/// After the clock was set back a message waits for a time that the log's has passed: the answer to its
+/// publisher said nothing of that, and every read of it did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_says_until_when_the_message_waits_that_is_on_record() {
+    let server = Harness::start().await;
+    let app = application(&server, "a").await;
+    let path = format!("{APPS}/a/msg");
+    let token = server.token.clone();
+    let body = r#"{"eventType":"x","payload":{},"deliverAt":"2020-01-01T00:00:00Z"}"#;
+    let due = now().plus(Duration::from_hours(1));
+    // Only the record knows; no clock has to be set back for that.
+    for (key, waits) in [("waits", Some(due)), ("is-due", None)] {
+        let organisation = organisation().organisation().expect("a tenant");
+        let application: ApplicationId = app.parse().expect("an id");
+        let scope: [&[u8]; 3] = [
+            b"message.create",
+            organisation.as_bytes(),
+            application.as_bytes(),
+        ];
+        let mut event = Event::new(application, "x".parse().expect("a type"), "{}");
+        event.deliver_at = waits;
+        event.idempotency = Some(IdempotencyKey::new(&scope, key, body.as_bytes()));
+        server.log.append(vec![event]).await.expect("room");
+        let said = publish(&server, &token, &path, &[key], body).await;
+        let said = said.is(202).body;
+        let id = said["id"].as_str().expect("an id");
+        let read = server.get(&format!("{path}/{id}")).await.is(200).body;
+        let waits = waits.map(|due| serde_json::json!(time_text(due)));
+        assert_eq!(said.get("deliverAt").cloned(), waits, "{key}");
+        assert_eq!(read.get("deliverAt").cloned(), waits, "{key}");
+        let asked = format!("{path}?with_content=false");
+        let brief = publish(&server, &token, &asked, &[key], body).await;
+        let brief = brief.is(202).body;
+        assert_eq!(brief.get("deliverAt").cloned(), waits, "{key}");
+    }
+    server.stop().await;
+}
+
+/// As the first answer, so each repetition and each read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repetitions_and_reads_say_the_same_of_a_message_for_later() {
+    let server = Harness::start().await;
+    application(&server, "a").await;
+    let path = format!("{APPS}/a/msg");
+    let token = server.token.clone();
+    let later = time_text(now().plus(Duration::from_hours(1)));
+    for (key, at, waits) in [
+        ("later", later.as_str(), Some(later.as_str())),
+        ("past", "2020-01-01T00:00:00Z", None),
+    ] {
+        let body = serde_json::json!({ "eventType": "x", "payload": {}, "deliverAt": at });
+        let body = body.to_string();
+        for query in ["", "?with_content=false"] {
+            let asked = format!("{path}{query}");
+            let said = publish(&server, &token, &asked, &[key], &body).await;
+            let said = said.is(202).body;
+            assert_eq!(said.get("deliverAt").and_then(|at| at.as_str()), waits);
+            let id = said["id"].as_str().expect("an id");
+            let read = server
+                .get(&format!("{path}/{id}{query}"))
+                .await
+                .is(200)
+                .body;
+            assert_eq!(said, read, "{key} {query:?}");
         }
     }
     server.stop().await;

@@ -102,6 +102,33 @@ async fn listed_and_cancelled(server: &Harness, mut made: Vec<String>) {
     assert_eq!(nothing["data"], json!([]));
 }
 
+/// It was answered 202, and the task failed a second later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disabled_endpoint_is_told_at_once() {
+    let server = Harness::start().await;
+    application(&server, "a").await;
+    let endpoint = format!("{APPS}/a/endpoint");
+    let body = json!({ "url": "https://example.com", "disabled": true }).to_string();
+    let made = server.call("POST", &endpoint, &body).await.is(201).body;
+    let id = made["id"].as_str().expect("an id");
+    let since = json!({ "since": "2020-01-01T00:00:00Z" }).to_string();
+    for route in ["recover", "replay-missing", "bulk-replay"] {
+        let path = format!("{endpoint}/{id}/{route}");
+        let refused = server.call("POST", &path, &since).await.is(409).body;
+        let expected = format!(
+            "A conflict has occurred: endpoint {id} is disabled: enable it, then start this again"
+        );
+        assert_eq!(refused, json!({ "code": "conflict", "detail": expected }));
+    }
+    let none = server.get(TASKS).await.is(200).body;
+    assert_eq!(none["data"], json!([]));
+    let enable = json!({ "disabled": false }).to_string();
+    let own = format!("{endpoint}/{id}");
+    server.call("PATCH", &own, &enable).await.is(200);
+    let recover = format!("{own}/recover");
+    server.call("POST", &recover, &since).await.is(202);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_task_cannot_mean_is_refused() {
     let server = Harness::start().await;

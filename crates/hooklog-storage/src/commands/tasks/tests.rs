@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::id::OrganisationId;
 use crate::log::tests::{event, open};
-use crate::subscription::{Endpoint, SecretKey};
+use crate::subscription::{DisableReason, Endpoint, SecretKey};
 use crate::{NewApplication, NewSubscription};
 
 #[tokio::test]
@@ -52,6 +52,46 @@ async fn running_tasks_are_bounded_for_each_organisation_and_for_all() {
             "the number of running tasks is limited to 100"
         );
     }
+}
+
+/// It was taken, and failed a second later in the background.
+#[tokio::test]
+async fn a_replay_to_a_disabled_endpoint_is_refused_at_once() {
+    let directory = TempDir::new().unwrap();
+    let log = open(&directory);
+    let new = NewApplication::new(OrganisationId::from_bytes([1; 20]), "a");
+    let application = log.create_application(new).await.unwrap().id;
+    let endpoint = Endpoint::new("http://127.0.0.1/", SecretKey::new(vec![7; 24]));
+    let new = NewSubscription::new(application, endpoint);
+    let to = log.create_subscription(new).await.unwrap().id;
+    let set = async |state| {
+        let set = log.update_subscription(to, move |value, _| {
+            value.state = state;
+            Ok(())
+        });
+        set.await.unwrap();
+    };
+    let since = crate::Timestamp::default();
+    for reason in [
+        DisableReason::Owner,
+        DisableReason::Gone,
+        DisableReason::Failing,
+    ] {
+        set(SubscriptionState::Disabled { since, reason }).await;
+        for replay in [
+            Replay::Failed,
+            Replay::Missing,
+            Replay::All(crate::ReplayFilter::default()),
+        ] {
+            let refused = log.create_task(to, replay, Offset::ZERO..Offset::MAX).await;
+            let expected = format!("endpoint {to} is disabled: enable it, then start this again");
+            assert_eq!(refused.unwrap_err().to_string(), expected);
+        }
+    }
+    assert_eq!(log.registry().running_tasks().count(), 0);
+    set(SubscriptionState::Enabled).await;
+    let taken = log.create_task(to, Replay::Failed, Offset::ZERO..Offset::MAX);
+    taken.await.unwrap();
 }
 
 #[tokio::test]

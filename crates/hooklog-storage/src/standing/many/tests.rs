@@ -21,7 +21,11 @@ use crate::standing::Delivered;
 use crate::testing::rounds;
 use crate::time::Timestamp;
 
-async fn publish(log: &EventLog, application: ApplicationId, kinds: &[&str]) -> Vec<EventId> {
+pub(in crate::standing) async fn publish(
+    log: &EventLog,
+    application: ApplicationId,
+    kinds: &[&str],
+) -> Vec<EventId> {
     let events = kinds
         .iter()
         .map(|kind| Event::new(application, kind.parse().unwrap(), Bytes::from("{}")));
@@ -35,7 +39,11 @@ async fn publish(log: &EventLog, application: ApplicationId, kinds: &[&str]) -> 
         .collect()
 }
 
-fn attempt(event: EventId, subscription: SubscriptionId, outcome: Outcome) -> Progress {
+pub(in crate::standing) fn attempt(
+    event: EventId,
+    subscription: SubscriptionId,
+    outcome: Outcome,
+) -> Progress {
     Progress::Attempt(NewAttempt {
         event,
         subscription,
@@ -52,7 +60,10 @@ fn attempt(event: EventId, subscription: SubscriptionId, outcome: Outcome) -> Pr
 
 /// One that takes all, one that takes events of the type `b`, one that takes none and has attempts all
 /// the same, and one that takes none and never had any.
-async fn targets(log: &EventLog, application: ApplicationId) -> Vec<Arc<Subscription>> {
+pub(in crate::standing) async fn targets(
+    log: &EventLog,
+    application: ApplicationId,
+) -> Vec<Arc<Subscription>> {
     let mut all = Vec::new();
     for kind in [None, Some("b"), Some("none"), Some("none")] {
         let id = subscription(log, application).await.id;
