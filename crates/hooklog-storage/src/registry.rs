@@ -223,10 +223,21 @@ impl Registry {
         }
     }
 
+    /// Makes a subscription ready for [`load`](Self::load): it shares with those before it.
+    pub(crate) fn adopt(&mut self, mut value: Subscription) -> Arc<Subscription> {
+        self.share(&mut value);
+        self.names.add(&value.filter);
+        Arc::new(value)
+    }
+
+    /// Takes in all subscriptions of a log that is opened, each adopted before.
+    pub(crate) fn load(&mut self, subscriptions: &[Arc<Subscription>]) {
+        self.subscriptions = Subscriptions::load(subscriptions);
+    }
+
     /// Gives back what tables keep free after very many insertions, a third of them.
     pub(crate) fn pack(&mut self) {
         pack(&mut self.applications);
-        self.subscriptions.pack();
         self.application_owners.shrink_to_fit();
         self.application_uids.shrink_to_fit();
     }

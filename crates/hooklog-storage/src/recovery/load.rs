@@ -4,7 +4,6 @@
 //! **Next:** `rest.rs`.
 
 use std::ops::Bound;
-use std::sync::Arc;
 
 use super::OpenErrorKind;
 use crate::attempt::Low;
@@ -13,11 +12,11 @@ use crate::consumer::Consumers;
 use crate::engine::Engine;
 use crate::keys::{self, Family};
 use crate::registry::Registry;
-use crate::subscription::Subscription;
 
 /// All organisations, applications, event types, subscriptions and tasks.
 pub(super) fn registry(engine: &Engine, low: Low) -> Result<Registry, OpenErrorKind> {
     let mut registry = Registry::default();
+    let mut subscriptions = Vec::new();
     let all = (Bound::Unbounded, Bound::Unbounded);
     engine.scan::<OpenErrorKind>(Family::Registry, all, |key, value| {
         use crate::change::Change;
@@ -26,9 +25,8 @@ pub(super) fn registry(engine: &Engine, low: Low) -> Result<Registry, OpenErrorK
             Some(keys::Kind::Application) => Change::PutApplication(codec::decode(value)?),
             Some(keys::Kind::EventType) => Change::PutEventType(codec::decode(value)?),
             Some(keys::Kind::Subscription) => {
-                let mut value: Subscription = codec::decode(value)?;
-                registry.share(&mut value);
-                Change::PutSubscription(Arc::new(value))
+                subscriptions.push(registry.adopt(codec::decode(value)?));
+                return Ok(());
             }
             Some(keys::Kind::Task) => Change::PutTask(codec::decode(value)?),
             Some(keys::Kind::TokenCuts) => Change::PutTokenCuts(codec::decode(value)?),
@@ -43,6 +41,7 @@ pub(super) fn registry(engine: &Engine, low: Low) -> Result<Registry, OpenErrorK
         registry.apply(&change);
         Ok(())
     })?;
+    registry.load(&subscriptions);
     registry.pack();
     // Rows of marks go a few at a time.
     registry.expunged.expire(low);

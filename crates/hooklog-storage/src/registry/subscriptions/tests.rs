@@ -24,7 +24,7 @@ struct Step {
     application: u8,
     uid: Option<u8>,
     remove: bool,
-    pack: bool,
+    load: bool,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -32,12 +32,12 @@ fn step() -> impl Strategy<Value = Step> {
     // The first and the last id and application that there can be are among them.
     let number = || prop::sample::select(vec![0_u8, 1, 2, 3, 254, 255]);
     (number(), number(), prop::option::of(0_u8..3), flags).prop_map(
-        |(id, application, uid, (remove, pack))| Step {
+        |(id, application, uid, (remove, load))| Step {
             id,
             application,
             uid,
             remove,
-            pack,
+            load,
         },
     )
 }
@@ -97,8 +97,8 @@ proptest! {
             let old = at.map(|at| list.remove(at));
             list.push(Arc::clone(&value));
             prop_assert_eq!(tables.put(&value), old);
-            if step.pack {
-                tables.pack();
+            if step.load {
+                tables = Subscriptions::load(&list);
             }
         }
         list.sort_by_key(|value| value.id);
