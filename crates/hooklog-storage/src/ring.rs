@@ -5,7 +5,8 @@
 //!
 //! **Invariant:** what sled does not show yet is here. Commits stand in order without a gap; only
 //! applied ones are given up, oldest first, when they are more than the tail's bytes.
-//! **Next:** `ring/applier.rs`, which says what the applier has to do; `tail.rs`, which follows it; for readers, `read.rs`.
+//! **Next:** `ring/applier.rs`, which says what the applier has to do; `tail.rs`, which follows the
+//! commits; for readers, `read.rs`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

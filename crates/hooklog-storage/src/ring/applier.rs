@@ -17,7 +17,7 @@ use crate::offset::Sequence;
 
 /// Commits that may wait for the applier, however small they are: some 20 MiB of memory beside their
 /// events.
-const UNAPPLIED_COMMITS_MAX: u64 = 65_536;
+pub(super) const UNAPPLIED_COMMITS_MAX: u64 = 65_536;
 
 /// What there is for the applier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,7 +110,8 @@ impl Ring {
         self.work.notify_all();
     }
 
-    /// Waits until at most `bytes` are unapplied; `None` if nothing was heard for `patience`.
+    /// Waits until at most `bytes` are unapplied, and not too many commits; `None` if nothing was heard for
+    /// `patience`.
     pub(crate) fn wait_room(
         &self,
         bytes: usize,

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
+use super::applier::UNAPPLIED_COMMITS_MAX;
 use super::*;
 use crate::attempt::Low;
 use crate::event::{Event, Record};
@@ -259,4 +260,25 @@ fn the_applier_is_woken_when_there_is_something_to_do() {
             assert!(!look(Some(Instant::now())).is_asked);
         }
     }
+}
+
+/// However small commits are, memory for them is bounded.
+#[test]
+fn commits_that_wait_for_the_applier_are_bounded_in_number() {
+    let ring = Ring::new(Sequence::ZERO, Offset::ZERO, Low::default(), 0);
+    let registry = RwLock::new(Registry::default());
+    let room = || ring.wait_room(usize::MAX, Duration::ZERO, || false);
+    for number in 0..UNAPPLIED_COMMITS_MAX {
+        let sequence = Sequence::new(number);
+        ring.push(commit(sequence, Offset::ZERO, 0, 0), &registry);
+    }
+    assert_eq!(room(), Room::Some);
+    let last = Sequence::new(UNAPPLIED_COMMITS_MAX);
+    ring.push(commit(last, Offset::ZERO, 0, 0), &registry);
+    assert_eq!(room(), Room::None);
+    // It asks for what is to be applied, and goes on when some of that is.
+    let now = Some(Instant::now());
+    assert!(ring.wait_work(usize::MAX, now, Duration::ZERO).is_asked);
+    ring.applied(Some(Sequence::ZERO));
+    assert_eq!(room(), Room::Some);
 }
