@@ -4,6 +4,7 @@
 //! since ignoring a filter answers a different question.
 //! **Next:** `page.rs`.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use hooklog_storage::{NameError, Timestamp};
@@ -22,7 +23,7 @@ pub(crate) struct Query(Vec<(String, String)>);
 impl Query {
     pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
         let mut pairs = Vec::new();
-        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        let mut add = |name: Cow<'_, str>, value: Cow<'_, str>| {
             if pairs.len() == PARAMETERS_MAX {
                 return Err(ApiError::Query("The query has more than 256 parameters"));
             }
@@ -31,6 +32,17 @@ impl Query {
                 return Err(ApiError::Query("The query is not UTF-8"));
             }
             pairs.push((name.into_owned(), value.into_owned()));
+            Ok(())
+        };
+        if is_plain(text) {
+            for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                add(name.into(), value.into())?;
+            }
+        } else {
+            for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+                add(name, value)?;
+            }
         }
         Ok(Self(pairs))
     }
@@ -125,6 +137,13 @@ impl Query {
     }
 }
 
+/// Whether there is nothing to decode, as in most queries.
+fn is_plain(text: &str) -> bool {
+    !text
+        .bytes()
+        .any(|byte| matches!(byte, b'%' | b'+') || !byte.is_ascii())
+}
+
 fn parse_name<T: FromStr<Err = NameError>>(name: &'static str, text: &str) -> Result<T, ApiError> {
     text.parse()
         .map_err(|error: NameError| Issue::query(name, error.to_string()).into())
@@ -177,6 +196,27 @@ mod tests {
             Query::parse(&"a=1&".repeat(257)),
             Err(ApiError::Query(_))
         ));
+    }
+
+    #[test]
+    fn what_needs_no_decoding_is_read_as_what_does() {
+        for text in [
+            "a",
+            "a=",
+            "=",
+            "a=b=c",
+            "a=b&&c=d&",
+            "a=1&a=2",
+            "&",
+            "a[]=x",
+        ] {
+            let query = Query::parse(text).expect("parses");
+            let decoded: Vec<_> = form_urlencoded::parse(text.as_bytes())
+                .into_owned()
+                .collect();
+            assert_eq!(query.0, decoded, "{text}");
+        }
+        assert!(Query::parse("a=\u{fffd}").is_err());
     }
 
     #[test]

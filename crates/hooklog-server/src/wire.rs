@@ -7,7 +7,6 @@
 
 use std::fmt::Display;
 
-use hooklog_storage::Timestamp;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -34,6 +33,7 @@ mod requests;
 pub(crate) mod schemas;
 mod standing;
 mod task;
+mod times;
 
 pub(crate) use application::{ApplicationIn, ApplicationOut, ApplicationPatch};
 pub(crate) use attempt::{AttemptOut, status};
@@ -58,6 +58,8 @@ pub(crate) use standing::{
 pub(crate) use task::{
     Between, TaskOut, UsageIn, UsageOut, kind as task_kind, replay_filter, task_status, task_weight,
 };
+pub(crate) use times::time_text;
+use times::{some_time, time};
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -244,34 +246,6 @@ fn some_text<T: Display, S: Serializer>(
     match value {
         Some(value) => text(value, serializer),
         None => serializer.serialize_none(),
-    }
-}
-
-/// Serializes as RFC 3339 in UTC, always with milliseconds, so that texts sort as times.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the form that serde calls"
-)]
-fn time<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    let time =
-        jiff::Timestamp::from_millisecond(value.as_millis()).map_err(serde::ser::Error::custom)?;
-    serializer.collect_str(&format_args!("{time:.3}"))
-}
-
-/// The same, or null.
-#[expect(clippy::ref_option, reason = "the form that serde calls")]
-fn some_time<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(at) => time(at, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
-/// The same, within a text.
-pub(crate) fn time_text(value: Timestamp) -> String {
-    match jiff::Timestamp::from_millisecond(value.as_millis()) {
-        Ok(at) => format!("{at:.3}"),
-        Err(_) => format!("{} ms", value.as_millis()),
     }
 }
 

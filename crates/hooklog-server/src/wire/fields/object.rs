@@ -5,7 +5,6 @@
 //! **Next:** `../message.rs`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -28,16 +27,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = BTreeMap::new();
+                let mut fields: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
                 while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &RawValue>()? {
                     if fields.len() == FIELDS_MAX {
                         return Err(A::Error::custom(format!("more than {FIELDS_MAX} fields")));
                     }
-                    if let Some(twice) = fields.insert(key, value) {
+                    if let Some((_, twice)) = fields.iter().find(|(other, _)| *other == key) {
                         let value = twice.get().chars().take(32).collect::<String>();
                         return Err(A::Error::custom(format!("a field is given twice: {value}")));
                     }
+                    fields.push((key, value));
                 }
+                fields.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
                 Ok(Fields(fields))
             }
         }
@@ -77,12 +78,20 @@ impl<'de> Visitor<'de> for Items {
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// How many brackets open, in strings and outside of them. In pieces that one byte can count, which the
+/// compiler makes sixteen counters at a time of: a tenth of the instructions of a plain count.
+fn brackets(json: &[u8]) -> usize {
+    let is_open = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
+    let counts = json.chunks(usize::from(u8::MAX));
+    let counts = counts.map(|piece| piece.iter().map(is_open).sum::<u8>());
+    counts.map(usize::from).sum()
+}
+
 /// Whether brackets outside of strings nest deeper than `limit`. Whether they match is for the
 /// parser to say.
 pub(super) fn is_deeper_than(json: &[u8], limit: usize) -> bool {
     // Most bodies have fewer brackets than that altogether, and counting them is quick.
-    let is_open = |byte: &&u8| matches!(byte, b'{' | b'[');
-    if json.iter().filter(is_open).count() <= limit {
+    if brackets(json) <= limit {
         return false;
     }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
