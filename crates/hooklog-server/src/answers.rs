@@ -7,63 +7,76 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::reply::Response;
 use crate::streamed::{OutBody, Pieces};
 
+/// How long is slept at least where no answer waits, lest a timeout of nothing never sleeps.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
 /// The memory for answers.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    bytes: Arc<Semaphore>,
-    size: u32,
+    /// A number and no semaphore, for nobody waits for room.
+    left: Arc<AtomicUsize>,
+    size: usize,
 }
 
 /// A part of a pool, given back when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
-    held: Option<OwnedSemaphorePermit>,
+    pool: Option<Arc<AtomicUsize>>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(left) = &self.pool {
+            left.fetch_add(self.bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Pool {
     pub(crate) fn new(bytes: usize) -> Self {
-        let size = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
-        let permits = usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS);
+        let size = bytes.max(1);
         Self {
-            bytes: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            left: Arc::new(AtomicUsize::new(size)),
             size,
         }
     }
 
     /// Room for `bytes`, or all there is when that is less; or the server is busy.
     pub(crate) fn take(&self, bytes: usize) -> Result<Room, ApiError> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.size);
-        let held = Arc::clone(&self.bytes)
-            .try_acquire_many_owned(bytes)
-            .map_err(|_| ApiError::Busy("too many answers not taken yet".to_owned()))?;
-        Ok(Room { held: Some(held) })
+        let bytes = bytes.min(self.size);
+        let less = |left: usize| left.checked_sub(bytes);
+        // It guards no memory but itself.
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        taken.map_err(|_| ApiError::Busy("too many answers not taken yet".to_owned()))?;
+        Ok(Room {
+            pool: Some(Arc::clone(&self.left)),
+            bytes,
+        })
     }
 
     /// Makes `room` one for `bytes` if there is more; an answer to what was done is given anyway.
     pub(crate) fn widen(&self, room: &mut Room, bytes: usize) {
-        let held = room
-            .held
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        let Some(more) = bytes.checked_sub(held).filter(|more| *more > 0) else {
+        let Some(more) = bytes.checked_sub(room.bytes).filter(|more| *more > 0) else {
             return;
         };
-        match (&mut room.held, self.take(more)) {
-            (Some(held), Ok(Room { held: Some(more) })) => held.merge(more),
-            (held @ None, Ok(more)) => *held = more.held,
-            (Some(_), Ok(Room { held: None }) | Err(_)) | (None, Err(_)) => {}
+        if let Ok(mut more) = self.take(more) {
+            room.pool = more.pool.take();
+            room.bytes += more.bytes;
         }
     }
 }
@@ -71,17 +84,11 @@ impl Pool {
 /// The answers of one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Answers {
-    waiting: Arc<Waiting>,
+    waiting: Arc<Mutex<Deadlines>>,
     timeout: Duration,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    /// Deadlines in the order they were made in, which is the order of time.
-    deadlines: Mutex<Deadlines>,
-    added: Notify,
-}
-
+/// Deadlines in the order they were made in, which is the order of time.
 #[derive(Debug, Default)]
 struct Deadlines {
     next: u64,
@@ -122,15 +129,12 @@ impl Answers {
 
     /// Something that the client must do in time.
     pub(crate) fn ticket(&self) -> Ticket {
-        let number = {
-            let mut deadlines = self.waiting.deadlines.lock();
-            let number = deadlines.next;
-            deadlines.next += 1;
-            let deadline = Instant::now() + self.timeout;
-            deadlines.by_number.insert(number, deadline);
-            number
-        };
-        self.waiting.added.notify_one();
+        let mut deadlines = self.waiting.lock();
+        let number = deadlines.next;
+        deadlines.next += 1;
+        let deadline = Instant::now() + self.timeout;
+        deadlines.by_number.insert(number, deadline);
+        drop(deadlines);
         Ticket {
             waiting: Arc::clone(&self.waiting),
             number,
@@ -141,17 +145,18 @@ impl Answers {
     /// is not asked for anything while the client has no window for it.
     pub(crate) async fn overdue(&self) {
         loop {
-            let oldest = self.oldest();
-            match oldest {
-                None => self.waiting.added.notified().await,
+            match self.oldest() {
                 Some(deadline) if deadline <= Instant::now() => return,
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
+                // What is made from now on is not overdue before that; so nobody has to tell of it, which
+                // would give the connection one more turn with each request.
+                None => tokio::time::sleep(self.timeout.max(PAUSE_MIN)).await,
             }
         }
     }
 
     fn oldest(&self) -> Option<Instant> {
-        let deadlines = self.waiting.deadlines.lock();
+        let deadlines = self.waiting.lock();
         deadlines.by_number.values().next().copied()
     }
 }
@@ -171,13 +176,13 @@ impl AsRef<[u8]> for Held {
 
 /// An answer on its way.
 pub(crate) struct Ticket {
-    waiting: Arc<Waiting>,
+    waiting: Arc<Mutex<Deadlines>>,
     number: u64,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.waiting.deadlines.lock().by_number.remove(&self.number);
+        self.waiting.lock().by_number.remove(&self.number);
     }
 }
 

@@ -5,7 +5,10 @@
 //! nothing. A body announced as too large is refused before any of it is read.
 //! **Next:** `wire/fields.rs`, which parses it.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +18,7 @@ use hyper::body::{Body as _, Frame, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use crate::config::Limits;
 use crate::error::ApiError;
 use crate::state::State;
 
@@ -72,24 +76,11 @@ impl Upload {
             bytes_max: limit,
             announced: announced.unwrap_or(limit),
         };
-        let (start, whole) = (
-            state.limits.body_start_timeout,
-            state.limits.body_read_timeout,
-        );
-        let read = async {
-            let first = tokio::time::timeout(start, incoming.frame())
-                .await
-                .map_err(|_| ApiError::BodySilent { limit: start })?;
-            let mut next = first;
-            while let Some(frame) = next {
-                taken.add(frame.map_err(ApiError::BodyBroken)?)?;
-                next = incoming.frame().await;
-            }
-            Ok::<(), ApiError>(())
-        };
-        tokio::time::timeout(whole, read)
-            .await
-            .map_err(|_| ApiError::BodyTimeout { limit: whole })??;
+        match at_hand(incoming, &mut taken).await? {
+            Came::Whole => {}
+            // In a box, for most requests have no need of it, and would carry its size.
+            part => Box::pin(wait(incoming, &mut taken, part, &state.limits)).await?,
+        }
         taken.bytes.shrink_to_fit();
         Ok(Body {
             bytes: taken.bytes.into(),
@@ -155,6 +146,65 @@ impl Upload {
             let _outcome = tokio::time::timeout(LINGER, drain).await;
         });
     }
+}
+
+/// How much of a body is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    Nothing,
+    Part,
+    Whole,
+}
+
+/// Takes what is there, without a timer: nearly every body comes in one piece with its head. hyper hands it
+/// over only behind the turn in which it is asked for it, so this takes a second turn.
+async fn at_hand(incoming: &mut Incoming, taken: &mut Taken<'_>) -> Result<Came, ApiError> {
+    let (mut came, mut asked) = (Came::Nothing, false);
+    poll_fn(|context| {
+        loop {
+            match Pin::new(&mut *incoming).poll_frame(context) {
+                Poll::Ready(Some(frame)) => taken.add(frame.map_err(ApiError::BodyBroken)?)?,
+                Poll::Ready(None) => return Poll::Ready(Ok(Came::Whole)),
+                Poll::Pending if asked => return Poll::Ready(Ok(came)),
+                Poll::Pending => {
+                    asked = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+            // Known from the length that was announced, one turn before the end itself would be seen.
+            if incoming.is_end_stream() {
+                return Poll::Ready(Ok(Came::Whole));
+            }
+            came = Came::Part;
+        }
+    })
+    .await
+}
+
+/// Takes the rest, as it comes within the limits of time.
+async fn wait(
+    incoming: &mut Incoming,
+    taken: &mut Taken<'_>,
+    came: Came,
+    limits: &Limits,
+) -> Result<(), ApiError> {
+    let (start, whole) = (limits.body_start_timeout, limits.body_read_timeout);
+    let read = async {
+        let mut next = if came == Came::Nothing {
+            let first = tokio::time::timeout(start, incoming.frame()).await;
+            first.map_err(|_| ApiError::BodySilent { limit: start })?
+        } else {
+            incoming.frame().await
+        };
+        while let Some(frame) = next {
+            taken.add(frame.map_err(ApiError::BodyBroken)?)?;
+            next = incoming.frame().await;
+        }
+        Ok::<(), ApiError>(())
+    };
+    let read = tokio::time::timeout(whole, read).await;
+    read.map_err(|_| ApiError::BodyTimeout { limit: whole })?
 }
 
 /// What came of a body so far.

@@ -4,7 +4,7 @@
 //! **Invariant:** at every moment of its life a connection has a deadline: for its TLS handshake, for
 //! its first bytes (and the whole HTTP/2 preface), for each request's head, for its body, for taking the answer (some of
 //! it at once, and all of it), for being idle. hyper's own switch between the versions has none for the preface, hence this one.
-//! **Next:** `answers.rs`.
+//! **Next:** `drive.rs`.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -25,6 +25,8 @@ use tokio_util::task::TaskTracker;
 use crate::answers::Answers;
 use crate::config::Limits;
 use crate::dispatch;
+use crate::drive::{self, First};
+use crate::head_timer::HeadTimer;
 use crate::listen::{Accepted, Peer};
 use crate::socket::Socket;
 use crate::state::State;
@@ -45,13 +47,15 @@ enum Version {
     Http2,
 }
 
-/// Serves a connection to its end; after `shutdown`, to the end of what is in flight. With `tls`,
+/// Serves a connection to its end; after `shutdown`, to the end of what is in flight, and no longer than
+/// until `cut`. With `tls`,
 /// TCP connections begin with a handshake; a Unix socket needs none, for nobody listens in on it.
 pub(crate) async fn serve(
     state: Arc<State>,
     accepted: Accepted,
     tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
+    cut: CancellationToken,
 ) {
     let limits = state.limits;
     let (peer, opening) = open(accepted, tls, &limits);
@@ -64,6 +68,7 @@ pub(crate) async fn serve(
     let begun = tokio::select! {
         begun = begin => begun,
         () = shutdown.cancelled() => return,
+        () = cut.cancelled() => return,
     };
     let Some((stream, version, ahead)) = begun else {
         return;
@@ -81,14 +86,13 @@ pub(crate) async fn serve(
             Version::Http2 => serve_http2(&client, socket, &limits, shutdown).await,
         }
     };
-    let outcome = tokio::select! {
-        outcome = served => outcome,
-        () = answers.overdue() => {
-            tracing::debug!("a client did not take an answer in time");
-            return;
+    let ended = async {
+        tokio::select! {
+            () = answers.overdue() => tracing::debug!("a client did not take an answer in time"),
+            () = cut.cancelled() => {}
         }
     };
-    if let Err(error) = outcome {
+    if let First::Main(Err(error)) = drive::first(served, ended).await {
         // A client's doing, and clients do such things all the time.
         tracing::debug!(
             error = &error as &dyn std::error::Error,
@@ -118,7 +122,6 @@ fn open(
 }
 
 /// Who sends the requests of a connection, and what answers them.
-#[derive(Clone)]
 struct Client {
     state: Arc<State>,
     answers: Answers,
@@ -126,8 +129,12 @@ struct Client {
 }
 
 impl Client {
-    async fn answer(self, request: http::Request<Incoming>) -> http::Response<OutBody> {
-        dispatch::handle(self.state, self.answers, self.peer, request).await
+    fn answer(
+        &self,
+        request: http::Request<Incoming>,
+    ) -> impl Future<Output = Result<http::Response<OutBody>, Infallible>> + Send + use<> {
+        let (state, answers) = (Arc::clone(&self.state), self.answers.clone());
+        dispatch::handle(state, answers, self.peer, request)
     }
 }
 
@@ -154,13 +161,10 @@ async fn serve_http1(
     limits: &Limits,
     shutdown: CancellationToken,
 ) -> hyper::Result<()> {
-    let service = service_fn(move |request| {
-        let client = client.clone();
-        // In a box, for hyper moves it, and an idle connection would keep room for it (5.5 KiB).
-        Box::pin(async move { Ok::<_, Infallible>(client.answer(request).await) })
-    });
+    // In a box, for hyper moves it, and an idle connection would keep room for it.
+    let service = service_fn(move |request| Box::pin(client.answer(request)));
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::new(limits.header_read_timeout))
         // Runs between requests too, so it also ends idle connections.
         .header_read_timeout(limits.header_read_timeout)
         // A client may end its sending side and wait for the answer; and what was sent whole is
@@ -170,10 +174,11 @@ async fn serve_http1(
         .max_buf_size((limits.header_bytes_max * 2).max(BUFFER_BYTES_MIN))
         .serve_connection(socket, service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        outcome = connection.as_mut() => return outcome,
-        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+    let served = drive::at_once(connection.as_mut());
+    if let First::Main(outcome) = drive::first(served, shutdown.cancelled()).await {
+        return outcome;
     }
+    connection.as_mut().graceful_shutdown();
     connection.await
 }
 
@@ -187,9 +192,9 @@ async fn serve_http2(
     let (in_flight, watched) = watch::channel(0_usize);
     let in_flight = Arc::new(in_flight);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (client, flight) = (client.clone(), Flight::new(&in_flight));
+        let (answer, flight) = (Box::pin(client.answer(request)), Flight::new(&in_flight));
         async move {
-            let response = client.answer(request).await;
+            let response = answer.await?;
             // A request is in flight until its answer's body is handed over.
             Ok::<_, Infallible>(response.map(|body| {
                 body.map_frame(move |frame| {

@@ -6,8 +6,10 @@
 //! begins.
 //! **Next:** `request.rs`, then the handlers.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use hooklog_storage::Timestamp;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, header};
 use hyper::body::Incoming;
@@ -23,7 +25,7 @@ use crate::query::Query;
 use crate::rate::Class;
 use crate::repeat::{self, RequestKey};
 use crate::reply::{self, Response};
-use crate::request::{Bearer, Call};
+use crate::request::{Bearer, Call, CallParts};
 use crate::revocation;
 use crate::routes::{self, Access, Route};
 use crate::state::{self, State};
@@ -37,52 +39,76 @@ use crate::xml::Names;
 /// What an answer to a write has around what came in: ids, times, names of fields.
 const ENVELOPE_BYTES: usize = 1 << 10;
 
-/// Answers a request.
-pub(crate) async fn handle(
+/// Answers a request. No `async fn`, and what hyper asks for: each `async` around another has its
+/// arguments and what it waits for twice, and all of it is moved.
+pub(crate) fn handle(
     state: Arc<State>,
     answers: Answers,
     peer: Peer,
     request: Request<Incoming>,
-) -> http::Response<OutBody> {
-    let (mut head, incoming) = request.into_parts();
+) -> impl Future<Output = Result<http::Response<OutBody>, Infallible>> + Send {
+    let (head, incoming) = request.into_parts();
     let wanted = Wanted::of(&head.headers);
-    let mut visit = Visit::new(&state, peer, &head);
+    let mut visit = Visit::new(&state, peer, &head, state::now());
     let mut upload = Upload::new(incoming, &head.headers);
-    let answer = if head.method == Method::OPTIONS {
-        Ok((reply::preflight(&head.headers), Room::default()))
+    // Before the future begins, so that it does not carry the request's head.
+    let entered = if head.method == Method::OPTIONS {
+        Entered::Preflight(Box::new(reply::preflight(&head.headers)))
     } else {
-        answer(&state, &mut head, wanted, &mut upload, &mut visit).await
+        enter(&state, head, &mut visit).unwrap_or_else(Entered::Refused)
     };
-    upload.linger(&state.tasks);
-    let (mut response, room) = answer.unwrap_or_else(|error| {
-        let refusal = reply::shape(visit.refuse(error), wanted, Names::PROBLEM);
-        // It is small whatever was sent (`brief.rs`), and must come when there is no room, too.
-        (refusal.unwrap_or_default(), Room::default())
-    });
+    async move {
+        let answer = match entered {
+            Entered::Routed(route, call) => {
+                answer(route, call, wanted, &mut upload, &mut visit).await
+            }
+            Entered::Preflight(response) => Ok((*response, Room::default())),
+            Entered::Refused(error) => Err(error),
+        };
+        upload.linger(&state.tasks);
+        let (response, room) = answer.unwrap_or_else(|error| {
+            let refusal = reply::shape(visit.refuse(error), wanted, || Names::PROBLEM);
+            // It is small whatever was sent (`brief.rs`), and must come when there is no room, too.
+            (refusal.unwrap_or_default(), Room::default())
+        });
+        let response = finish(response, visit, &state);
+        Ok(answers.send(response, room))
+    }
+}
+
+/// A request behind the door.
+enum Entered {
+    Routed(&'static Route, Call),
+    Preflight(Box<Response>),
+    Refused(ApiError),
+}
+
+/// The answer as it is told to the client and the access log.
+fn finish(mut response: Response, visit: Visit, state: &State) -> Response {
     reply::allow_any_origin(&mut response);
-    if head.method == Method::HEAD {
+    if visit.method == Method::HEAD {
         response.extensions_mut().remove::<Pieces>();
         response = reply::without_body(response);
     }
     let bytes = response.body().len();
     let comes_in_pieces = response.extensions().get::<Pieces>().is_some();
-    visit.finish(&state, &mut response, (!comes_in_pieces).then_some(bytes));
-    answers.send(response, room)
+    visit.finish(state, &mut response, (!comes_in_pieces).then_some(bytes));
+    response
 }
 
-async fn answer(
-    state: &Arc<State>,
-    head: &mut Parts,
-    wanted: Wanted,
-    upload: &mut Upload,
-    visit: &mut Visit,
-) -> Result<(Response, Room), ApiError> {
+/// Finds the way of a request, and who makes it.
+fn enter(state: &Arc<State>, mut head: Parts, visit: &mut Visit) -> Result<Entered, ApiError> {
     let path = head.uri.path().trim_end_matches('/');
     let (pattern, route, parts) = routes::find(path, &head.method)?;
     visit.route = pattern;
     let bearer = match route.access {
-        Access::Public => None,
-        Access::Any | Access::Org | Access::Operator => Some(authenticate(state, &head.headers)?),
+        Access::Public => {
+            head.headers.remove(header::AUTHORIZATION);
+            None
+        }
+        Access::Any | Access::Org | Access::Operator => {
+            Some(authenticate(state, &mut head.headers, visit.time)?)
+        }
     };
     let subject = bearer.as_ref().map(|bearer| bearer.grant.subject);
     visit.subject = subject;
@@ -96,52 +122,64 @@ async fn answer(
     if subject.is_some_and(|subject| !route.access.admits(subject)) {
         return Err(ApiError::Forbidden);
     }
-    let needed = Capability::needed(pattern, &head.method);
+    let needed = || Capability::needed(pattern, &head.method);
     if bearer
         .as_ref()
         .is_some_and(|bearer| !bearer.grant.may(needed))
     {
         return Err(ApiError::Forbidden);
     }
-    let path = parts
-        .into_iter()
-        .map(|(name, part)| (name, decode(part)))
-        .collect();
-    let idempotency = head.headers.get_all(idempotency::NAME).iter().cloned();
+    let idempotency = head.headers.get_all(idempotency::HEADER).iter().cloned();
     let idempotency = idempotency.collect();
-    head.headers.remove(header::AUTHORIZATION);
-    let mut call = Call {
+    let mut call = Call::from(CallParts {
         state: Arc::clone(state),
         subject,
         bearer,
-        base: reply::base(&head.headers, &head.uri),
         route: pattern,
-        path,
+        path: parts,
         query: Query::parse(head.uri.query().unwrap_or_default())?,
+        uri: head.uri,
         asked: Asked::default(),
         trace: TraceContext::of(&head.headers),
-        headers: std::mem::take(&mut head.headers),
+        headers: head.headers,
         idempotency,
         body: Body::default(),
         upload: None,
-    };
+    });
     if matches!(head.method, Method::GET | Method::HEAD) {
         call.asked = Asked::of(&call.headers);
         if head.method == Method::HEAD {
             call.asked.wait = None;
         }
-        let response = shaped(state, (route.handler)(call).await?, wanted, pattern).await?;
-        let room = state.read_answers.take(response.body().len())?;
-        return Ok((response, room));
     }
-    write(route, call, head, wanted, upload, visit).await
+    Ok(Entered::Routed(route, call))
+}
+
+async fn answer(
+    route: &Route,
+    call: Call,
+    wanted: Wanted,
+    upload: &mut Upload,
+    visit: &mut Visit,
+) -> Result<(Response, Room), ApiError> {
+    if !matches!(visit.method, Method::GET | Method::HEAD) {
+        return write(route, call, wanted, upload, visit).await;
+    }
+    let (state, pattern) = (Arc::clone(&call.state), call.route);
+    let response = (route.handler)(call).await?;
+    let response = if wanted == Wanted::default() {
+        reply::shape(response, wanted, || Names::of_route(pattern))?
+    } else {
+        Box::pin(shaped(&state, response, wanted, pattern)).await?
+    };
+    let room = state.read_answers.take(response.body().len())?;
+    Ok((response, room))
 }
 
 /// Answers a request that may change something.
 async fn write(
     route: &Route,
     mut call: Call,
-    head: &Parts,
     wanted: Wanted,
     upload: &mut Upload,
     visit: &mut Visit,
@@ -149,7 +187,7 @@ async fn write(
     let (state, pattern, handler) = (&Arc::clone(&call.state), call.route, route.handler);
     let limit = routes::body_bytes_max(pattern, &state.limits);
     refuse_encoded(&call.headers)?;
-    let reads_pieces = routes::reads_pieces(pattern, &head.method);
+    let reads_pieces = routes::reads_pieces(pattern, &visit.method);
     if !reads_pieces {
         call.body = upload.read(state, limit).await?;
         visit.bytes_in = call.bytes().len();
@@ -161,15 +199,19 @@ async fn write(
     if reads_pieces {
         call.upload = Some(upload.take());
     }
-    let response = match RequestKey::of(&call, &head.method, &head.uri)? {
+    let response = match RequestKey::of(&call, &visit.method)? {
         Some(key) => {
             let once = repeat::once(Arc::clone(state), key, handler(call));
             state.tasks.spawn(once).await??
         }
-        None if routes::is_one_write(pattern, &head.method) => handler(call).await?,
+        None if routes::is_one_write(pattern, &visit.method) => handler(call).await?,
         None => state.tasks.spawn(handler(call)).await??,
     };
-    let response = shaped_anyway(state, response, wanted, pattern).await?;
+    let response = if wanted == Wanted::default() {
+        reply::shape(response, wanted, || Names::of_route(pattern))?
+    } else {
+        Box::pin(shaped_anyway(state, response, wanted, pattern)).await?
+    };
     state.write_answers.widen(&mut room, response.body().len());
     Ok((response, room))
 }
@@ -200,7 +242,7 @@ async fn shaped(
     } else {
         wanted.answer == Form::Xml
     };
-    let shape = move || reply::shape(response, wanted, Names::of_route(pattern));
+    let shape = move || reply::shape(response, wanted, || Names::of_route(pattern));
     if is_xml {
         // In a box, for most requests have no need of it, and carry its size.
         return Box::pin(beside(state, shape)).await;
@@ -244,46 +286,21 @@ async fn shaped_anyway(
     }
 }
 
-fn authenticate(state: &State, headers: &HeaderMap) -> Result<Bearer, TokenError> {
+/// Takes the token out of the headers, where nobody looks for it from now on.
+fn authenticate(
+    state: &State,
+    headers: &mut HeaderMap,
+    now: Timestamp,
+) -> Result<Bearer, TokenError> {
     let header = headers
-        .get(header::AUTHORIZATION)
+        .remove(header::AUTHORIZATION)
         .ok_or(TokenError::Missing)?;
-    let text = header.to_str().map_err(|_| TokenError::Missing)?;
-    let (scheme, token) = text.split_once(' ').ok_or(TokenError::Missing)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(TokenError::Missing);
-    }
-    let (token, now) = (token.trim(), state::now());
+    let token = Bearer::token_in(&header)?;
     let grant = state.verified.grant(&state.token_keys, token, now)?;
     if revocation::is_revoked(&state.log, &grant, || revocation::hash(token), now) {
         return Err(TokenError::Revoked);
     }
-    let token = token.to_owned();
-    Ok(Bearer { grant, token })
-}
-
-/// Undoes percent-encoding; what is not UTF-8 then matches nothing.
-fn decode(part: &str) -> String {
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.as_bytes();
-    while let [first, after @ ..] = rest {
-        let hex = after
-            .first_chunk::<2>()
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let hex = hex.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let encoded = hex.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match encoded {
-            Some(byte) if *first == b'%' => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_default()
+    Ok(Bearer { grant, header })
 }
 
 #[cfg(test)]
@@ -344,23 +361,6 @@ mod tests {
             assert_eq!((kind(&told).as_str(), told.status()), (written, status));
             assert_eq!(told.headers()[header::VARY], "accept");
             drop(slots);
-        }
-    }
-
-    #[test]
-    fn parts_are_decoded() {
-        let cases = [
-            ("user.created", "user.created"),
-            ("a%2Eb%2db", "a.b-b"),
-            ("a+b", "a+b"),
-            ("100%", "100%"),
-            ("%zz%4", "%zz%4"),
-            ("%+1", "%+1"),
-            ("%ff", ""),
-            ("é%C3%A9", "éé"),
-        ];
-        for (encoded, expected) in cases {
-            assert_eq!(decode(encoded), expected, "{encoded}");
         }
     }
 }

@@ -5,13 +5,15 @@
 //! is cut or changed without its sender knowing.
 //! **Next:** `publish.rs`, whose events carry it; `repeat.rs` for every other POST.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use crate::error::ApiError;
 use crate::wire::Issue;
 
 /// The header's name.
 pub(crate) const NAME: &str = "idempotency-key";
+/// The same, ready for a look into a request's headers.
+pub(crate) const HEADER: HeaderName = HeaderName::from_static(NAME);
 /// As Stripe allows, 255 and one to spare; UUIDs have 36.
 pub(crate) const CHARACTERS_MAX: usize = 256;
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use crate::application;
 use crate::error::ApiError;
 use crate::reply::{self, Answer};
-use crate::request::{Bearer, Call};
+use crate::request::Call;
 use crate::revocation;
 use crate::state;
 use crate::token::{self, MintError, Scope, Subject};
@@ -75,7 +75,7 @@ async fn grant(call: &Call, asked: AccessIn) -> Answer {
         }
         Err(error) => return Err(error.into()),
     };
-    let url = match (&call.state.portal_url, &call.base) {
+    let url = match (&call.state.portal_url, call.base()) {
         (Some(url), _) => format!("{url}#key={token}"),
         (None, Some(base)) => format!("{base}/#key={token}"),
         (None, None) => return Err(ApiError::Header("the request does not name its host")),
@@ -95,7 +95,8 @@ fn issued(now: Timestamp, cuts: &[TokenCut]) -> Timestamp {
 /// The token of the request is refused from now on.
 pub(crate) async fn logout(call: Call) -> Answer {
     let organisation = call.organisation()?;
-    let Bearer { grant, token } = call.bearer()?;
+    let bearer = call.bearer()?;
+    let grant = &bearer.grant;
     let application = match grant.subject {
         Subject::Application { application, .. } => Some(application),
         Subject::Organisation(_) | Subject::Operator => None,
@@ -103,7 +104,7 @@ pub(crate) async fn logout(call: Call) -> Answer {
     let revoked = RevokedToken {
         organisation,
         expires: grant.expires.plus(LEEWAY),
-        hash: revocation::hash(token),
+        hash: revocation::hash(bearer.token()),
         application,
     };
     let revoked = call.state.log.revoke_token(revoked, grant.issued).await;

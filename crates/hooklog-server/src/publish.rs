@@ -20,22 +20,30 @@ use crate::reply::{self, Answer};
 use crate::request::Call;
 use crate::state::{self, State};
 use crate::trace_context::TraceContext;
-use crate::wire::{Content, Issue, MessageIn, MessageOut};
+use crate::wire::{ApplicationIn, Content, Issue, MessageIn, MessageOut};
 
 /// How often a batch asks a busy log again, and for how long: the queue empties in milliseconds.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 const BUSY_TRIES: u32 = 500;
 
 pub(crate) async fn create(call: Call) -> Answer {
-    let content = call.content()?;
-    let mut new = MessageIn::parse(call.bytes())?;
-    let application = scope(&call, &mut new).await?;
-    let idempotency = key(&call, application)?;
-    let event = Event {
-        idempotency,
-        ..event(application, new, call.trace.as_ref())
+    // In a block of its own, so that what it needs gives way to what is waited for.
+    let published = {
+        let content = call.content()?;
+        let mut new = MessageIn::parse(call.bytes())?;
+        let application = match new.application.take() {
+            None => call.application()?.id,
+            // In a box, for few messages need it, and all would carry its size.
+            Some(inline) => Box::pin(scope(&call, inline)).await?,
+        };
+        let idempotency = key(&call, application)?;
+        let event = Event {
+            idempotency,
+            ..event(application, new, call.trace.as_ref())
+        };
+        one(&call.state, event, content, Taken::Refuses)
     };
-    one(&call.state, event, content, Taken::Refuses).await
+    published.await
 }
 
 /// A message as an event; its deliveries belong to the trace of its request.
@@ -70,37 +78,46 @@ pub(crate) enum Taken {
 }
 
 /// Publishes one event.
-pub(crate) async fn one(state: &State, event: Event, content: Content, taken: Taken) -> Answer {
+pub(crate) fn one(
+    state: &State,
+    event: Event,
+    content: Content,
+    taken: Taken,
+) -> impl Future<Output = Answer> + Send {
     // What the answer needs; the payload is shared, and not kept when it is not wanted.
     let mut shown = event.clone();
     if content == Content::Omitted {
         shown.payload = Bytes::new();
     }
-    let appended = state.log.append(vec![event]).await?;
-    match appended.into_iter().next() {
-        // The same body made the same event, so this is the first answer again.
-        Some(Appended::Committed { id, timestamp } | Appended::Replayed { id, timestamp }) => {
-            if shown.deliver_at.is_some_and(|due| due <= timestamp) {
-                shown.deliver_at = waits_until(state, id).await;
+    // In a list from now on: as an argument of an `async fn` an event would be carried along.
+    let events = vec![event];
+    async move {
+        let appended = state.log.append(events).await?;
+        match appended.into_iter().next() {
+            // The same body made the same event, so this is the first answer again.
+            Some(Appended::Committed { id, timestamp } | Appended::Replayed { id, timestamp }) => {
+                if shown.deliver_at.is_some_and(|due| due <= timestamp) {
+                    shown.deliver_at = Box::pin(waits_until(state, id)).await;
+                }
+                let record = Record {
+                    offset: id.offset(),
+                    id,
+                    timestamp,
+                    event: shown,
+                };
+                accepted(&record, content)
             }
-            let record = Record {
-                offset: id.offset(),
-                id,
-                timestamp,
-                event: shown,
-            };
-            accepted(&record, content)
+            Some(Appended::UidTaken { existing }) if taken == Taken::Repeats => {
+                let record = Box::pin(state.read(move |log| log.get(existing))).await?;
+                accepted(&record.ok_or(ApiError::NotFound)?, content)
+            }
+            Some(Appended::UidTaken { existing }) => Err(taken_by(&shown, existing)),
+            Some(Appended::KeyMismatch { existing }) => {
+                Err(idempotency::mismatch(&existing.to_string()))
+            }
+            // One event gives one outcome.
+            None => Err(no_answer()),
         }
-        Some(Appended::UidTaken { existing }) if taken == Taken::Repeats => {
-            let record = state.read(move |log| log.get(existing)).await?;
-            accepted(&record.ok_or(ApiError::NotFound)?, content)
-        }
-        Some(Appended::UidTaken { existing }) => Err(taken_by(&shown, existing)),
-        Some(Appended::KeyMismatch { existing }) => {
-            Err(idempotency::mismatch(&existing.to_string()))
-        }
-        // One event gives one outcome.
-        None => Err(no_answer()),
     }
 }
 
@@ -206,31 +223,23 @@ fn key(call: &Call, application: ApplicationId) -> Result<Option<IdempotencyKey>
     Ok(Some(IdempotencyKey::new(&scope, &text, call.bytes())))
 }
 
-/// The application to publish in; made from the message's own `application` if there is none.
-async fn scope(call: &Call, new: &mut MessageIn) -> Result<ApplicationId, ApiError> {
-    let inline = new.application.take();
-    if let Some(inline) = &inline {
-        let Some(uid) = &inline.uid else {
-            let issue = Issue::body("application", "must have a uid");
-            return Err(issue.of_kind("application_uid_missing").into());
-        };
-        if uid.as_str() != call.part("app")? {
-            let issue = Issue::body("application", "its uid differs from the one in the path");
-            return Err(issue.of_kind("application_uid_mismatch").into());
-        }
+/// The application to publish in, by the message's own `application`; made from it if there is none.
+async fn scope(call: &Call, inline: ApplicationIn) -> Result<ApplicationId, ApiError> {
+    let Some(uid) = &inline.uid else {
+        let issue = Issue::body("application", "must have a uid");
+        return Err(issue.of_kind("application_uid_missing").into());
+    };
+    if uid.as_str() != call.part("app")? {
+        let issue = Issue::body("application", "its uid differs from the one in the path");
+        return Err(issue.of_kind("application_uid_mismatch").into());
     }
-    match (call.application(), inline) {
-        (Err(ApiError::NotFound), Some(inline)) => {
+    match call.application() {
+        Err(ApiError::NotFound) => {
             let organisation = call.organisation()?;
-            // In a box, for few messages need it, and all would carry its size.
-            let made = Box::pin(application::get_or_create(
-                &call.state,
-                organisation,
-                inline,
-            ));
+            let made = application::get_or_create(&call.state, organisation, inline);
             let (_, value) = made.await?;
             Ok(value.id)
         }
-        (found, _) => Ok(found?.id),
+        found => Ok(found?.id),
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hooklog_storage::{AnswerSync, Answered, ChangeError, IdempotencyKey, KeptAnswer};
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 
@@ -44,7 +44,7 @@ pub(crate) struct RequestKey {
 
 impl RequestKey {
     /// The key that a request goes under, if it has one and its route keeps answers.
-    pub(crate) fn of(call: &Call, method: &Method, uri: &Uri) -> Result<Option<Self>, ApiError> {
+    pub(crate) fn of(call: &Call, method: &Method) -> Result<Option<Self>, ApiError> {
         if *method != Method::POST || !keeps_answers(call.route) {
             return Ok(None);
         }
@@ -59,12 +59,12 @@ impl RequestKey {
             } => (*organisation.as_bytes(), *application.as_bytes()),
             Subject::Operator => return Ok(None),
         };
-        let query = uri.query().unwrap_or_default();
+        let query = call.uri.query().unwrap_or_default();
         let scope: [&[u8]; 5] = [
             b"answer",
             &organisation,
             &application,
-            uri.path().trim_end_matches('/').as_bytes(),
+            call.uri.path().trim_end_matches('/').as_bytes(),
             query.as_bytes(),
         ];
         Ok(Some(Self {

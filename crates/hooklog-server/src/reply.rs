@@ -39,8 +39,8 @@ pub(crate) fn json_bytes(status: StatusCode, body: Bytes) -> Response {
     response
 }
 
-/// An answer in the form that its client wants: its JSON, or what is made of it.
-pub(crate) fn shape(response: Response, wanted: Wanted, names: Names) -> Answer {
+/// An answer in the form that its client wants: its JSON, or what is made of it with `names`.
+pub(crate) fn shape(response: Response, wanted: Wanted, names: impl FnOnce() -> Names) -> Answer {
     let is_error = response.status().is_client_error() || response.status().is_server_error();
     if response.headers().get(header::CONTENT_TYPE) != Some(&JSON) {
         return Ok(response);
@@ -50,7 +50,7 @@ pub(crate) fn shape(response: Response, wanted: Wanted, names: Names) -> Answer 
         (false, Form::Json) => response,
         (false, Form::Xml) => {
             let json = std::str::from_utf8(response.body()).unwrap_or_default();
-            let body = xml::of_json(json, names)?;
+            let body = xml::of_json(json, names())?;
             let mut response = response.map(|_| Bytes::from(body));
             response.headers_mut().insert(header::CONTENT_TYPE, XML);
             response

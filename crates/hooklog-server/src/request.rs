@@ -6,16 +6,18 @@
 //! **Next:** the handlers, `publish.rs` first.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hooklog_storage::{Application, EventId, OrganisationId, Record, Subscription, Uid};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use crate::asked::Asked;
 use crate::body::{Body, Upload};
 use crate::error::ApiError;
 use crate::query::Query;
+use crate::reply;
 use crate::state::State;
 use crate::token::{Grant, Subject, TokenError};
 use crate::trace_context::TraceContext;
@@ -25,8 +27,25 @@ use crate::wire::Content;
 /// The token of a request. `Debug` does not show its text.
 pub(crate) struct Bearer {
     pub(crate) grant: Grant,
-    /// Its text.
-    pub(crate) token: String,
+    /// The value of the header that it came in.
+    pub(crate) header: HeaderValue,
+}
+
+impl Bearer {
+    /// The text of the token.
+    pub(crate) fn token(&self) -> &str {
+        Self::token_in(&self.header).unwrap_or_default()
+    }
+
+    /// The text of the token in the value of a header `Authorization`.
+    pub(crate) fn token_in(header: &HeaderValue) -> Result<&str, TokenError> {
+        let text = header.to_str().map_err(|_| TokenError::Missing)?;
+        let (scheme, token) = text.split_once(' ').ok_or(TokenError::Missing)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(TokenError::Missing);
+        }
+        Ok(token.trim())
+    }
 }
 
 impl fmt::Debug for Bearer {
@@ -35,16 +54,21 @@ impl fmt::Debug for Bearer {
     }
 }
 
-/// One request.
+/// One request. In a box, for it is handed from one future to the next, and each would carry its size
+/// (half a KiB) twice.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct Call(Box<CallParts>);
+
+/// What a [`Call`] is made of.
+#[derive(Debug)]
+pub(crate) struct CallParts {
     pub(crate) state: Arc<State>,
     /// `None` on public routes alone.
     pub(crate) subject: Option<Subject>,
     /// The token, on the same routes.
     pub(crate) bearer: Option<Bearer>,
-    /// Where the client found this server, as `https://hooks.example`.
-    pub(crate) base: Option<String>,
+    /// What was asked for.
+    pub(crate) uri: Uri,
     /// The route's pattern, for messages.
     pub(crate) route: &'static str,
     pub(crate) path: Vec<(&'static str, String)>,
@@ -62,12 +86,37 @@ pub(crate) struct Call {
     pub(crate) upload: Option<Upload>,
 }
 
+impl From<CallParts> for Call {
+    fn from(parts: CallParts) -> Self {
+        Self(Box::new(parts))
+    }
+}
+
+impl Deref for Call {
+    type Target = CallParts;
+
+    fn deref(&self) -> &CallParts {
+        &self.0
+    }
+}
+
+impl DerefMut for Call {
+    fn deref_mut(&mut self) -> &mut CallParts {
+        &mut self.0
+    }
+}
+
 impl Call {
     /// A part of the path by its name in the route.
     pub(crate) fn part(&self, name: &str) -> Result<&str, ApiError> {
         let part = self.path.iter().find(|(key, _)| *key == name);
         part.map(|(_, value)| value.as_str())
             .ok_or(ApiError::NotFound)
+    }
+
+    /// Where the client found this server, as `https://hooks.example`.
+    pub(crate) fn base(&self) -> Option<String> {
+        reply::base(&self.headers, &self.uri)
     }
 
     pub(crate) fn bytes(&self) -> &Bytes {

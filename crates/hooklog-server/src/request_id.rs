@@ -18,6 +18,8 @@ const BYTES_MAX: usize = 128;
 const CHARS: usize = 26;
 /// Crockford's base 32, in the order of ASCII.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Characters of 40 bits.
+const CHARS_OF_40: usize = 8;
 const MASK_40: u64 = (1 << 40) - 1;
 
 /// Makes ids.
@@ -46,13 +48,22 @@ impl RequestIds {
     fn make(&self, now: Timestamp) -> HeaderValue {
         let millis = u64::try_from(now.as_millis()).unwrap_or(0) & ((1 << 48) - 1);
         let count = self.next.fetch_add(1, Ordering::Relaxed) & MASK_40;
-        let bits = u128::from(millis) << 80 | u128::from(self.process) << 40 | u128::from(count);
-        let text: String = (0..CHARS)
-            .rev()
-            .filter_map(|place| usize::try_from(bits >> (place * 5) & 31).ok())
-            .filter_map(|digit| ALPHABET.get(digit).copied().map(char::from))
-            .collect();
-        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("-"))
+        let mut text = [b'0'; CHARS];
+        let (time, rest) = text.split_at_mut(CHARS - 2 * CHARS_OF_40);
+        let (process, counter) = rest.split_at_mut(CHARS_OF_40);
+        for (digits, bits) in [(time, millis), (process, self.process), (counter, count)] {
+            write(digits, bits);
+        }
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("-"))
+    }
+}
+
+/// Writes the lowest bits of a number as digits. In parts of 64 bits, because shifts of 128 cost twice.
+fn write(digits: &mut [u8], mut bits: u64) {
+    for digit in digits.iter_mut().rev() {
+        let [.., low] = bits.to_be_bytes();
+        *digit = ALPHABET.get(usize::from(low & 31)).copied().unwrap_or(b'0');
+        bits >>= 5;
     }
 }
 

@@ -46,7 +46,7 @@ impl Pass {
     pub(crate) fn of(bearer: &Bearer) -> Self {
         Self {
             grant: bearer.grant.clone(),
-            hash: hash(&bearer.token),
+            hash: hash(bearer.token()),
         }
     }
 

@@ -266,19 +266,15 @@ pub(crate) fn is_one_write(pattern: &str, method: &Method) -> bool {
 }
 
 /// What a path and a method lead to: the pattern, the route, the named parts of the path.
-pub(crate) type Found<'path> = (
-    &'static str,
-    &'static Route,
-    Vec<(&'static str, &'path str)>,
-);
+pub(crate) type Found = (&'static str, &'static Route, Vec<(&'static str, String)>);
 
 /// The route of a path and a method.
-pub(crate) fn find<'path>(path: &'path str, method: &Method) -> Result<Found<'path>, ApiError> {
+pub(crate) fn find(path: &str, method: &Method) -> Result<Found, ApiError> {
     let found = TABLE.at(path).map_err(|_| ApiError::NoRoute)?;
     let &(pattern, routes) = found.value;
     let parts = found.params.iter();
     let parts = parts
-        .filter_map(|(name, part)| Some((part_name(name)?, part)))
+        .filter_map(|(name, part)| Some((part_name(name)?, decode(part))))
         .collect();
     Ok((pattern, choose(routes, method)?, parts))
 }
@@ -311,6 +307,33 @@ fn part_name(name: &str) -> Option<&'static str> {
     ]
     .into_iter()
     .find(|known| *known == name)
+}
+
+/// Undoes percent-encoding; what is not UTF-8 then matches nothing.
+fn decode(part: &str) -> String {
+    if !part.contains('%') {
+        return part.to_owned();
+    }
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = after
+            .first_chunk::<2>()
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let hex = hex.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let encoded = hex.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match encoded {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -115,10 +115,7 @@ impl Server {
             let tls = tls.clone();
             connections.spawn(async move {
                 let _slot = slot;
-                tokio::select! {
-                    () = connection::serve(state, stream, tls, shutdown) => {}
-                    () = cut.cancelled() => {}
-                }
+                connection::serve(state, stream, tls, shutdown, cut).await;
             });
         }
         drop(listeners);

@@ -99,10 +99,16 @@ impl State {
         T: Send + 'static,
         E: Into<ApiError> + Send + 'static,
     {
-        let slot = Arc::clone(&self.reads).acquire_owned();
-        let slot = tokio::time::timeout(self.limits.read_wait_timeout, slot)
-            .await
-            .map_err(|_| ApiError::Busy("too many reads at once".to_owned()))?;
+        let free = Arc::clone(&self.reads).try_acquire_owned();
+        let slot = if let Ok(slot) = free {
+            Some(slot)
+        } else {
+            let slot = Arc::clone(&self.reads).acquire_owned();
+            // In a box, for reads seldom wait, and all that may read would carry the timer.
+            let slot = Box::pin(tokio::time::timeout(self.limits.read_wait_timeout, slot)).await;
+            slot.map_err(|_| ApiError::Busy("too many reads at once".to_owned()))?
+                .ok()
+        };
         let log = self.log.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _slot = slot;

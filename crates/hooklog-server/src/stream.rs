@@ -49,7 +49,7 @@ pub(crate) async fn follow(call: Call) -> Answer {
     let key = match call.query.text("consumer") {
         Some(consumer) => {
             // Its cursor moves with `Last-Event-ID`, as by a poll.
-            if !call.bearer()?.grant.may(Capability::CreateAttempts) {
+            if !call.bearer()?.grant.may(|| Capability::CreateAttempts) {
                 return Err(ApiError::Forbidden);
             }
             Some(consumers::key(application, sink, consumer)?)

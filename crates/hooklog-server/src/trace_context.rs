@@ -8,10 +8,10 @@
 use std::collections::BTreeSet;
 
 use hooklog_storage::Header;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
-const PARENT: &str = "traceparent";
-const STATE: &str = "tracestate";
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
 /// `00-<trace, 32>-<parent, 16>-<flags, 2>`.
 const PARENT_BYTES: usize = 55;
 /// Most members and bytes of a state: §3.3.1.1, and the least that §3.3.1.5 asks to pass on.
@@ -50,7 +50,7 @@ impl TraceContext {
         let parent = Some((PARENT, self.parent.as_str()));
         let state = self.state.as_deref().map(|state| (STATE, state));
         let both = [parent, state].into_iter().flatten();
-        both.filter_map(|(name, value)| Header::new(name, value).ok())
+        both.filter_map(|(name, value)| Header::new(name.as_str(), value).ok())
     }
 }
 

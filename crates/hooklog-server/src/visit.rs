@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use hooklog_storage::Timestamp;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
@@ -16,7 +17,7 @@ use crate::listen::Peer;
 use crate::rate::{Charge, Free};
 use crate::reply::Response;
 use crate::request_id;
-use crate::state::{self, State};
+use crate::state::State;
 use crate::token::Subject;
 
 /// The target of the access log's events.
@@ -36,11 +37,13 @@ pub enum AccessLog {
 
 /// One request, from its head to its answer.
 pub(crate) struct Visit {
-    log: AccessLog,
     id: HeaderValue,
     peer: Peer,
-    method: Method,
-    started: Instant,
+    pub(crate) method: Method,
+    /// When it came, by the wall clock.
+    pub(crate) time: Timestamp,
+    /// The same by the one that its duration is measured with, if that is logged.
+    started: Option<Instant>,
     /// What is learned on the way; `-` until then.
     pub(crate) route: &'static str,
     pub(crate) subject: Option<Subject>,
@@ -51,13 +54,13 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    pub(crate) fn new(state: &State, peer: Peer, head: &Parts) -> Self {
+    pub(crate) fn new(state: &State, peer: Peer, head: &Parts, time: Timestamp) -> Self {
         Self {
-            log: state.access_log,
-            id: state.request_ids.of(&head.headers, state::now()),
+            id: state.request_ids.of(&head.headers, time),
             peer,
             method: head.method.clone(),
-            started: Instant::now(),
+            time,
+            started: (state.access_log == AccessLog::On).then(Instant::now),
             route: "-",
             subject: None,
             bytes_in: 0,
@@ -94,9 +97,9 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        if self.log == AccessLog::Off {
+        let Some(started) = self.started else {
             return;
-        }
+        };
         let (status, bytes_out) = match self.answer {
             Some((status, bytes)) => (status.as_u16(), bytes),
             None => (GONE, Some(0)),
@@ -107,7 +110,7 @@ impl Drop for Visit {
             Some(Subject::Organisation(id)) => id.to_string().into(),
             Some(Subject::Application { application, .. }) => application.to_string().into(),
         };
-        let micros = u32::try_from(self.started.elapsed().as_micros()).unwrap_or(u32::MAX);
+        let micros = u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX);
         tracing::info!(
             target: ACCESS_LOG_TARGET,
             id = self.id(),
@@ -130,6 +133,7 @@ mod tests {
 
     use super::*;
     use crate::rate::Class;
+    use crate::state;
     use crate::{Config, TokenKey};
 
     #[tokio::test]
@@ -153,7 +157,7 @@ mod tests {
             (304, costs, "r=0;t=3600"),
         ];
         for (status, free, left) in answers {
-            let mut visit = Visit::new(&state, Peer::Unix, &head);
+            let mut visit = Visit::new(&state, Peer::Unix, &head, state::now());
             let charge = state.rates.charge(subject, Class::Read).expect("room");
             assert!(charge.as_ref().is_some_and(|charge| charge.wait.is_none()));
             visit.charge = charge;

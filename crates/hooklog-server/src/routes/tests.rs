@@ -63,3 +63,20 @@ fn methods_are_told() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn parts_are_decoded() {
+    let cases = [
+        ("user.created", "user.created"),
+        ("a%2Eb%2db", "a.b-b"),
+        ("a+b", "a+b"),
+        ("100%", "100%"),
+        ("%zz%4", "%zz%4"),
+        ("%+1", "%+1"),
+        ("%ff", ""),
+        ("é%C3%A9", "éé"),
+    ];
+    for (encoded, expected) in cases {
+        assert_eq!(decode(encoded), expected, "{encoded}");
+    }
+}

@@ -31,9 +31,11 @@ impl Grant {
     }
 
     /// Whether it is good for what asks for this.
-    pub(crate) fn may(&self, needed: Capability) -> bool {
-        let has = |all: &Vec<Capability>| all.iter().any(|one| one.includes(needed));
-        self.capabilities.as_ref().is_none_or(has)
+    pub(crate) fn may(&self, needed: impl FnOnce() -> Capability) -> bool {
+        self.capabilities.as_ref().is_none_or(|all| {
+            let needed = needed();
+            all.iter().any(|one| one.includes(needed))
+        })
     }
 
     /// Whether something with these feature flags is visible: an organisation sees everything.

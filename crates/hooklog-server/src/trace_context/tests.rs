@@ -14,7 +14,7 @@ fn of(parents: &[&str], states: &[&str]) -> Option<TraceContext> {
     for (name, values) in [(PARENT, parents), (STATE, states)] {
         for value in values {
             headers.append(
-                name,
+                name.clone(),
                 HeaderValue::from_bytes(value.as_bytes()).expect(value),
             );
         }
