@@ -4,7 +4,6 @@
 //! since ignoring a filter answers a different question.
 //! **Next:** `page.rs`.
 
-use std::borrow::Cow;
 use std::str::FromStr;
 
 use hooklog_storage::{NameError, Timestamp};
@@ -17,48 +16,58 @@ use crate::wire::Issue;
 const PARAMETERS_MAX: usize = 256;
 
 /// The parameters of one request.
-#[derive(Debug, Default)]
-pub(crate) struct Query(Vec<(String, String)>);
+#[derive(Debug)]
+pub(crate) enum Query {
+    /// As they came, for in most queries there is nothing to decode: copied once and not twice for each.
+    Plain(Box<str>),
+    Decoded(Vec<(String, String)>),
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self::Plain(Box::default())
+    }
+}
 
 impl Query {
     pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
-        let mut pairs = Vec::new();
-        let mut add = |name: Cow<'_, str>, value: Cow<'_, str>| {
-            if pairs.len() == PARAMETERS_MAX {
-                return Err(ApiError::Query("The query has more than 256 parameters"));
-            }
-            // What the decoder puts for bytes that are not UTF-8.
-            if value.contains(char::REPLACEMENT_CHARACTER) {
-                return Err(ApiError::Query("The query is not UTF-8"));
-            }
-            pairs.push((name.into_owned(), value.into_owned()));
-            Ok(())
-        };
-        if is_plain(text) {
-            for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                add(name.into(), value.into())?;
-            }
+        let query = if text.is_ascii() && !text.contains(['%', '+']) {
+            Self::Plain(text.into())
         } else {
-            for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-                add(name, value)?;
-            }
+            let pairs = form_urlencoded::parse(text.as_bytes()).into_owned();
+            Self::Decoded(pairs.take(PARAMETERS_MAX + 1).collect())
+        };
+        // What the decoder puts for bytes that are not UTF-8.
+        let is_bad = |(_, value): (&str, &str)| value.contains(char::REPLACEMENT_CHARACTER);
+        if matches!(query, Self::Decoded(_)) && query.pairs().take(PARAMETERS_MAX).any(is_bad) {
+            return Err(ApiError::Query("The query is not UTF-8"));
         }
-        Ok(Self(pairs))
+        if query.pairs().count() > PARAMETERS_MAX {
+            return Err(ApiError::Query("The query has more than 256 parameters"));
+        }
+        Ok(query)
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let (text, pairs): (&str, &[_]) = match self {
+            Self::Plain(text) => (text, &[]),
+            Self::Decoded(pairs) => ("", pairs),
+        };
+        let plain = text.split('&').filter(|pair| !pair.is_empty());
+        let plain = plain.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let decoded = pairs.iter();
+        plain.chain(decoded.map(|(name, value): &(String, String)| (name.as_str(), value.as_str())))
     }
 
     /// The first value of `name`.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.texts(name).next()
     }
 
     /// Every value of `name`, be it empty.
     pub(crate) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
-        let found = self.0.iter().filter(move |(key, _)| key == name);
-        found.map(|(_, value)| value.as_str())
+        let found = self.pairs().filter(move |(key, _)| *key == name);
+        found.map(|(_, value)| value)
     }
 
     /// `true` or `false`.
@@ -94,11 +103,8 @@ impl Query {
         T: FromStr<Err = NameError>,
     {
         let same = |key: &str| key.strip_suffix("[]").unwrap_or(key) == name;
-        let values = self
-            .0
-            .iter()
-            .filter(|(key, _)| same(key))
-            .map(|(_, value)| value);
+        let values = self.pairs().filter(|(key, _)| same(key));
+        let values = values.map(|(_, value)| value);
         let texts = values
             .flat_map(|value| value.split(','))
             .filter(|text| !text.is_empty());
@@ -111,11 +117,8 @@ impl Query {
     /// Refuses parameters that would have no effect.
     pub(crate) fn refuse(&self, names: &[&str]) -> Result<(), ApiError> {
         let idle = |value: &str| matches!(value, "" | "false");
-        match self
-            .0
-            .iter()
-            .find(|(key, value)| names.contains(&key.as_str()) && !idle(value))
-        {
+        let mut pairs = self.pairs();
+        match pairs.find(|(key, value)| names.contains(key) && !idle(value)) {
             Some((key, _)) => Err(ApiError::NotImplemented(format!(
                 "the query parameter `{key}`"
             ))),
@@ -135,13 +138,6 @@ impl Query {
             .map(Some)
             .map_err(|_| Issue::query(name, message).into())
     }
-}
-
-/// Whether there is nothing to decode, as in most queries.
-fn is_plain(text: &str) -> bool {
-    !text
-        .bytes()
-        .any(|byte| matches!(byte, b'%' | b'+') || !byte.is_ascii())
 }
 
 fn parse_name<T: FromStr<Err = NameError>>(name: &'static str, text: &str) -> Result<T, ApiError> {
@@ -214,7 +210,9 @@ mod tests {
             let decoded: Vec<_> = form_urlencoded::parse(text.as_bytes())
                 .into_owned()
                 .collect();
-            assert_eq!(query.0, decoded, "{text}");
+            let decoded = Query::Decoded(decoded);
+            assert!(query.pairs().eq(decoded.pairs()), "{text}");
+            assert!(matches!(query, Query::Plain(_)), "{text}");
         }
         assert!(Query::parse("a=\u{fffd}").is_err());
     }
