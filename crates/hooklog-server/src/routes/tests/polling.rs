@@ -450,11 +450,12 @@ async fn waiters_are_bounded_and_a_stop_answers_them() {
 /// A poll that waited was answered with what came after its token had ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_poll_outlives_its_token() {
-    let limits = Limits {
-        waiters_per_holder_max: 1,
-        ..Limits::default()
-    };
-    let server = Harness::start_with(limits).await;
+    let server = Harness::start_as(|config| {
+        config.limits.waiters_per_holder_max = 1;
+        // Whoever finds no room asks again at once, some hundred times if the other came first.
+        config.rate_limits.application = None;
+    });
+    let server = server.await;
     let app = application(&server, "a").await;
     let subject = Subject::Application {
         application: app.parse().expect("an id"),
