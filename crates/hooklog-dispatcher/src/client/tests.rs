@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hooklog_storage::{Header, Record, Subscription, Timestamp};
-use http::Request;
+use http::{Request, Response, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
