@@ -159,6 +159,7 @@ impl Deliver {
     }
 
     /// One attempt that starts at `now`.
+    #[cfg(test)]
     pub(crate) async fn attempt(
         &self,
         subscription: &Arc<Subscription>,

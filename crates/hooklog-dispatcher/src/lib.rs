@@ -41,6 +41,7 @@ mod ack;
 mod backoff;
 mod board;
 mod breaker;
+mod carriers;
 mod client;
 mod cloud_event;
 mod config;
