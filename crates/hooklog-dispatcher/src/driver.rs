@@ -4,8 +4,8 @@
 //! come back as inputs.
 //!
 //! **Invariant:** this is the only loop of the dispatcher and the only file of it that reads a
-//! clock or a random number (`resolve.rs` and `pool.rs` aside, which forget after a while); both are
-//! passed on from here. The loop never waits for one attempt,
+//! clock or a random number (`resolve.rs`, `pool.rs` and `http1.rs` aside, which forget after a while, and
+//! what measures how long an attempt took); both are passed on from here. The loop never waits for one attempt,
 //! one read or one commit alone.
 //! **Next:** `carriers.rs`, the tasks that make attempts.
 
