@@ -1,4 +1,4 @@
-//! Group commit: one thread takes what is waiting, gives it its place, writes one journal frame,
+//! Group commit: one thread at a time takes what is waiting, gives it its place, writes one journal frame,
 //! makes it durable, shows it to readers, and acks.
 //!
 //! The `fdatasync` is the batching window: while it runs, the next group gathers. A frame that holds
@@ -7,14 +7,15 @@
 //!
 //! **Invariant:** offsets, sequences and attempt numbers are assigned here alone, without gaps. A
 //! publisher hears of success only after `fdatasync` returned. After an error nobody does.
-//! **Next:** `commit/assign.rs`, then `journal.rs`, then `ring.rs` and `apply.rs` (`commit/patience.rs`: waits for it).
+//! **Next:** `commit/seat.rs` (who does it), `commit/assign.rs`, then `journal.rs`, then `ring.rs` and `apply.rs` (`commit/patience.rs`: waits for it).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender};
 
+use crate::commit::seat::Thread;
 use crate::commit_error::CommitError;
 use crate::config::Durability;
 use crate::consumer::{ConsumerCursor, ConsumerKey};
@@ -37,11 +38,7 @@ const GROUP_REQUESTS: usize = 4096;
 /// (sled can wait for ever after an I/O error of its own).
 pub(crate) const APPLIER_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long nothing must be asked for before the last frame is sealed: several times what a writer
-/// takes from its ack to its next request, so that a busy log writes no seals.
-const SEAL_DELAY: Duration = Duration::from_micros(500);
-
-/// The committer's thread.
+/// The committer; `seat.rs` says in which thread.
 pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) journal: Journal,
@@ -59,6 +56,10 @@ pub(crate) struct Committer {
     pub(crate) patience: Duration,
     /// Bytes of the disk that the group may still take, before what is kept free.
     pub(crate) disk_room: u64,
+    /// What follows the last commit if that is to be sealed, as the thread last saw it.
+    pub(crate) sealable: Option<Sequence>,
+    /// Whether the thread would notice that a caller has committed.
+    pub(crate) thread: Thread,
 }
 
 /// What is assigned next.
@@ -102,39 +103,6 @@ impl Drop for Committer {
 }
 
 impl Committer {
-    /// Runs until every sender is gone.
-    pub(crate) fn run(mut self) {
-        while let Some(first) = self.first() {
-            let mut group = Group::default();
-            match self.gather(first, &mut group) {
-                Ok(()) => self.commit(group),
-                Err(error) => self.fail(&error.to_string(), group.waiters),
-            }
-        }
-        if let Err(error) = self.journal.sync() {
-            self.shared.poison.set(&error.to_string());
-        }
-    }
-
-    /// Waits for the first request of a group; syncs what is due, and seals, meanwhile. `None` when
-    /// every sender is gone.
-    fn first(&mut self) -> Option<Queued> {
-        loop {
-            // Under load there is always a request, so the time is looked at before one is taken.
-            self.keep_synced();
-            let seal = self.journal.needs_seal() && self.shared.poison.reason().is_none();
-            let seal_at = seal.then(|| Instant::now() + SEAL_DELAY);
-            let Some(due) = self.sync_due.into_iter().chain(seal_at).min() else {
-                return self.input.recv().ok();
-            };
-            match self.input.recv_deadline(due) {
-                Err(RecvTimeoutError::Timeout) if seal => self.seal(),
-                Err(RecvTimeoutError::Timeout) => {}
-                received => return received.ok(),
-            }
-        }
-    }
-
     /// Syncs the journal if that is due. Called wherever the committer may spend time after an ack, so
     /// that no wait for somebody else makes the time until the sync longer.
     fn sync_if_due(&mut self) -> Result<(), String> {
@@ -262,11 +230,13 @@ impl Committer {
         let base = records
             .first()
             .map_or(self.next.offset, |record| record.offset);
+        let is_synced = sync == Sync::Now && self.shared.config.durability == Durability::PowerSafe;
         let draft = Draft {
             sequence,
             base,
             records: &records,
             entries: &entries,
+            sync: if is_synced { Sync::Now } else { Sync::Later },
         };
         let Written {
             body_bytes,
@@ -351,3 +321,4 @@ mod assign;
 mod keyed;
 pub(crate) mod operational;
 mod patience;
+pub(crate) mod seat;

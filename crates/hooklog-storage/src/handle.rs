@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::answers::Answers;
 use crate::apply::{Applier, ApplyLoop, Durable};
+use crate::commit::seat::{Seat, Thread};
 use crate::commit::{APPLIER_PATIENCE, Committer, Next};
 use crate::commit_error::CommitError;
 use crate::config::Config;
@@ -40,6 +41,7 @@ pub(crate) struct Handle {
     pub(crate) shared: Arc<Shared>,
     /// `None` once closed.
     queue: RwLock<Option<Sender<Queued>>>,
+    seat: Seat,
     threads: Mutex<Vec<Running>>,
     /// Dropped to end the retention thread, which would keep the queue open.
     retention: Mutex<Option<Sender<()>>>,
@@ -92,10 +94,16 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
         sync_due: None,
         patience: APPLIER_PATIENCE,
         disk_room: 0,
+        sealable: None,
+        thread: Thread::Looks,
     };
+    let seat = Seat::new(committer);
     let (end_retention, retention) = RetentionLoop::new(&shared, &queue, next.timestamp);
     let mut threads = vec![
-        spawn(&shared, "hooklog-commit", move || committer.run())?,
+        spawn(&shared, "hooklog-commit", {
+            let seat = seat.clone();
+            move || seat.run()
+        })?,
         spawn(&shared, "hooklog-apply", move || apply.run())?,
         spawn(&shared, "hooklog-seal", move || seal.run())?,
         spawn(&shared, "hooklog-merge", move || merge.run())?,
@@ -106,6 +114,7 @@ pub(crate) fn start(config: Config, recovered: Recovered) -> Result<Handle, Open
     Ok(Handle {
         shared,
         queue: RwLock::new(Some(queue)),
+        seat,
         threads: Mutex::new(threads),
         retention: Mutex::new(Some(end_retention)),
     })
@@ -160,11 +169,8 @@ fn spawn(
     let (poison, ring) = (shared.poison.clone(), Arc::clone(&shared.ring));
     let builder = std::thread::Builder::new().name(name.to_owned());
     let thread = builder.spawn(move || {
-        let _guard = PanicGuard {
-            poison,
-            ring,
-            _alive: alive,
-        };
+        let _alive = alive;
+        let _guard = PanicGuard { poison, ring };
         work();
     });
     let thread = thread.map_err(OpenErrorKind::Thread)?;
@@ -174,7 +180,6 @@ fn spawn(
 struct PanicGuard {
     poison: Poison,
     ring: Arc<Ring>,
-    _alive: Sender<()>,
 }
 
 impl Drop for PanicGuard {
@@ -225,6 +230,28 @@ impl Handle {
                 },
             }
         })
+    }
+
+    /// Has a request committed by this thread, if nobody else is committing; else hands it to the committer.
+    pub(crate) fn commit(&self, request: Request, bytes: usize) -> Result<(), Refused> {
+        if self.shared.poison.reason().is_some() {
+            return self.submit(request, bytes);
+        }
+        self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let _guard = PanicGuard {
+            poison: self.shared.poison.clone(),
+            ring: Arc::clone(&self.shared.ring),
+        };
+        match self.seat.commit(Queued { request, bytes }) {
+            Ok(Thread::Looks) => {}
+            // If the queue is full it does not sleep for long; if it is closed, its end syncs all.
+            Ok(Thread::Sleeps) => drop(self.submit(Request::Look, 0)),
+            Err(Queued { request, bytes }) => {
+                self.shared.release(bytes);
+                return self.submit(request, bytes);
+            }
+        }
+        Ok(())
     }
 
     /// Why there is no answer.

@@ -6,24 +6,29 @@
 //! ```text
 //! segment:  header 64 B (epoch, first sequence) · at 512: which epoch follows, 24 B · from 4,096:
 //!           frames · zeros or stale frames
-//! frame:    header 64 B · body (entry.rs) · CRC32C of both · zeros to a multiple of 8
+//! frame:    header 64 B · body (entry.rs) · CRC32C of both · zeros to a multiple of 4,096
 //! ```
+//!
+//! A frame that is synced at once passes the page cache by (`O_DIRECT`), where the file system can do that:
+//! 64 events of 512 B take 0.14 ms in place of 0.21, and half the processor time. One that is synced later does
+//! not: it waits in the page cache, which a killed process leaves behind.
 //!
 //! **Invariant:** a segment's header is durable before its first frame is written, the segment
 //! before it is durable before that, and a segment is recycled only when sled holds all of its
 //! frames behind a barrier and a younger retired segment is kept.
-//! **Next:** `journal/layout.rs` (bytes), `journal/image.rs` and `journal/scan.rs` (reading back), then `apply.rs`.
+//! **Next:** `journal/segment.rs` (files), `journal/layout.rs` (bytes), `journal/image.rs` and `journal/scan.rs`
+//! (reading back), then `apply.rs`.
 
 mod image;
 pub(crate) mod layout;
 pub(crate) mod salvage;
 pub(crate) mod scan;
+mod segment;
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::blocks::Blocks;
 use crate::codec::CodecError;
 use crate::directory::{IoError, io_error, sync_directory};
 use crate::entry;
@@ -31,10 +36,9 @@ use crate::event::Record;
 use crate::journal::layout::{
     FRAMES_START, FrameHeader, SUCCESSOR_START, SegmentHeader, Successor,
 };
+use crate::journal::segment::Segment;
 use crate::offset::{Offset, Sequence};
-
-/// Zeros are written in pieces of this size.
-const ZERO_FILL_BYTES: usize = 1 << 20;
+use crate::request::Sync;
 
 /// Why the journal could not take a frame.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) base: Offset,
     pub(crate) records: &'a [Record],
     pub(crate) entries: &'a [entry::Entry],
+    /// `Now` if [`Journal::sync`] follows at once.
+    pub(crate) sync: Sync,
 }
 
 /// Where a journal goes on after recovery.
@@ -100,17 +106,8 @@ pub(crate) struct Journal {
     synced: Option<Sequence>,
     /// The last frame written, if it is not synced yet.
     unsynced: Option<Sequence>,
-    scratch: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Segment {
-    path: PathBuf,
-    file: File,
-    /// 0 until it is first used.
-    epoch: u64,
-    /// The last frame in it.
-    last: Option<Sequence>,
+    /// The frame that is written.
+    frame: Blocks,
 }
 
 impl Journal {
@@ -126,17 +123,10 @@ impl Journal {
         } = start;
         let mut segments = Vec::new();
         for path in scan::segment_paths(directory)? {
-            let file = open_segment(&path, &mut OpenOptions::new())?;
-            zero_fill(&file, &path, segment_bytes)?;
             // The youngest is not written over yet: should a power cut tear the new header, the old
             // one is still there to tell which epoch was the last.
             let epoch = scan::epoch(&path)?;
-            segments.push(Segment {
-                path,
-                file,
-                epoch,
-                last: None,
-            });
+            segments.push(Segment::open(path, epoch, segment_bytes)?);
         }
         let mut journal = Self {
             directory: directory.to_path_buf(),
@@ -149,7 +139,7 @@ impl Journal {
             chain,
             synced: None,
             unsynced: None,
-            scratch: Vec::new(),
+            frame: Blocks::default(),
         };
         // Two from the start: the first rotation under load then costs no zero-filling.
         while journal.segments.len() < 2 {
@@ -166,10 +156,10 @@ impl Journal {
         draft: Draft<'_>,
         durable: Option<Sequence>,
     ) -> Result<Written, JournalError> {
-        self.scratch.clear();
-        self.scratch.resize(layout::FRAME_HEADER_BYTES, 0);
-        entry::encode(draft.records, draft.entries, &mut self.scratch)?;
-        let body_bytes = self.scratch.len() - layout::FRAME_HEADER_BYTES;
+        let (out, start) = self.frame.begin();
+        out.resize(start + layout::FRAME_HEADER_BYTES, 0);
+        entry::encode(draft.records, draft.entries, out)?;
+        let body_bytes = out.len() - start - layout::FRAME_HEADER_BYTES;
         let frame_bytes = layout::frame_bytes(body_bytes);
         let limit = self.segment_bytes - FRAMES_START;
         if frame_bytes > limit {
@@ -192,11 +182,9 @@ impl Journal {
             previous_crc: self.chain,
             body_bytes: u32::try_from(body_bytes).unwrap_or(u32::MAX),
         };
-        let crc = layout::seal(&header, &mut self.scratch);
-        segment
-            .file
-            .write_all_at(&self.scratch, self.position)
-            .map_err(io_error("write a frame to", &segment.path))?;
+        let (out, start) = self.frame.held();
+        let crc = layout::seal(&header, out, start);
+        segment.write_frame(self.frame.aligned(), self.position, draft.sync)?;
         segment.last = Some(draft.sequence);
         self.position += frame_bytes;
         self.chain = crc;
@@ -214,10 +202,7 @@ impl Journal {
             return Ok(());
         };
         let segment = self.segments.get(self.active).ok_or_else(no_segment)?;
-        segment
-            .file
-            .sync_data()
-            .map_err(io_error("fdatasync", &segment.path))?;
+        segment.sync()?;
         self.synced = Some(sequence);
         self.unsynced = None;
         Ok(())
@@ -250,15 +235,7 @@ impl Journal {
             salt: self.salt,
         };
         let segment = self.segments.get_mut(next).ok_or_else(no_segment)?;
-        let action = "start the segment";
-        segment
-            .file
-            .write_all_at(&header.encode(), 0)
-            .map_err(io_error(action, &segment.path))?;
-        segment
-            .file
-            .sync_data()
-            .map_err(io_error("fdatasync", &segment.path))?;
+        segment.write_note("start the segment", &header.encode(), 0)?;
         segment.epoch = self.next_epoch;
         segment.last = None;
         self.note_successor(self.next_epoch)?;
@@ -280,12 +257,7 @@ impl Journal {
             epoch: left.epoch,
             next: epoch,
         };
-        left.file
-            .write_all_at(&note.encode(), SUCCESSOR_START)
-            .map_err(io_error("close the segment", &left.path))?;
-        left.file
-            .sync_data()
-            .map_err(io_error("fdatasync", &left.path))?;
+        left.write_note("close the segment", &note.encode(), SUCCESSOR_START)?;
         Ok(())
     }
 
@@ -330,43 +302,11 @@ impl Journal {
             .filter_map(|segment| scan::segment_number(&segment.path));
         let number = numbers.max().map_or(0, |highest| highest + 1);
         let path = self.directory.join(scan::segment_name(number));
-        let file = open_segment(&path, OpenOptions::new().create_new(true))?;
-        zero_fill(&file, &path, self.segment_bytes)?;
+        let segment = Segment::create(path, self.segment_bytes)?;
         sync_directory(&self.directory)?;
-        self.segments.push(Segment {
-            path,
-            file,
-            epoch: 0,
-            last: None,
-        });
+        self.segments.push(segment);
         Ok(self.segments.len() - 1)
     }
-}
-
-/// Writes zeros from a file's end up to `bytes`, durably. A file is short when it is new, or when
-/// the process died while it was being filled.
-fn zero_fill(file: &File, path: &Path, bytes: u64) -> Result<(), IoError> {
-    let mut position = file.metadata().map_err(io_error("stat", path))?.len();
-    if position >= bytes {
-        return Ok(());
-    }
-    let zeros = vec![0; ZERO_FILL_BYTES];
-    while position < bytes {
-        let left = usize::try_from(bytes - position).unwrap_or(ZERO_FILL_BYTES);
-        let piece = zeros.get(..left.min(ZERO_FILL_BYTES)).unwrap_or_default();
-        file.write_all_at(piece, position)
-            .map_err(io_error("zero-fill", path))?;
-        position += piece.len() as u64;
-    }
-    file.sync_all().map_err(io_error("fsync", path))
-}
-
-fn open_segment(path: &Path, options: &mut OpenOptions) -> Result<File, IoError> {
-    options
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(io_error("open", path))
 }
 
 /// `active` always names a segment after `open`; told as an error rather than a panic.

@@ -113,6 +113,7 @@ mod time;
 
 // The way of a write.
 mod blocking;
+mod blocks;
 mod commands;
 mod commit;
 mod commit_error;

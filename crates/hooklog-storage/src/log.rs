@@ -117,21 +117,32 @@ impl EventLog {
     /// # Cancel safety
     /// A dropped call may or may not append.
     pub async fn append(&self, events: Vec<Event>) -> Result<Vec<Appended>, AppendError> {
-        let answer = self.submit_append(events)?;
+        let (request, bytes, answer) = self.append_request(events)?;
+        self.handle
+            .submit(request, bytes)
+            .map_err(CommitError::from)?;
         answer
             .await
             .unwrap_or_else(|_| Err(self.handle.gone().into()))
     }
 
-    /// [`append`](Self::append) for callers without a runtime.
+    /// [`append`](Self::append) for callers without a runtime. If nobody else is committing, the commit is made by
+    /// this thread.
     pub fn append_blocking(&self, events: Vec<Event>) -> Result<Vec<Appended>, AppendError> {
-        let answer = self.submit_append(events)?;
+        let (request, bytes, answer) = self.append_request(events)?;
+        self.handle
+            .commit(request, bytes)
+            .map_err(CommitError::from)?;
         answer
             .blocking_recv()
             .unwrap_or_else(|_| Err(self.handle.gone().into()))
     }
 
-    fn submit_append(&self, events: Vec<Event>) -> Result<AppendAnswer, AppendError> {
+    /// What asks for an append, its bytes and where the answer comes.
+    fn append_request(
+        &self,
+        events: Vec<Event>,
+    ) -> Result<(Request, usize, AppendAnswer), AppendError> {
         let limit = self.handle.shared.config.payload_bytes_max;
         if let Some(event) = events.iter().find(|event| event.payload.len() > limit) {
             return Err(AppendError::PayloadTooLarge {
@@ -148,11 +159,7 @@ impl EventLog {
             });
         }
         let (ack, answer) = oneshot::channel();
-        let request = Request::Append { events, ack };
-        self.handle
-            .submit(request, bytes)
-            .map_err(CommitError::from)?;
-        Ok(answer)
+        Ok((Request::Append { events, ack }, bytes, answer))
     }
 
     /// Records what the dispatcher did. Returns when it survives the death of the process; it rides
@@ -179,6 +186,7 @@ impl EventLog {
                     Request::Append { .. }
                     | Request::Change { .. }
                     | Request::Expire(_)
+                    | Request::Look
                     | Request::Answer { .. }
                     | Request::Consumer { .. } => Vec::new(),
                 };

@@ -43,6 +43,8 @@ pub(crate) enum Request {
         new: NewAnswer,
         ack: oneshot::Sender<Result<(), ChangeError>>,
     },
+    /// A caller has committed: look at what is due. Nobody waits for it.
+    Look,
     Consumer {
         write: ConsumerWrite,
         ack: oneshot::Sender<Result<(), ChangeError>>,

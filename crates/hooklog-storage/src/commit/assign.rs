@@ -70,6 +70,7 @@ impl Committer {
                 group.waiters.push(Waiter::Record(ack));
                 group.sync = group.sync.or(Some(Sync::Later));
             }
+            Request::Look => {}
             Request::Change { plan } => self.change(plan, now, group)?,
             Request::Answer { new, ack } => self.keep(new, ack, now, group),
             Request::Consumer { write, ack } => self.move_consumer(write, ack, group),

@@ -51,6 +51,8 @@ fn alone(durability: Durability, unapplied_bytes_max: usize) -> Alone {
         sync_due: None,
         patience: Duration::from_millis(200),
         disk_room: u64::MAX,
+        sealable: None,
+        thread: Thread::Looks,
     };
     Alone {
         committer,

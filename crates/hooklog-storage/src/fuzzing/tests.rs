@@ -59,7 +59,9 @@ fn frame_of(sequence: u64, records: &[Record], entries: &[Entry], chain: u32) ->
         previous_crc: chain,
         body_bytes: u32::try_from(frame.len() - layout::FRAME_HEADER_BYTES).unwrap(),
     };
-    let crc = layout::seal(&header, &mut frame);
+    let crc = layout::seal(&header, &mut frame, 0);
+    let body_bytes = usize::try_from(header.body_bytes).unwrap();
+    frame.truncate((layout::FRAME_HEADER_BYTES + body_bytes + 4).next_multiple_of(8));
     (frame, crc)
 }
 

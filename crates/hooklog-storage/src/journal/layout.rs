@@ -23,6 +23,7 @@
 //! write that was never acked.
 //! **Next:** `image.rs`, then `scan.rs`.
 
+use crate::blocks::BLOCK_BYTES;
 use crate::bytes::Reader;
 use crate::offset::{Offset, Sequence};
 
@@ -32,8 +33,9 @@ const VERSION: u8 = 1;
 const CRC_BYTES: usize = 4;
 /// Frames start on a block of their own, so that writing one never touches the header's block.
 pub(crate) const FRAMES_START: u64 = 4096;
-/// Frames start at multiples of this, so a search for them looks at few places.
-pub(crate) const ALIGNMENT: usize = 8;
+/// Frames start at multiples of this, so that they can be written past the page cache, the block of an acked
+/// frame is not written again, and a search for frames looks at few places.
+pub(crate) const ALIGNMENT: usize = BLOCK_BYTES;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(crate) const FRAME_HEADER_BYTES: usize = 64;
 
@@ -144,8 +146,9 @@ pub(crate) fn frame_bytes(body_bytes: usize) -> u64 {
     (FRAME_HEADER_BYTES + body_bytes + CRC_BYTES).next_multiple_of(ALIGNMENT) as u64
 }
 
-/// Fills in the header's place at the start of `frame`, appends CRC and padding; returns the CRC.
-pub(crate) fn seal(header: &FrameHeader, frame: &mut Vec<u8>) -> u32 {
+/// Fills in the header's place at the start of the frame, which is all of `out` from `start` on, appends CRC and
+/// padding; returns the CRC.
+pub(crate) fn seal(header: &FrameHeader, out: &mut Vec<u8>, start: usize) -> u32 {
     let mut head = Vec::with_capacity(FRAME_HEADER_BYTES);
     head.extend_from_slice(FRAME_MAGIC);
     head.extend_from_slice(&[VERSION, 0, 0, 0]);
@@ -159,12 +162,12 @@ pub(crate) fn seal(header: &FrameHeader, frame: &mut Vec<u8>) -> u32 {
     head.extend_from_slice(&header.previous_crc.to_be_bytes());
     head.extend_from_slice(&header.body_bytes.to_be_bytes());
     head.extend_from_slice(&crc32c::crc32c(&head).to_be_bytes());
-    if let Some(place) = frame.get_mut(..FRAME_HEADER_BYTES) {
+    if let Some(place) = out.get_mut(start..start + FRAME_HEADER_BYTES) {
         place.copy_from_slice(&head);
     }
-    let crc = crc32c::crc32c(frame);
-    frame.extend_from_slice(&crc.to_be_bytes());
-    frame.resize(frame.len().next_multiple_of(ALIGNMENT), 0);
+    let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
+    out.extend_from_slice(&crc.to_be_bytes());
+    out.resize(start + (out.len() - start).next_multiple_of(ALIGNMENT), 0);
     crc
 }
 

@@ -5,11 +5,15 @@
 //! **Next:** `../../fuzzing.rs`, which scans them.
 
 use super::{
-    CRC_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, FRAMES_START, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC,
-    SUCCESSOR_BYTES, SUCCESSOR_MAGIC, SUCCESSOR_START, SegmentHeader, VERSION, frame_bytes,
+    ALIGNMENT, CRC_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, FRAMES_START, SEGMENT_HEADER_BYTES,
+    SEGMENT_MAGIC, SUCCESSOR_BYTES, SUCCESSOR_MAGIC, SUCCESSOR_START, SegmentHeader, VERSION,
+    frame_bytes,
 };
 use crate::bytes::Reader;
 use crate::offset::Sequence;
+
+/// Where a frame starts in what is folded: a multiple of this behind the one before it.
+const FOLDED_ALIGNMENT: usize = 8;
 
 /// Spreads `folded` (header, note of the successor, frames, without the gaps that real segments have
 /// between them) over a segment, as small inputs are what a fuzzer is good at.
@@ -21,7 +25,19 @@ pub(crate) fn unfold(folded: &[u8]) -> Vec<u8> {
         image.extend_from_slice(part);
         image.resize(usize::try_from(end).unwrap_or(usize::MAX), 0);
     }
-    image.extend_from_slice(frames);
+    let mut frames = frames;
+    while !frames.is_empty() {
+        let body = frames.get(56..).and_then(|rest| Reader::new(rest).length());
+        let length = (FRAME_HEADER_BYTES + CRC_BYTES)
+            .saturating_add(body.unwrap_or(0))
+            .next_multiple_of(FOLDED_ALIGNMENT);
+        let (frame, rest) = frames.split_at(length.min(frames.len()));
+        image.extend_from_slice(frame);
+        if !rest.is_empty() {
+            image.resize(image.len().next_multiple_of(ALIGNMENT), 0);
+        }
+        frames = rest;
+    }
     image
 }
 

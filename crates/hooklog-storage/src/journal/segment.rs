@@ -1,0 +1,141 @@
+//! One file of the journal, and the two ways into it.
+//!
+//! A frame that is synced at once is written past the page cache: the sync then finds nothing to write, and
+//! no memory is filled with what nobody reads. One that is synced later is written into the page cache, which
+//! is as safe as the kernel and costs no wait for the disk. Blocks are never shared by the two, so that the kernel
+//! has nothing to reconcile; a block of an acked frame is never written again before the segment is recycled.
+//!
+//! **Invariant:** the file has its whole length in zeros or frames, durably, before a frame is written.
+//! **Next:** `layout.rs`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::blocks::{self, Blocks};
+use crate::directory::{IoError, io_error};
+use crate::offset::Sequence;
+use crate::request::Sync;
+
+/// Zeros are written in pieces of this size.
+const ZERO_FILL_BYTES: usize = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    file: File,
+    /// The same file past the page cache; `None` where that is not to be had.
+    direct: Option<File>,
+    /// 0 until it is first used.
+    pub(super) epoch: u64,
+    /// The last frame in it.
+    pub(super) last: Option<Sequence>,
+}
+
+impl Segment {
+    /// A segment that is there. It may be short if the process died while it was being filled.
+    pub(super) fn open(path: PathBuf, epoch: u64, bytes: u64) -> Result<Self, IoError> {
+        Self::with(path, epoch, bytes, &mut OpenOptions::new())
+    }
+
+    /// A new one, filled with zeros; a fallocated one would cost metadata at each sync.
+    pub(super) fn create(path: PathBuf, bytes: u64) -> Result<Self, IoError> {
+        Self::with(path, 0, bytes, OpenOptions::new().create_new(true))
+    }
+
+    fn with(
+        path: PathBuf,
+        epoch: u64,
+        bytes: u64,
+        options: &mut OpenOptions,
+    ) -> Result<Self, IoError> {
+        let file = options
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
+        let direct = blocks::open_direct(&path);
+        let mut segment = Self {
+            path,
+            file,
+            direct,
+            epoch,
+            last: None,
+        };
+        segment.zero_fill(bytes)?;
+        Ok(segment)
+    }
+
+    /// Writes a frame: whole blocks, to a place that is a block's.
+    pub(super) fn write_frame(
+        &mut self,
+        frame: &[u8],
+        position: u64,
+        sync: Sync,
+    ) -> Result<(), IoError> {
+        let written = match sync {
+            Sync::Now => self.write_blocks(frame, position),
+            Sync::Later => self.file.write_all_at(frame, position),
+        };
+        written.map_err(io_error("write a frame to", &self.path))
+    }
+
+    /// Writes whole blocks, past the page cache if possible.
+    fn write_blocks(&mut self, bytes: &[u8], position: u64) -> io::Result<()> {
+        if let Some(direct) = &self.direct {
+            match direct.write_all_at(bytes, position) {
+                // The disk wants larger blocks, or an earlier piece ended within one.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => self.direct = None,
+                written => return written,
+            }
+        }
+        self.file.write_all_at(bytes, position)
+    }
+
+    /// Writes what the segment says about itself, durably; `action` is for the error.
+    pub(super) fn write_note(
+        &self,
+        action: &'static str,
+        note: &[u8],
+        position: u64,
+    ) -> Result<(), IoError> {
+        self.file
+            .write_all_at(note, position)
+            .map_err(io_error(action, &self.path))?;
+        self.sync()
+    }
+
+    /// Makes all that was written durable, by whichever way.
+    pub(super) fn sync(&self) -> Result<(), IoError> {
+        self.file
+            .sync_data()
+            .map_err(io_error("fdatasync", &self.path))
+    }
+
+    /// Writes zeros from the file's end up to `bytes`, durably.
+    fn zero_fill(&mut self, bytes: u64) -> Result<(), IoError> {
+        let length =
+            |file: &File, path: &Path| Ok(file.metadata().map_err(io_error("stat", path))?.len());
+        let mut position = length(&self.file, &self.path)?;
+        if position >= bytes {
+            return Ok(());
+        }
+        let mut zeros = Blocks::default();
+        let (out, start) = zeros.begin();
+        out.resize(start + ZERO_FILL_BYTES, 0);
+        // Whole pieces go where pieces go, so that a file that was cut anywhere is filled by blocks.
+        position -= position % ZERO_FILL_BYTES as u64;
+        while position < bytes {
+            let left = usize::try_from(bytes - position).unwrap_or(ZERO_FILL_BYTES);
+            let piece = zeros
+                .aligned()
+                .get(..left.min(ZERO_FILL_BYTES))
+                .unwrap_or_default();
+            self.write_blocks(piece, position)
+                .map_err(io_error("zero-fill", &self.path))?;
+            position += piece.len() as u64;
+        }
+        self.file.sync_all().map_err(io_error("fsync", &self.path))
+    }
+}
