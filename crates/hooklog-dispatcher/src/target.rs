@@ -101,7 +101,7 @@ impl Target {
             Ok((Signer::new(&secret), expires))
         });
         Ok(Self {
-            head: head(&path, &headers, own),
+            head: head(&path, &headers, &own),
             place,
             uri,
             headers,
@@ -128,7 +128,7 @@ impl Target {
 fn head<'a>(
     path: &Uri,
     headers: &HeaderMap,
-    own: impl Iterator<Item = &'a Header> + Clone,
+    own: &(impl Iterator<Item = &'a Header> + Clone),
 ) -> Vec<u8> {
     let mut head = format!("POST {path} HTTP/1.1\r\n").into_bytes();
     for name in headers.keys() {

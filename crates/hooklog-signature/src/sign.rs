@@ -29,12 +29,7 @@ pub struct Signer(Hmac<Sha256>);
 impl Signer {
     /// Makes a secret ready.
     pub fn new(secret: &Secret) -> Self {
-        #[expect(
-            clippy::expect_used,
-            reason = "HMAC hashes or pads keys to its block: any length fits"
-        )]
-        let mac = Hmac::new_from_slice(secret.as_bytes()).expect("a key of any length");
-        Self(mac)
+        Self(keyed(secret.as_bytes()))
     }
 }
 
@@ -42,6 +37,15 @@ impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Signer(…)")
     }
+}
+
+/// What hashing begins with.
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    #[expect(
+        clippy::expect_used,
+        reason = "HMAC hashes or pads keys to its block: any length fits"
+    )]
+    Hmac::new_from_slice(key).expect("a key of any length")
 }
 
 /// The value of `webhook-signature` for a message: one signature per secret, in their order.

@@ -297,75 +297,78 @@ fn answers(said: &'static str) -> Host {
     })
 }
 
+/// What a receiver says, the status and the text that are taken from it, and whether its connection is
+/// used again.
+const SHAPES: [(&str, Option<u16>, &str, bool); 11] = [
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine",
+        Some(200),
+        "fine",
+        true,
+    ),
+    (
+        "HTTP/1.1 204 No Content\r\nx-a: b\r\n\r\n",
+        Some(204),
+        "",
+        true,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3;a=b\r\nfin\r\n1\r\ne\r\n0\r\nx: y\r\n\r\n",
+        Some(200),
+        "fine",
+        true,
+    ),
+    (
+        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine",
+        Some(200),
+        "fine",
+        true,
+    ),
+    (
+        "HTTP/1.0 500 No\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nno",
+        Some(500),
+        "no",
+        true,
+    ),
+    ("HTTP/1.0 200 OK\r\n\r\nfine", Some(200), "fine", false),
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfine",
+        Some(200),
+        "fine",
+        false,
+    ),
+    // What follows an answer was not asked for.
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfinest",
+        Some(200),
+        "fine",
+        false,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
+        Some(200),
+        "",
+        false,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+        None,
+        "no answer: invalid content-length parsed",
+        false,
+    ),
+    (
+        "",
+        None,
+        "no answer: connection closed before message completed",
+        false,
+    ),
+];
+
 #[tokio::test(start_paused = true)]
 async fn answers_of_every_shape_are_read_and_only_whole_ones_keep_their_connection() {
     let net = Net::default();
     let deliver = deliver(&net, RootCertStore::empty());
-    let cases = [
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine",
-            Some(200),
-            "fine",
-            true,
-        ),
-        (
-            "HTTP/1.1 204 No Content\r\nx-a: b\r\n\r\n",
-            Some(204),
-            "",
-            true,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3;a=b\r\nfin\r\n1\r\ne\r\n0\r\nx: y\r\n\r\n",
-            Some(200),
-            "fine",
-            true,
-        ),
-        (
-            "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine",
-            Some(200),
-            "fine",
-            true,
-        ),
-        (
-            "HTTP/1.0 500 No\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nno",
-            Some(500),
-            "no",
-            true,
-        ),
-        ("HTTP/1.0 200 OK\r\n\r\nfine", Some(200), "fine", false),
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfine",
-            Some(200),
-            "fine",
-            false,
-        ),
-        // What follows an answer was not asked for.
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfinest",
-            Some(200),
-            "fine",
-            false,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
-            Some(200),
-            "",
-            false,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
-            None,
-            "no answer: invalid content-length parsed",
-            false,
-        ),
-        (
-            "",
-            None,
-            "no answer: connection closed before message completed",
-            false,
-        ),
-    ];
-    for (port, (said, status, response, is_kept)) in (80..).zip(cases) {
+    for (port, (said, status, response, is_kept)) in (80..).zip(SHAPES) {
         net.host(&format!("10.0.0.1:{port}"), answers(said));
         let before = net.dialled();
         for _ in 0..2 {

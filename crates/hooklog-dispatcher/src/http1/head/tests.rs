@@ -15,85 +15,87 @@ fn check(text: &str) -> Result<(u16, Framing, bool), String> {
     }
 }
 
+/// Heads, their status, where their body ends, and whether another request may follow.
+const HEADS: [(&str, u16, Framing, bool); 13] = [
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n",
+        200,
+        Framing::Length(0),
+        true,
+    ),
+    (
+        "HTTP/1.1 200\r\nContent-Length: 12\r\n",
+        200,
+        Framing::Length(12),
+        true,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 3, 3\r\ncontent-length: 3\r\n",
+        200,
+        Framing::Length(3),
+        true,
+    ),
+    (
+        "HTTP/1.1 500 No\r\ntransfer-encoding: gzip, Chunked\r\n",
+        500,
+        Framing::Chunked,
+        true,
+    ),
+    // A length beside it is passed over (RFC 9112, 6.3).
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n",
+        200,
+        Framing::Chunked,
+        true,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, gzip\r\n",
+        200,
+        Framing::Close,
+        true,
+    ),
+    ("HTTP/1.1 200 OK\r\n", 200, Framing::Close, true),
+    (
+        "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n",
+        204,
+        Framing::Length(0),
+        true,
+    ),
+    (
+        "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n",
+        304,
+        Framing::Length(0),
+        true,
+    ),
+    (
+        "HTTP/1.1 101 Switching\r\nupgrade: x\r\n",
+        101,
+        Framing::Length(0),
+        false,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: x, Close\r\n",
+        200,
+        Framing::Length(1),
+        false,
+    ),
+    (
+        "HTTP/1.0 200 OK\r\ncontent-length: 1\r\n",
+        200,
+        Framing::Length(1),
+        false,
+    ),
+    (
+        "HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n",
+        200,
+        Framing::Length(1),
+        true,
+    ),
+];
+
 #[test]
 fn a_body_ends_where_the_head_says() {
-    use Framing::{Chunked, Close, Length};
-    for (head, status, framing, is_kept) in [
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n",
-            200,
-            Length(0),
-            true,
-        ),
-        (
-            "HTTP/1.1 200\r\nContent-Length: 12\r\n",
-            200,
-            Length(12),
-            true,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 3, 3\r\ncontent-length: 3\r\n",
-            200,
-            Length(3),
-            true,
-        ),
-        (
-            "HTTP/1.1 500 No\r\ntransfer-encoding: gzip, Chunked\r\n",
-            500,
-            Chunked,
-            true,
-        ),
-        // A length beside it is passed over (RFC 9112, 6.3).
-        (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n",
-            200,
-            Chunked,
-            true,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, gzip\r\n",
-            200,
-            Close,
-            true,
-        ),
-        ("HTTP/1.1 200 OK\r\n", 200, Close, true),
-        (
-            "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n",
-            204,
-            Length(0),
-            true,
-        ),
-        (
-            "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n",
-            304,
-            Length(0),
-            true,
-        ),
-        (
-            "HTTP/1.1 101 Switching\r\nupgrade: x\r\n",
-            101,
-            Length(0),
-            false,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: x, Close\r\n",
-            200,
-            Length(1),
-            false,
-        ),
-        (
-            "HTTP/1.0 200 OK\r\ncontent-length: 1\r\n",
-            200,
-            Length(1),
-            false,
-        ),
-        (
-            "HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n",
-            200,
-            Length(1),
-            true,
-        ),
-    ] {
+    for (head, status, framing, is_kept) in HEADS {
         assert_eq!(
             check(&format!("{head}\r\n")),
             Ok((status, framing, is_kept)),
