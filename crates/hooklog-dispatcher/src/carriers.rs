@@ -24,7 +24,7 @@ use crate::deliver::Deliver;
 use crate::errand;
 use crate::lane::Start;
 
-/// Carriers that wait for work: as many as the idle connections of one place. Each takes some 2 KiB.
+/// Carriers that wait for work: as many as the idle connections of one place. Each takes some 1.2 KiB.
 const IDLE_MAX: usize = 128;
 
 /// An attempt to make.

@@ -13,6 +13,9 @@ use crate::resolve::system::NameServers;
 use crate::testing::sink::{Reply, Sink};
 use crate::testing::{record_of, subscription};
 
+/// Twice what the doc of `IDLE_MAX` says.
+const CARRIER_BYTES_MAX: usize = 2 << 10;
+
 /// More than wait for work in the end.
 const ATTEMPTS: u64 = 2 * IDLE_MAX as u64;
 
@@ -88,4 +91,13 @@ async fn a_carrier_that_breaks_is_told() {
     sink.wait(|received| received.len() == 1).await;
     carriers.tasks.abort_all();
     assert_eq!(carriers.finished(&mut Vec::new()).await, Err(Broken));
+}
+
+/// What idles is to be small: the ways that few attempts go (a new connection, HTTP/2) are in boxes.
+#[tokio::test]
+async fn a_carrier_takes_little() {
+    let directory = TempDir::new().unwrap();
+    let carriers = carriers(&directory);
+    let bytes = size_of_val(&carry(Arc::clone(&carriers.yard)));
+    assert!(bytes <= CARRIER_BYTES_MAX, "{bytes}");
 }
