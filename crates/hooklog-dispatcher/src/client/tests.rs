@@ -299,7 +299,7 @@ fn answers(said: &'static str) -> Host {
 
 /// What a receiver says, the status and the text that are taken from it, and whether its connection is
 /// used again.
-const SHAPES: [(&str, Option<u16>, &str, bool); 11] = [
+const SHAPES: [(&str, Option<u16>, &str, bool); 12] = [
     (
         "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine",
         Some(200),
@@ -336,6 +336,13 @@ const SHAPES: [(&str, Option<u16>, &str, bool); 11] = [
         Some(200),
         "fine",
         false,
+    ),
+    // Lines without a carriage return are taken, as hyper takes them.
+    (
+        "HTTP/1.1 200 OK\ncontent-length: 4\n\nfine",
+        Some(200),
+        "fine",
+        true,
     ),
     // What follows an answer was not asked for.
     (
