@@ -39,7 +39,8 @@ impl Ack {
 
     /// Whether this offset is settled above the floor.
     pub(crate) fn is_settled(&self, offset: Offset) -> bool {
-        self.settled.contains(&offset)
+        // What is asked for is above all of it, as a rule, and the highest is found at once.
+        self.settled.last().is_some_and(|last| offset <= *last) && self.settled.contains(&offset)
     }
 
     /// Whether one more may start within `window`. The head may always start: a stored cursor of a

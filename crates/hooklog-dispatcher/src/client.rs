@@ -7,15 +7,14 @@
 use std::sync::Arc;
 
 use hooklog_storage::ApplicationId;
-use http::header::HOST;
-use http::{Response, Version};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::connect::{ConnectError, Connector};
-use crate::exchange::{self, Body, Http1, Outgoing, Unanswered};
+use crate::exchange::{self, Response, Unanswered};
+use crate::http1::{Http1, Http1Error};
 use crate::pool::{IDLE_TIMEOUT, Pool, Pooled};
-use crate::target::Target;
+use crate::request::{Outgoing, RequestError};
 
 /// Connections that have ended unnoticed and are passed over before a new one is made.
 const STALE_MAX: usize = 8;
@@ -26,7 +25,11 @@ pub(crate) enum ClientError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
-    Http(#[from] hyper::Error),
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Http1(#[from] Http1Error),
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
 }
 
 /// The client of all endpoints.
@@ -60,77 +63,55 @@ impl Client {
     pub(crate) async fn request(
         &self,
         application: ApplicationId,
-        target: &Target,
-        mut request: Outgoing,
-    ) -> Result<Response<Body>, ClientError> {
-        let place = &target.place;
+        request: &Outgoing,
+    ) -> Result<Response, ClientError> {
         for _ in 0..STALE_MAX {
-            let result = match self.pool.take(place) {
+            match self.pool.take(&request.target.place) {
                 None => break,
-                Some(Pooled::Http1(mut connection)) => {
-                    if !connection.is_ready().await {
-                        continue;
+                Some(Pooled::Http1(connection)) => {
+                    match exchange::send_http1(connection, &self.pool, request).await {
+                        // It had ended while it idled.
+                        Err(Http1Error::Unsent(_)) => {}
+                        result => return Ok(result?),
                     }
-                    connection.send(request, &self.pool, place).await
                 }
                 Some(Pooled::Http2(sender, stream)) => {
-                    let request = as_http2(request, target);
-                    Box::pin(exchange::send_http2(sender, stream, request)).await
+                    let sending = exchange::send_http2(sender, stream, request.http2()?);
+                    match Box::pin(sending).await {
+                        Err(Unanswered {
+                            is_unsent: true, ..
+                        }) => {}
+                        Err(Unanswered { error, .. }) => return Err(error.into()),
+                        Ok(response) => return Ok(response),
+                    }
                 }
-            };
-            match result {
-                Ok(response) => return Ok(response),
-                Err(Unanswered {
-                    unsent: Some(unsent),
-                    ..
-                }) => request = as_http1(unsent, target),
-                Err(Unanswered { error, .. }) => return Err(error.into()),
             }
         }
         // In a box, as HTTP/2 above: an attempt has the size of the largest that it may come to.
-        Box::pin(self.connect_and_send(application, target, request)).await
+        Box::pin(self.connect_and_send(application, request)).await
     }
 
     async fn connect_and_send(
         &self,
         application: ApplicationId,
-        target: &Target,
-        request: Outgoing,
-    ) -> Result<Response<Body>, ClientError> {
-        let place = &target.place;
+        request: &Outgoing,
+    ) -> Result<Response, ClientError> {
+        let place = &request.target.place;
         let connected = self.connector.connect(application, place).await?;
-        let answer = if connected.is_http2 {
+        if connected.is_http2 {
             let (sender, stream) = self.pool.share(place, connected.stream).await?;
-            exchange::send_http2(sender, stream, as_http2(request, target)).await
+            let sending = exchange::send_http2(sender, stream, request.http2()?);
+            sending.await.map_err(|unanswered| unanswered.error.into())
         } else {
-            let connection = Http1::new(connected.stream).await?;
-            connection.send(request, &self.pool, place).await
-        };
-        answer.map_err(|unanswered| unanswered.error.into())
+            let connection = Http1::new(connected.stream);
+            Ok(exchange::send_http1(connection, &self.pool, request).await?)
+        }
     }
 
     #[cfg(test)]
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
-}
-
-/// HTTP/2 has the whole URL in fields of its own, and no `host`.
-fn as_http2(mut request: Outgoing, target: &Target) -> Outgoing {
-    request.headers_mut().remove(HOST);
-    *request.uri_mut() = target.uri.clone();
-    *request.version_mut() = Version::HTTP_2;
-    request
-}
-
-/// Undoes [`as_http2`].
-fn as_http1(mut request: Outgoing, target: &Target) -> Outgoing {
-    if let Some(host) = target.headers.get(HOST) {
-        request.headers_mut().insert(HOST, host.clone());
-    }
-    *request.uri_mut() = target.path.clone();
-    *request.version_mut() = Version::HTTP_11;
-    request
 }
 
 #[cfg(test)]

@@ -7,21 +7,20 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hooklog_storage::{Record, Subscription, Timestamp};
-use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
-use http::{Response, StatusCode};
-use http_body_util::BodyExt;
+use http::StatusCode;
+use http::header::HeaderValue;
 use tokio::time::Sleep;
 use tokio_rustls::rustls::RootCertStore;
 
 use crate::client::{Client, ClientError};
 use crate::config::Config;
 use crate::connect::{self, Connector, Dial, Tcp};
-use crate::exchange::Body;
+use crate::exchange::Response;
 use crate::request::{self, RequestError};
 use crate::resolve::Resolve;
 use crate::retry_after::RetryAfter;
@@ -106,8 +105,10 @@ impl AttemptError {
         match self {
             // What is wrong with the endpoint as it is set up fails before a connection, too.
             Self::Target(_) | Self::Client(ClientError::Connect(_)) => Fault::Unreachable,
-            Self::Request(_) => Fault::Event,
-            Self::Timeout { .. } | Self::Client(ClientError::Http(_)) => Fault::Endpoint,
+            Self::Request(_) | Self::Client(ClientError::Request(_)) => Fault::Event,
+            Self::Timeout { .. } | Self::Client(ClientError::Http1(_) | ClientError::Http2(_)) => {
+                Fault::Endpoint
+            }
         }
     }
 }
@@ -152,15 +153,33 @@ impl Deliver {
         }
     }
 
+    /// How long an attempt may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// One attempt that starts at `now`.
+    #[cfg(test)]
     pub(crate) async fn attempt(
         &self,
         subscription: &Arc<Subscription>,
         record: &Record,
         now: Timestamp,
     ) -> Answer {
-        // One timer for everything: names, connection, TLS, request, head and body.
-        let mut deadline = pin!(tokio::time::sleep(self.timeout));
+        let deadline = std::pin::pin!(tokio::time::sleep(self.timeout));
+        self.attempt_until(subscription, record, now, deadline)
+            .await
+    }
+
+    /// One attempt that starts at `now` and ends by a deadline, [`timeout`](Self::timeout) later. It is one
+    /// timer for everything: names, connection, TLS, request, head and body.
+    pub(crate) async fn attempt_until(
+        &self,
+        subscription: &Arc<Subscription>,
+        record: &Record,
+        now: Timestamp,
+        mut deadline: Pin<&mut Sleep>,
+    ) -> Answer {
         match self
             .send(subscription, record, now, deadline.as_mut())
             .await
@@ -189,15 +208,15 @@ impl Deliver {
         record: &Record,
         now: Timestamp,
         deadline: Pin<&mut Sleep>,
-    ) -> Result<Response<Body>, AttemptError> {
+    ) -> Result<Response, AttemptError> {
         let target = self
             .targets
             .get(subscription, &self.guard, &self.user_agent)?;
-        let request = request::request(&target, record, now)?;
-        let requesting = self
-            .client
-            .request(record.event.application, &target, request);
+        let request = request::request(target, record, now)?;
+        let requesting = self.client.request(record.event.application, &request);
         tokio::select! {
+            // What is there goes before the deadline; both are bounded, so the deadline has its turn.
+            biased;
             response = requesting => Ok(response?),
             () = deadline => Err(AttemptError::Timeout { limit: self.timeout }),
         }
@@ -205,38 +224,23 @@ impl Deliver {
 
     /// Reads what is kept of an answer. A 2xx counts once its head has arrived: the receiver has
     /// the event, and a slow or broken body must not make us send it again.
-    async fn answer(&self, response: Response<Body>, mut deadline: Pin<&mut Sleep>) -> Answer {
-        let status = response.status();
-        let location = response
-            .headers()
-            .get(LOCATION)
-            .filter(|_| status.is_redirection());
-        let location = location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let retry_after = response.headers().get(RETRY_AFTER);
-        let retry_after = retry_after
-            .and_then(|value| value.to_str().ok())
-            .and_then(RetryAfter::parse);
+    async fn answer(&self, response: Response, deadline: Pin<&mut Sleep>) -> Answer {
+        let Response {
+            status,
+            location,
+            retry_after,
+            mut body,
+        } = response;
         let mut kept = Vec::new();
-        let mut body = response.into_body();
-        loop {
-            let frame = tokio::select! {
-                frame = body.frame() => frame,
-                () = deadline.as_mut() => break,
-            };
-            let Some(Ok(frame)) = frame else { break };
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            let room = self.response_bytes_max.saturating_sub(kept.len());
-            kept.extend(data.iter().take(room));
-            if data.len() > room {
-                // Dropping the body here closes the connection: an endless answer ends now.
-                break;
-            }
+        tokio::select! {
+            biased;
+            () = body.read(&mut kept, self.response_bytes_max) => {}
+            () = deadline => {}
         }
         let mut response = match location {
             Some(location) => format!("redirects are not followed; location: {location}"),
-            None => String::from_utf8_lossy(&kept).into_owned(),
+            None => String::from_utf8(kept)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
         };
         truncate(&mut response, self.response_bytes_max);
         let verdict = if status.is_success() {

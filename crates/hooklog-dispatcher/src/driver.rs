@@ -4,10 +4,10 @@
 //! come back as inputs.
 //!
 //! **Invariant:** this is the only loop of the dispatcher and the only file of it that reads a
-//! clock or a random number (`resolve.rs` and `pool.rs` aside, which forget after a while); both are
-//! passed on from here. The loop never waits for one attempt,
+//! clock or a random number (`resolve.rs`, `pool.rs` and `http1.rs` aside, which forget after a while, and
+//! what measures how long an attempt took); both are passed on from here. The loop never waits for one attempt,
 //! one read or one commit alone.
-//! **Next:** `deliver.rs`, an attempt.
+//! **Next:** `carriers.rs`, the tasks that make attempts.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::board::{Board, Effect, Finished, Input};
+use crate::carriers::{Broken, Carriers, Flight};
 use crate::config::Config;
 use crate::deliver::Deliver;
 use crate::errand::{self, Errand};
@@ -26,8 +27,6 @@ use crate::{reader, tasks};
 
 /// Items that the tail's reader may be ahead by; each is a batch of records.
 const TAIL_ITEMS_MAX: usize = 4;
-/// Attempts and items taken in before the board is asked again what to do.
-const TURN_MAX: usize = 64;
 /// Longest sleep: a clock that was set must be noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Longest time for recording the last outcomes at a stop; what is not recorded is sent again.
@@ -45,7 +44,8 @@ pub(crate) fn clock() -> Timestamp {
 /// What woke the loop.
 enum Woken {
     Errand(Errand),
-    Finished(Finished),
+    /// By attempts that have ended, which lie ready.
+    Finished,
     Tail(TailItem),
     /// Stop within this time.
     Stop(Duration),
@@ -65,10 +65,11 @@ enum Ended {
 /// The dispatcher's task.
 pub(crate) struct Driver {
     log: EventLog,
-    deliver: Arc<Deliver>,
     board: Board,
     rng: fastrand::Rng,
-    attempts: JoinSet<Finished>,
+    carriers: Carriers,
+    /// Attempts that have ended and are not taken in.
+    finished: Vec<Finished>,
     errands: JoinSet<Errand>,
     /// Counts what may have made work for the background tasks.
     tasks_changed: watch::Sender<u64>,
@@ -86,11 +87,11 @@ impl Driver {
         read_at: Timestamp,
     ) -> Self {
         Self {
+            carriers: Carriers::new(log.clone(), deliver),
+            finished: Vec::new(),
             log,
-            deliver: Arc::new(deliver),
             board: Board::new(config, state, read_at),
             rng: fastrand::Rng::new(),
-            attempts: JoinSet::new(),
             errands: JoinSet::new(),
             tasks_changed: watch::Sender::new(0),
             alarm: Arc::default(),
@@ -128,29 +129,20 @@ impl Driver {
     ) -> Ended {
         loop {
             self.perform_all();
-            let mut woken = self.wait(Some(tail), stop).await;
-            let mut taken = 0;
-            loop {
-                match woken {
-                    Woken::Stop(drain) => return Ended::Stop(drain),
-                    Woken::Broken => return Ended::Broken,
-                    woken => {
-                        if let Err(error) = self.apply(woken) {
-                            return Ended::Log(error);
-                        }
-                    }
+            let woken = self.wait(Some(tail), stop).await;
+            match woken {
+                Woken::Stop(drain) => return Ended::Stop(drain),
+                Woken::Broken => return Ended::Broken,
+                Woken::Finished if self.finished.len() < self.board.in_flight() => {
+                    // Others are about to end, too; outcomes and what follows from them are cheaper
+                    // to take in together.
+                    tokio::task::yield_now().await;
+                    self.carriers.take_finished(&mut self.finished);
                 }
-                taken += 1;
-                if taken == TURN_MAX {
-                    break;
-                }
-                // Outcomes that are there already are cheaper to take in together. What is joined
-                // is applied: an outcome that got lost here would hold up its lane for good.
-                match self.attempts.try_join_next() {
-                    Some(Ok(finished)) => woken = Woken::Finished(finished),
-                    Some(Err(_)) => woken = Woken::Broken,
-                    None => break,
-                }
+                _ => {}
+            }
+            if let Err(error) = self.apply(woken) {
+                return Ended::Log(error);
             }
         }
     }
@@ -176,9 +168,10 @@ impl Driver {
             // A dispatcher that was dropped stops at once.
             drain = stop => Woken::Stop(drain.unwrap_or(Duration::ZERO)),
             Some(errand) = self.errands.join_next() => errand.map_or(Woken::Broken, Woken::Errand),
-            Some(finished) = self.attempts.join_next() => {
-                finished.map_or(Woken::Broken, Woken::Finished)
-            }
+            finished = self.carriers.finished(&mut self.finished) => match finished {
+                Ok(()) => Woken::Finished,
+                Err(Broken) => Woken::Broken,
+            },
             item = item => item.map_or(Woken::Broken, Woken::Tail),
             () = tokio::time::sleep(sleep.min(SLEEP_MAX)) => Woken::Timer,
         }
@@ -188,7 +181,7 @@ impl Driver {
         let input = match woken {
             Woken::Errand(Errand::Done(input)) => *input,
             Woken::Errand(Errand::Refused(error)) => return Err(error),
-            Woken::Finished(finished) => Input::Finished(finished),
+            Woken::Finished => Input::Finished(std::mem::take(&mut self.finished)),
             Woken::Tail(item) => {
                 if tasks::concerns(&item) {
                     self.tasks_changed
@@ -204,35 +197,26 @@ impl Driver {
     }
 
     fn perform_all(&mut self) {
-        let now = clock();
+        let (now, begun) = (clock(), Instant::now());
         while let Some(effect) = self.board.next(now) {
-            self.perform(effect, now);
+            self.perform(effect, now, begun);
         }
     }
 
-    fn perform(&mut self, effect: Effect, now: Timestamp) {
-        let log = self.log.clone();
+    fn perform(&mut self, effect: Effect, now: Timestamp, begun: Instant) {
+        let log = &self.log;
         match effect {
             Effect::Attempt {
                 subscription,
                 start,
             } => {
-                let deliver = Arc::clone(&self.deliver);
-                let (begun, sample) = (Instant::now(), self.rng.f64());
-                self.attempts.spawn(async move {
-                    let offset = start.offset;
-                    let (event, answer) =
-                        errand::attempt(log, &deliver, &subscription, start, now).await;
-                    Finished {
-                        subscription: subscription.id,
-                        url: Arc::clone(&subscription.endpoint.url),
-                        offset,
-                        event,
-                        started: now,
-                        duration: begun.elapsed(),
-                        answer,
-                        sample,
-                    }
+                let sample = self.rng.f64();
+                self.carriers.start(Flight {
+                    subscription,
+                    start,
+                    now,
+                    begun,
+                    sample,
                 });
             }
             Effect::Read {
@@ -241,18 +225,19 @@ impl Driver {
                 range,
                 limit,
             } => {
+                let log = log.clone();
                 self.errands.spawn_blocking(move || {
                     errand::read(&log, &subscription, reading, range, limit)
                 });
             }
             Effect::Load(subscription) => {
-                self.errands.spawn(errand::load(log, subscription));
+                self.errands.spawn(errand::load(log.clone(), subscription));
             }
             Effect::Scan(scans) => {
-                self.errands.spawn(errand::scan(log, scans));
+                self.errands.spawn(errand::scan(log.clone(), scans));
             }
             Effect::Resync(behind) => {
-                self.errands.spawn(errand::resync(log, behind));
+                self.errands.spawn(errand::resync(log.clone(), behind));
             }
             Effect::Disable {
                 subscription,
@@ -260,10 +245,10 @@ impl Driver {
                 reason,
             } => {
                 self.errands
-                    .spawn(errand::disable(log, subscription, url, reason));
+                    .spawn(errand::disable(log.clone(), subscription, url, reason));
             }
             Effect::Record(progress) => {
-                self.errands.spawn(errand::record(log, progress));
+                self.errands.spawn(errand::record(log.clone(), progress));
             }
         }
     }
@@ -285,7 +270,7 @@ impl Driver {
                 break;
             }
         }
-        self.attempts.shutdown().await;
+        self.carriers.shutdown().await;
     }
 
     /// Records all outcomes and cursors that are not on record.
@@ -301,7 +286,7 @@ impl Driver {
                 let Some(effect) = self.board.last_record(clock()) else {
                     return Ok(());
                 };
-                self.perform(effect, clock());
+                self.perform(effect, clock(), Instant::now());
             }
         };
         match tokio::time::timeout(LAST_RECORD_MAX, recording).await {

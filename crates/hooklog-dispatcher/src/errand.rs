@@ -5,6 +5,7 @@
 //! **Next:** `deliver.rs`.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use hooklog_storage::{
     ChangeError, CommitError, DisableReason, EventId, EventLog, Limit, Offset, OffsetRange, Order,
     Progress, ReadError, Record, Subscription, SubscriptionId, SubscriptionState, Unrecorded,
 };
+use tokio::time::{Instant, Sleep};
 
 use crate::board::{Input, Page, Reading};
 use crate::deliver::{Answer, Deliver, Verdict};
@@ -43,18 +45,23 @@ impl Errand {
     }
 }
 
-/// Makes one attempt. Returns the event's id, if the event could be read, and the answer.
+/// Makes one attempt, which ends by `deadline`: that is set to the end of an attempt that starts now, and
+/// moved by the time that it takes to read the event. Returns the event's id, if the event could be read, and the answer.
 pub(crate) async fn attempt(
-    log: EventLog,
+    log: &EventLog,
     deliver: &Deliver,
     subscription: &Arc<Subscription>,
     start: Start,
     now: hooklog_storage::Timestamp,
+    mut deadline: Pin<&mut Sleep>,
 ) -> (Option<EventId>, Answer) {
     let record = match start.record {
         Some(record) => record,
         None => match read_one(log.clone(), start.offset).await {
-            Ok(record) => record.into(),
+            Ok(record) => {
+                deadline.as_mut().reset(Instant::now() + deliver.timeout());
+                record.into()
+            }
             Err(answer) => return (None, answer),
         },
     };
@@ -63,11 +70,15 @@ pub(crate) async fn attempt(
         let answer = Answer::none(Verdict::Gone, "the event's content was expunged");
         return (Some(record.id), answer);
     }
-    let attempt = AssertUnwindSafe(deliver.attempt(subscription, &record, now));
-    let answer = attempt.catch_unwind().await.unwrap_or_else(|_| {
-        // The panic hook has told where; this delivery goes on by the schedule, as do all others.
-        Answer::none(Verdict::Failed, "the attempt failed inside the server")
-    });
+    // Where it stays: what is caught is only a pointer to it, which is cheap to move.
+    let attempt = pin!(deliver.attempt_until(subscription, &record, now, deadline));
+    let answer = AssertUnwindSafe(attempt)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            // The panic hook has told where; this delivery goes on by the schedule, as do all others.
+            Answer::none(Verdict::Failed, "the attempt failed inside the server")
+        });
     (Some(record.id), answer)
 }
 

@@ -1,205 +1,153 @@
 //! One request and its answer, over HTTP/1 or HTTP/2.
 //!
-//! An HTTP/1 connection is driven by the attempt that uses it, not by a task of its own: no message
-//! goes between tasks, and an attempt that is given up takes its connection along.
-//!
 //! **Invariant:** a connection goes back to the pool only after a whole answer; given up earlier, or
 //! after an error, it is closed (HTTP/1) or only its stream is reset (HTTP/2).
 //! **Next:** `deliver.rs`, which reads the answer.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
+use http::header::{LOCATION, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
 
-use crate::connect::Stream;
-use crate::pool::{Pool, StreamPlace};
-use crate::target::Place;
+use crate::http1::{Head, Http1, Http1Body, Http1Error};
+use crate::pool::{Pool, Sender, StreamPlace};
+use crate::request::Outgoing;
+use crate::retry_after::RetryAfter;
+use crate::target::Target;
 
-/// Most headers of an answer (hyper's own default, stated because it is a bound).
-const HEADERS_MAX: usize = 100;
-/// Most bytes of an answer's head, as common servers and proxies have it; also of what is read of a
-/// body at a time.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+/// An answer, of which the head has come.
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    /// Where a redirect leads.
+    pub(crate) location: Option<String>,
+    pub(crate) retry_after: Option<RetryAfter>,
+    pub(crate) body: Body,
+}
 
-pub(crate) type Outgoing = Request<Full<Bytes>>;
+/// The body of an answer.
+pub(crate) enum Body {
+    /// It was empty.
+    Empty,
+    /// With the connection that it comes from, until that is given back.
+    Http1 {
+        body: Option<Http1Body>,
+        pool: Arc<Pool>,
+        target: Arc<Target>,
+    },
+    Http2 {
+        incoming: Incoming,
+        _stream: StreamPlace,
+        /// A connection ends when nobody can send on it any more.
+        _sender: Sender,
+    },
+}
 
-/// Why a request has no answer.
+/// Sends a request on a connection, and waits for the head of its answer.
+pub(crate) async fn send_http1(
+    mut connection: Box<Http1>,
+    pool: &Arc<Pool>,
+    request: &Outgoing,
+) -> Result<Response, Http1Error> {
+    let head = connection.send(request).await?;
+    let body = Http1Body::new(connection, &head);
+    let target = &request.target;
+    // Most receivers answer without a body; their connection is free at once.
+    let body = if body.is_over() {
+        pool.put(&target.place, body.into_connection());
+        Body::Empty
+    } else {
+        Body::Http1 {
+            body: Some(body),
+            pool: Arc::clone(pool),
+            target: Arc::clone(target),
+        }
+    };
+    let Head {
+        status,
+        location,
+        retry_after,
+        ..
+    } = head;
+    Ok(Response {
+        status,
+        location,
+        retry_after,
+        body,
+    })
+}
+
+/// Why a request has no answer over HTTP/2.
 #[derive(Debug)]
 pub(crate) struct Unanswered {
     pub(crate) error: hyper::Error,
-    /// The request, if not a byte of it was sent.
-    pub(crate) unsent: Option<Outgoing>,
-}
-
-impl From<TrySendError<Outgoing>> for Unanswered {
-    fn from(mut error: TrySendError<Outgoing>) -> Self {
-        let unsent = error.take_message();
-        let error = error.into_error();
-        Self { error, unsent }
-    }
-}
-
-type Connection = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
-
-/// An HTTP/1 connection.
-pub(crate) struct Http1 {
-    sender: http1::SendRequest<Full<Bytes>>,
-    /// `None` once it has ended.
-    connection: Option<Connection>,
-    pub(crate) born: Instant,
-}
-
-impl Http1 {
-    pub(crate) async fn new(stream: Box<dyn Stream>) -> hyper::Result<Box<Self>> {
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
-            .await?;
-        Ok(Box::new(Self {
-            sender,
-            connection: Some(connection),
-            born: Instant::now(),
-        }))
-    }
-
-    /// Reads and writes what can be without waiting.
-    fn drive(&mut self, context: &mut Context<'_>) {
-        if let Some(connection) = &mut self.connection
-            && Pin::new(connection).poll(context).is_ready()
-        {
-            // How it ended is told to the request that it was for.
-            self.connection = None;
-        }
-    }
-
-    /// Whether it can take a request, as far as is known: a receiver that has closed it is noticed.
-    pub(crate) async fn is_ready(&mut self) -> bool {
-        poll_fn(|context| {
-            self.drive(context);
-            Poll::Ready(self.connection.is_some() && self.sender.is_ready())
-        })
-        .await
-    }
-
-    /// Sends a request, and waits for the head of its answer.
-    pub(crate) async fn send(
-        mut self: Box<Self>,
-        request: Outgoing,
-        pool: &Arc<Pool>,
-        place: &Place,
-    ) -> Result<Response<Body>, Unanswered> {
-        let mut sending = pin!(self.sender.try_send_request(request));
-        let response = poll_fn(|context| {
-            self.drive(context);
-            sending.as_mut().poll(context)
-        })
-        .await?;
-        let carrier = Carrier::Http1 {
-            connection: Some(self),
-            pool: Arc::clone(pool),
-            place: place.clone(),
-        };
-        Ok(response.map(|incoming| Body { incoming, carrier }))
-    }
+    /// Not a byte of the request was sent.
+    pub(crate) is_unsent: bool,
 }
 
 /// Sends a request on a shared connection, and waits for the head of its answer.
 pub(crate) async fn send_http2(
-    mut sender: http2::SendRequest<Full<Bytes>>,
+    mut sender: http2::SendRequest<http_body_util::Full<bytes::Bytes>>,
     stream: StreamPlace,
-    request: Outgoing,
-) -> Result<Response<Body>, Unanswered> {
-    let response = sender.try_send_request(request).await?;
+    request: http::Request<http_body_util::Full<bytes::Bytes>>,
+) -> Result<Response, Unanswered> {
+    let response = sender.try_send_request(request).await;
+    let response = response.map_err(|mut error| Unanswered {
+        is_unsent: error.take_message().is_some(),
+        error: error.into_error(),
+    })?;
     stream.answered();
-    let carrier = Carrier::Http2 {
-        _stream: stream,
-        _sender: sender,
-    };
-    Ok(response.map(|incoming| Body { incoming, carrier }))
+    let (head, incoming) = response.into_parts();
+    Ok(Response {
+        status: head.status,
+        location: location(head.status, &head.headers),
+        retry_after: retry_after(&head.headers),
+        body: Body::Http2 {
+            incoming,
+            _stream: stream,
+            _sender: sender,
+        },
+    })
 }
 
-/// The body of an answer, with the connection that it comes from.
-pub(crate) struct Body {
-    incoming: Incoming,
-    carrier: Carrier,
+fn location(status: StatusCode, headers: &HeaderMap) -> Option<String> {
+    let location = headers.get(LOCATION).filter(|_| status.is_redirection());
+    location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-enum Carrier {
-    Http1 {
-        connection: Option<Box<Http1>>,
-        pool: Arc<Pool>,
-        place: Place,
-    },
-    Http2 {
-        _stream: StreamPlace,
-        /// A connection ends when nobody can send on it any more.
-        _sender: http2::SendRequest<Full<Bytes>>,
-    },
+fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
+    let value = headers.get(RETRY_AFTER)?;
+    RetryAfter::parse(value.to_str().ok()?)
 }
 
-impl Carrier {
-    fn drive(&mut self, context: &mut Context<'_>) {
-        if let Self::Http1 {
-            connection: Some(connection),
-            ..
-        } = self
-        {
-            connection.drive(context);
-        }
-    }
-
-    /// The answer is whole: the connection is free again.
-    fn give_back(&mut self, context: &mut Context<'_>) {
-        if let Self::Http1 {
-            connection,
-            pool,
-            place,
-        } = self
-            && let Some(mut connection) = connection.take()
-        {
-            connection.drive(context);
-            if connection.connection.is_some() && connection.sender.is_ready() {
-                pool.put(place, connection);
+impl Body {
+    /// Reads the body until it ends, breaks off, or has more than `bytes_max`, of which that much is
+    /// kept. What was read is kept if this is given up by being dropped.
+    pub(crate) async fn read(&mut self, kept: &mut Vec<u8>, bytes_max: usize) {
+        match self {
+            Self::Empty => {}
+            Self::Http1 { body, pool, target } => {
+                let Some(reading) = body else { return };
+                reading.read(kept, bytes_max).await;
+                if let Some(over) = body.take_if(|body| body.is_over()) {
+                    pool.put(&target.place, over.into_connection());
+                }
+            }
+            Self::Http2 { incoming, .. } => {
+                while let Some(Ok(frame)) = incoming.frame().await {
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    let room = bytes_max.saturating_sub(kept.len());
+                    kept.extend(data.iter().take(room));
+                    if data.len() > room {
+                        // Dropping the body resets its stream: an endless answer ends now.
+                        break;
+                    }
+                }
             }
         }
-    }
-}
-
-impl hyper::body::Body for Body {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(context);
-        if frame.is_pending() {
-            self.carrier.drive(context);
-            frame = Pin::new(&mut self.incoming).poll_frame(context);
-        }
-        if let Poll::Ready(None) = frame {
-            self.carrier.give_back(context);
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        // Only the end that was read gives the connection back.
-        false
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
     }
 }

@@ -5,7 +5,7 @@
 //! time, so one that stalls holds up no more than these.
 //! **Next:** `exchange.rs`, one request and its answer.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::connect::Stream;
-use crate::exchange::Http1;
+use crate::http1::Http1;
 use crate::target::Place;
 
 /// Common servers close idle connections after 60 s or more; below it a reused one is likely alive.
@@ -113,7 +113,7 @@ struct Host {
 
 #[derive(Default)]
 struct State {
-    hosts: HashMap<Place, Host>,
+    hosts: BTreeMap<Place, Host>,
     idle: usize,
     shared: usize,
 }

@@ -4,17 +4,16 @@
 //! subscription is the very value that it was made of, so no change is missed. The table is bounded.
 //! **Next:** `cloud_event.rs` and `request.rs`, which add what is of one event.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hooklog_signature::{Secret, SecretError};
+use hooklog_signature::{Secret, SecretError, Signer};
 use hooklog_storage::{Endpoint, Format, Header, Subscription, SubscriptionId, Timestamp};
 use http::header::{HOST, HeaderName, HeaderValue, USER_AGENT};
-use http::{Extensions, HeaderMap, Uri};
+use http::{HeaderMap, Uri};
 use parking_lot::Mutex;
 use url::Url;
 
-use crate::case;
 use crate::cloud_event;
 use crate::ssrf::{Blocked, Guard};
 
@@ -23,7 +22,7 @@ use crate::ssrf::{Blocked, Guard};
 const KEPT_MAX: usize = 1024;
 
 /// Where a connection goes: connections are shared by what has the same.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     /// Whether TLS is spoken.
     pub(crate) is_https: bool,
@@ -35,17 +34,15 @@ pub(crate) struct Place {
 /// An endpoint, ready to be sent to.
 pub(crate) struct Target {
     pub(crate) place: Place,
-    /// Path and query: what HTTP/1 asks for.
-    pub(crate) path: Uri,
+    /// How a request begins over HTTP/1: what it asks for, and the lines of `headers`.
+    pub(crate) head: Vec<u8>,
     /// All of it, without the fragment: what HTTP/2 asks for.
     pub(crate) uri: Uri,
     /// Headers of each request, those of the endpoint's owner among them.
     pub(crate) headers: HeaderMap,
-    /// How the owner's headers are written.
-    pub(crate) case: Extensions,
     pub(crate) format: Format,
     /// Keys with the time from which on they do not sign.
-    secrets: Vec<(Secret, Option<Timestamp>)>,
+    signers: Vec<(Signer, Option<Timestamp>)>,
 }
 
 /// Why an endpoint cannot be sent to.
@@ -74,7 +71,11 @@ impl Target {
         guard.check_url(&url).map_err(TargetError::Blocked)?;
         url.set_fragment(None);
         let uri: Uri = url.as_str().parse().map_err(TargetError::Uri)?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path: Uri = uri
+            .path_and_query()
+            .map_or("/", |path| path.as_str())
+            .parse()
+            .map_err(TargetError::Uri)?;
         let place = place(&url).ok_or(TargetError::Blocked(Blocked::Host))?;
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let mut headers = HeaderMap::new();
@@ -95,30 +96,59 @@ impl Target {
         let old = endpoint.old_secrets.iter();
         let old = old.map(|old| (&old.key, Some(old.expires)));
         let secrets = std::iter::once((&endpoint.secret, None)).chain(old);
-        let secrets =
-            secrets.map(|(key, expires)| Ok((Secret::from_bytes(key.as_bytes())?, expires)));
+        let signers = secrets.map(|(key, expires)| {
+            let secret = Secret::from_bytes(key.as_bytes())?;
+            Ok((Signer::new(&secret), expires))
+        });
         Ok(Self {
-            path: path.parse().map_err(TargetError::Uri)?,
+            head: head(&path, &headers, &own),
             place,
             uri,
             headers,
-            case: case::of(own),
             format: endpoint.format,
-            secrets: secrets
+            signers: signers
                 .collect::<Result<_, _>>()
                 .map_err(TargetError::Secret)?,
         })
     }
 
     /// The keys that sign at `now`, current first.
-    pub(crate) fn secrets(&self, now: Timestamp) -> impl Iterator<Item = &Secret> {
+    pub(crate) fn signers(&self, now: Timestamp) -> impl Iterator<Item = &Signer> {
         let valid = move |expires: Option<Timestamp>| expires.is_none_or(|expires| expires > now);
         let valid = self
-            .secrets
+            .signers
             .iter()
             .filter(move |(_, expires)| valid(*expires));
-        valid.map(|(secret, _)| secret)
+        valid.map(|(signer, _)| signer)
     }
+}
+
+/// The beginning of a head of HTTP/1. HTTP does not tell `X-Api-Key` from `x-api-key`, but some
+/// receivers do: names of the owner go out as they were written, all others in lower case.
+fn head<'a>(
+    path: &Uri,
+    headers: &HeaderMap,
+    own: &(impl Iterator<Item = &'a Header> + Clone),
+) -> Vec<u8> {
+    let mut head = format!("POST {path} HTTP/1.1\r\n").into_bytes();
+    for name in headers.keys() {
+        let mut written = own
+            .clone()
+            .filter(|header| header.name().eq_ignore_ascii_case(name.as_str()));
+        for value in headers.get_all(name) {
+            let name = written.next().map_or(name.as_str(), Header::name);
+            line(&mut head, name, value.as_bytes());
+        }
+    }
+    head
+}
+
+/// Adds a line of a head.
+pub(crate) fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Whether an endpoint's header goes out. Names that are ours do not, and neither do attributes of
@@ -147,7 +177,7 @@ type Kept = (Arc<Subscription>, Arc<Target>);
 /// Targets that were made.
 #[derive(Default)]
 pub(crate) struct Targets {
-    kept: Mutex<HashMap<SubscriptionId, Kept>>,
+    kept: Mutex<BTreeMap<SubscriptionId, Kept>>,
 }
 
 impl Targets {

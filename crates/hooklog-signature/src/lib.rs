@@ -29,5 +29,5 @@ mod sign;
 mod verify;
 
 pub use secret::{GenerateError, Secret, SecretError};
-pub use sign::sign;
+pub use sign::{Signer, sign, sign_by};
 pub use verify::{Headers, SIGNATURES_MAX, TOLERANCE, VerifyError, verify};

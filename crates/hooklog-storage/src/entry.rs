@@ -158,7 +158,7 @@ pub(crate) fn decode(
 }
 
 /// Writes a `u32` length before what `write` appends.
-fn prefixed(
+pub(crate) fn prefixed(
     out: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
 ) -> Result<(), CodecError> {

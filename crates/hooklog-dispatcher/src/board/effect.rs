@@ -20,8 +20,8 @@ use crate::lane::{self, Scan, Start};
 pub(crate) enum Input {
     /// The tail yielded an item.
     Tail(TailItem),
-    /// An attempt ended.
-    Finished(Finished),
+    /// Attempts ended.
+    Finished(Vec<Finished>),
     /// A page was read, or could not be.
     Page {
         subscription: SubscriptionId,

@@ -113,7 +113,23 @@ impl Board {
         })
     }
 
-    pub(super) fn finished(&mut self, finished: Finished, now: Timestamp) {
+    /// Takes in attempts that have ended. What follows from them for a lane is looked at once for all of
+    /// its attempts that come one after the other: it costs as much as an outcome itself.
+    pub(super) fn finished(&mut self, finished: Vec<Finished>, now: Timestamp) {
+        let mut last = None;
+        for finished in finished {
+            let id = finished.subscription;
+            if let Some(last) = last.replace(id).filter(|last| *last != id) {
+                self.refresh(last, now);
+            }
+            self.ended(finished, now);
+        }
+        if let Some(last) = last {
+            self.refresh(last, now);
+        }
+    }
+
+    fn ended(&mut self, finished: Finished, now: Timestamp) {
         let (id, offset) = (finished.subscription, finished.offset);
         let Some(host) = self.flights.end(id, offset) else {
             return;
@@ -157,7 +173,7 @@ impl Board {
         self.flush.add(&attempt);
         slot.outcomes.push(attempt);
         self.disable(id, &finished.url, disable);
-        self.tell(id, lane::Input::Finished { offset, outcome }, now);
+        self.pass(id, lane::Input::Finished { offset, outcome }, self.routed);
     }
 
     fn disable(&mut self, id: SubscriptionId, url: &Arc<str>, reason: Option<DisableReason>) {

@@ -47,6 +47,12 @@ impl Board {
         at: Offset,
         now: Timestamp,
     ) {
+        self.pass(id, input, at);
+        self.refresh(id, now);
+    }
+
+    /// Tells a lane what happened; it is to be refreshed then.
+    pub(super) fn pass(&mut self, id: SubscriptionId, input: lane::Input, at: Offset) {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
@@ -58,7 +64,6 @@ impl Board {
         let before = slot.lane.queue_bytes();
         slot.lane.apply(input, at, &slot.rules.limits(limits));
         self.queue_bytes = self.queue_bytes - before + slot.lane.queue_bytes();
-        self.refresh(id, now);
     }
 
     /// Puts a lane where it now belongs: into the queues of those that want something, or out.

@@ -900,7 +900,7 @@ impl Simulation {
                 answer: answer.clone(),
                 sample,
             };
-            self.board.apply(Input::Finished(finished), self.now);
+            self.board.apply(Input::Finished(vec![finished]), self.now);
         }
         self.judged(key, &answer, before);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hooklog_storage::{Header, Record, Subscription, Timestamp};
-use http::Request;
+use http::{Request, Response, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -274,6 +274,191 @@ async fn a_connection_that_breaks_is_not_used_again() {
     let moved = attempt(&deliver, "http://moved.test/").await;
     assert!(moved.response.contains("not public"), "{}", moved.response);
     assert_eq!(net.dialled(), 10, "the guard comes before the connection");
+}
+
+/// Reads whole requests with a payload of 100 bytes, and says this to each, byte by byte.
+fn answers(said: &'static str) -> Host {
+    serve(move |mut stream| async move {
+        loop {
+            read_head(&mut stream).await;
+            let mut body = [0; 100];
+            if stream.read_exact(&mut body).await.is_err() {
+                return;
+            }
+            for byte in said.as_bytes() {
+                let _ = stream.write_all(&[*byte]).await;
+                tokio::task::yield_now().await;
+            }
+            // Only the end of the connection ends such an answer.
+            if said.is_empty() || said.starts_with("HTTP/1.0 200") {
+                return;
+            }
+        }
+    })
+}
+
+/// What a receiver says, the status and the text that are taken from it, and whether its connection is
+/// used again.
+const SHAPES: [(&str, Option<u16>, &str, bool); 12] = [
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine",
+        Some(200),
+        "fine",
+        true,
+    ),
+    (
+        "HTTP/1.1 204 No Content\r\nx-a: b\r\n\r\n",
+        Some(204),
+        "",
+        true,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3;a=b\r\nfin\r\n1\r\ne\r\n0\r\nx: y\r\n\r\n",
+        Some(200),
+        "fine",
+        true,
+    ),
+    (
+        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine",
+        Some(200),
+        "fine",
+        true,
+    ),
+    (
+        "HTTP/1.0 500 No\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n\r\nno",
+        Some(500),
+        "no",
+        true,
+    ),
+    ("HTTP/1.0 200 OK\r\n\r\nfine", Some(200), "fine", false),
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfine",
+        Some(200),
+        "fine",
+        false,
+    ),
+    // Lines without a carriage return are taken, as hyper takes them.
+    (
+        "HTTP/1.1 200 OK\ncontent-length: 4\n\nfine",
+        Some(200),
+        "fine",
+        true,
+    ),
+    // What follows an answer was not asked for.
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfinest",
+        Some(200),
+        "fine",
+        false,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
+        Some(200),
+        "",
+        false,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+        None,
+        "no answer: invalid content-length parsed",
+        false,
+    ),
+    (
+        "",
+        None,
+        "no answer: connection closed before message completed",
+        false,
+    ),
+];
+
+#[tokio::test(start_paused = true)]
+async fn answers_of_every_shape_are_read_and_only_whole_ones_keep_their_connection() {
+    let net = Net::default();
+    let deliver = deliver(&net, RootCertStore::empty());
+    for (port, (said, status, response, is_kept)) in (80..).zip(SHAPES) {
+        net.host(&format!("10.0.0.1:{port}"), answers(said));
+        let before = net.dialled();
+        for _ in 0..2 {
+            let answer = attempt(&deliver, &format!("http://good.test:{port}/")).await;
+            assert_eq!(
+                (answer.status, &*answer.response),
+                (status, response),
+                "{said}"
+            );
+            // A byte that follows has time to arrive.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(
+            net.dialled() - before,
+            if is_kept { 1 } else { 2 },
+            "{said}"
+        );
+    }
+}
+
+/// Without a bound such an answer would go on for ever, and the deadline might never have its turn.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_for_nothing_is_bounded() {
+    let net = Net::default();
+    let endless = |head: &'static str, then: &'static str| {
+        serve(move |mut stream| async move {
+            read_head(&mut stream).await;
+            let _ = stream.write_all(head.as_bytes()).await;
+            while stream.write_all(then.as_bytes()).await.is_ok() {}
+        })
+    };
+    net.host(
+        "10.0.0.1:80",
+        endless("", "HTTP/1.1 102 Processing\r\n\r\n"),
+    );
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    net.host(
+        "10.0.0.1:81",
+        endless(chunked, "1;aaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n"),
+    );
+    let deliver = deliver(&net, RootCertStore::empty());
+    let begun = Instant::now();
+    let answer = attempt(&deliver, "http://good.test/").await;
+    assert_eq!(answer.response, "no answer: message head is too large");
+    let answer = attempt(&deliver, "http://good.test:81/").await;
+    assert_eq!(answer.status, Some(200));
+    assert!(answer.response.len() < 4096 && answer.response.starts_with("xxx"));
+    assert_eq!((begun.elapsed(), net.open()), (Duration::ZERO, 0));
+}
+
+/// An answer may come before the request was read; the rest of it is written meanwhile.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_early_counts() {
+    let net = Net::default();
+    let refuses = serve(|mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 413 No\r\ncontent-length: 2\r\n\r\nno")
+            .await;
+        std::future::pending::<()>().await;
+    });
+    net.host("10.0.0.1:80", refuses);
+    let reads = serve(|mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n")
+            .await;
+        let mut body = vec![0; 1 << 20];
+        let _ = stream.read_exact(&mut body).await;
+        let _ = stream.write_all(b"ok").await;
+        std::future::pending::<()>().await;
+    });
+    net.host("10.0.0.1:81", reads);
+    let deliver = deliver(&net, RootCertStore::empty());
+    let begun = Instant::now();
+    for (port, status, said, idle) in [(80, 413, "no", 0), (81, 200, "ok", 1)] {
+        let record = record_of(3, 1 << 20);
+        let to = to(&format!("http://good.test:{port}/"));
+        let answer = deliver.attempt(&to, &record, NOW).await;
+        assert_eq!((answer.status, &*answer.response), (Some(status), said));
+        assert_eq!(deliver.client().pool().counts().0, idle, "{port}");
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
 /// A receiver that closes what idles, as all do some time: nothing is lost or sent twice by it.

@@ -359,9 +359,9 @@ async fn more_outcomes_at_a_time_than_one_turn_takes_are_all_taken_in() {
     let subscription = world.subscribe(&sink).await;
     world.publish(0..3000).await;
     let wide = Config {
-        lane_concurrency: 4 * TURN_MAX,
-        lane_window: 16 * TURN_MAX,
-        lane_retries_max: 16 * TURN_MAX,
+        lane_concurrency: 256,
+        lane_window: 1024,
+        lane_retries_max: 1024,
         ..config()
     };
     let dispatcher = Dispatcher::start(world.log.clone(), wide).await.unwrap();

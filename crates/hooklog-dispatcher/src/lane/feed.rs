@@ -92,7 +92,7 @@ impl Lane {
             let parked = self.parked.get(offset);
             let is_skipped = parked.is_some_and(|retry| retry.is_skipped);
             let needs_none = self.ack.is_settled(offset)
-                || self.in_flight.contains_key(&offset)
+                || self.is_in_flight(offset)
                 || (parked.is_some() && (ordering == Ordering::None || is_skipped));
             // What is settled above a blocked head is bounded; the rest waits for the head.
             let fits = self.ack.is_settled(offset) || self.ack.may_start(limits.window);
@@ -107,6 +107,9 @@ impl Lane {
 
     /// Settles what was to be skipped and has had its turn.
     fn settle_skips(&mut self) {
+        if self.skips.is_empty() {
+            return;
+        }
         let skips = std::mem::take(&mut self.skips);
         let (done, waiting) = skips.into_iter().partition(|at| self.is_passed(*at));
         self.skips = waiting;
@@ -114,6 +117,13 @@ impl Lane {
             self.parked.remove(offset);
             self.skipped.push(offset);
         }
+    }
+
+    /// Whether an attempt of this offset is under way. What is asked for is above all that are, as a
+    /// rule, and the highest is found at once.
+    pub(super) fn is_in_flight(&self, offset: Offset) -> bool {
+        let last = self.in_flight.last_key_value();
+        last.is_some_and(|(last, _)| offset <= *last) && self.in_flight.contains_key(&offset)
     }
 
     /// Parked deliveries that are more than events in the log which were asked for before their turn.

@@ -108,7 +108,7 @@ impl Lane {
             }
             let parked = self.parked.get(offset);
             let is_done = self.ack.is_settled(offset)
-                || self.in_flight.contains_key(&offset)
+                || self.is_in_flight(offset)
                 || parked.is_some_and(|retry| retry.is_skipped);
             if is_done {
                 continue;

@@ -28,11 +28,44 @@ fn sent(format: Format, endpoint: &[(&str, &str)], event: &[(&str, &str)]) -> (H
     let mut record = record_of(3, 0);
     record.event.payload = Bytes::from_static(b"{\"a\": 1}");
     record.event.headers = headers(event);
-    let request = request(&target, &record, NOW).unwrap();
-    assert_eq!(request.method(), Method::POST);
-    let (head, body) = request.into_parts();
+    let request = request(Arc::new(target), &record, NOW).unwrap();
+    let (head, body) = request.http2().unwrap().into_parts();
+    assert_eq!(head.method, Method::POST);
     let collected = futures_util::FutureExt::now_or_never(body.collect());
-    (head.headers, collected.unwrap().unwrap().to_bytes())
+    let body = collected.unwrap().unwrap().to_bytes();
+    assert_eq!(
+        written(&request),
+        with_host(head.headers.clone(), body.len())
+    );
+    (head.headers, body)
+}
+
+/// What HTTP/1 has besides.
+fn with_host(mut headers: HeaderMap, length: usize) -> HeaderMap {
+    headers.insert(HOST, HeaderValue::from_static("example.com"));
+    headers.insert("content-length", HeaderValue::from(length));
+    headers
+}
+
+/// The headers of the head that goes out over HTTP/1.
+fn written(request: &Outgoing) -> HeaderMap {
+    let mut head = Vec::new();
+    request.write_head(&mut head);
+    let mut space = [httparse::EMPTY_HEADER; 100];
+    let mut parsed = httparse::Request::new(&mut space);
+    let length = parsed.parse(&head).unwrap().unwrap();
+    assert_eq!(length, head.len());
+    let asked = (parsed.method, parsed.path, parsed.version);
+    assert_eq!(asked, (Some("POST"), Some("/hook"), Some(1)));
+    let pair = |header: &httparse::Header<'_>| {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).unwrap();
+        (name, HeaderValue::from_bytes(header.value).unwrap())
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in parsed.headers.iter().map(pair) {
+        headers.append(name, value);
+    }
+    headers
 }
 
 fn all<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {

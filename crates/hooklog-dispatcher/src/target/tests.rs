@@ -61,7 +61,8 @@ fn urls_say_where_to_connect_and_what_to_ask_for() {
         assert_eq!(found, place, "{url}");
         assert_eq!(target.place.is_https, url.starts_with("https"));
         assert_eq!(target.headers[HOST], host, "{url}");
-        assert_eq!(target.path.to_string(), path, "{url}");
+        let first = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: test-agent\r\n");
+        assert_eq!(String::from_utf8_lossy(&target.head), first, "{url}");
         assert_eq!(target.uri.authority().unwrap().as_str(), host);
     }
 }
@@ -76,12 +77,12 @@ fn a_target_lives_as_long_as_its_subscription_is_unchanged() {
     let mut changed = (*first).clone();
     changed.endpoint.url = "http://127.0.0.1/changed".into();
     let changed = Arc::new(changed);
-    assert_eq!(get(&changed).path.path(), "/changed");
+    assert_eq!(get(&changed).uri.path(), "/changed");
     // A guard's refusal is not kept either.
     let mut refused = (*first).clone();
     refused.endpoint.url = "http://10.0.0.1/".into();
     assert!(targets.get(&Arc::new(refused), &guard, &AGENT).is_err());
-    assert_eq!(get(&changed).path.path(), "/changed");
+    assert_eq!(get(&changed).uri.path(), "/changed");
 
     for number in 0..KEPT_MAX + 10 {
         let mut bytes = [9; 20];
@@ -106,6 +107,6 @@ fn old_secrets_sign_until_they_expire() {
     let target = Target::new(&endpoint, &guard(), &AGENT).unwrap();
     for (now, count) in [(999, 2), (1000, 1)] {
         let now = Timestamp::from_millis(now);
-        assert_eq!(target.secrets(now).count(), count);
+        assert_eq!(target.signers(now).count(), count);
     }
 }

@@ -7,7 +7,7 @@
 use super::{Plan, PlanError};
 use crate::codec;
 use crate::engine::VALUE_BYTES_MAX;
-use crate::entry::StoredAttempt;
+use crate::entry::{self, StoredAttempt};
 use crate::event::Record;
 use crate::frame::{self, Header, Kind};
 use crate::index::Index;
@@ -89,9 +89,7 @@ impl Plan<'_> {
                 body.clear();
                 batch.clear();
             }
-            let bytes = codec::encode(attempt)?;
-            body.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-            body.extend(bytes);
+            entry::prefixed(&mut body, |body| codec::encode_into(attempt, body))?;
             batch.push(attempt);
         }
         self.attempt_batch(&batch, &body, &mut indexes);

@@ -78,7 +78,7 @@ impl World {
                         status: Some(200),
                         ..Answer::none(Verdict::Delivered, "")
                     };
-                    Input::Finished(Finished {
+                    Input::Finished(vec![Finished {
                         subscription: subscription.id,
                         url: Arc::clone(&subscription.endpoint.url),
                         offset: start.offset,
@@ -87,7 +87,7 @@ impl World {
                         duration: Duration::ZERO,
                         answer: self.first.take().unwrap_or(good),
                         sample: 0.5,
-                    })
+                    }])
                 }
                 Effect::Read {
                     subscription,

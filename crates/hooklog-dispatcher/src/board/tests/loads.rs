@@ -87,7 +87,7 @@ impl World {
                 start,
             } => {
                 self.sent.push((subscription.id, start.offset));
-                Input::Finished(Finished {
+                Input::Finished(vec![Finished {
                     subscription: subscription.id,
                     url: Arc::clone(&subscription.endpoint.url),
                     offset: start.offset,
@@ -99,7 +99,7 @@ impl World {
                         ..Answer::none(Verdict::Delivered, "")
                     },
                     sample: 0.5,
-                })
+                }])
             }
             Effect::Scan(mut scans) => {
                 self.loads += scans.len();

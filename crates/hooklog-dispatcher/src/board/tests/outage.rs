@@ -114,7 +114,7 @@ impl World {
             .under_way
             .pop_front_if(|(at, _)| *at <= now.as_millis())
         {
-            self.board.apply(Input::Finished(finished), now);
+            self.board.apply(Input::Finished(vec![finished]), now);
         }
     }
 

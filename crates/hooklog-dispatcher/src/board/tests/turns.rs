@@ -98,7 +98,7 @@ impl World {
             answer: Answer::none(Verdict::Failed, ""),
             sample: 0.5,
         };
-        self.board.apply(Input::Finished(finished), self.now);
+        self.board.apply(Input::Finished(vec![finished]), self.now);
     }
 }
 
