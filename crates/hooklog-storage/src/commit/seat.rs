@@ -89,6 +89,13 @@ impl Seat {
         }
     }
 
+    /// Does something while somebody commits.
+    #[cfg(test)]
+    pub(super) fn while_taken(&self, work: impl FnOnce()) {
+        let _seat = self.0.lock();
+        work();
+    }
+
     /// Commits a request in this thread, if nobody commits and nobody waits; else gives it back.
     pub(crate) fn commit(&self, request: Queued) -> Result<Thread, Queued> {
         let Some(mut seat) = self.0.try_lock() else {

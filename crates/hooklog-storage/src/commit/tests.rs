@@ -4,10 +4,14 @@
 //! **Next:** `assign.rs`.
 
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
+use super::seat::Seat;
 use super::*;
 use crate::config::Config;
+use crate::event::Appended;
 use crate::handle::share;
+use crate::log::AppendError;
 use crate::log::tests::{config, event};
 use crate::recovery::recover;
 
@@ -136,4 +140,45 @@ fn an_applier_that_is_held_up_by_somebody_who_gets_on_is_waited_for() {
         assert_eq!(is_stopped, !is_alive, "{published:?}");
         held_up.join().unwrap();
     }
+}
+
+type Answer = oneshot::Receiver<Result<Vec<Appended>, AppendError>>;
+
+fn append(payload: &'static str) -> (Queued, Answer) {
+    let (ack, answer) = oneshot::channel();
+    let events = vec![event(1, payload)];
+    let request = Request::Append { events, ack };
+    (Queued { request, bytes: 0 }, answer)
+}
+
+#[test]
+fn a_caller_commits_only_if_nobody_else_does_and_nobody_waits() {
+    let Alone {
+        mut committer,
+        _queue: queue,
+        _directory,
+    } = alone(Durability::PowerSafe, 1 << 20);
+    let input = committer.input.clone();
+    // As if the thread had nothing to wait for but requests.
+    committer.thread = Thread::Sleeps;
+    let seat = Seat::new(committer);
+    for (payload, expected) in [("a", Thread::Sleeps), ("b", Thread::Looks)] {
+        let (request, mut answer) = append(payload);
+        let told = seat.commit(request).ok();
+        assert_eq!(told, Some(expected), "{payload}: who sleeps is woken once");
+        assert!(answer.try_recv().unwrap().is_ok(), "{payload}");
+    }
+    // Whoever asked before goes first.
+    let (waiting, mut first) = append("c");
+    assert!(queue.send(waiting).is_ok());
+    let (request, mut second) = append("d");
+    let given_back = seat.commit(request).err();
+    assert!(given_back.is_some() && first.try_recv().is_err() && second.try_recv().is_err());
+    assert!(input.try_recv().is_ok());
+    // Nor does one commit beside another.
+    let mut held = Some(given_back.unwrap());
+    seat.while_taken(|| held = held.take().and_then(|request| seat.commit(request).err()));
+    assert!(held.is_some() && second.try_recv().is_err());
+    assert!(seat.commit(held.unwrap()).is_ok());
+    assert!(second.try_recv().unwrap().is_ok());
 }

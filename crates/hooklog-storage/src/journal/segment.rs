@@ -139,3 +139,27 @@ impl Segment {
         self.file.sync_all().map_err(io_error("fsync", &self.path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_go_past_the_page_cache_goes_through_it() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("segment");
+        let mut segment = Segment::create(path.clone(), 1 << 20).unwrap();
+        // No block, at no block's place: a disk with larger blocks refuses ours in the same way.
+        segment.write_frame(b"frame", 4099, Sync::Now).unwrap();
+        assert!(segment.direct.is_none(), "it is not tried again");
+        let blocks = [7; 2 * blocks::BLOCK_BYTES];
+        segment.write_frame(&blocks, 8192, Sync::Now).unwrap();
+        segment.sync().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), 1 << 20);
+        assert_eq!(&bytes[4099..4104], b"frame");
+        assert_eq!(bytes[8192..16384], blocks);
+        let others = bytes.iter().filter(|byte| **byte != 0).count();
+        assert_eq!(others, 5 + blocks.len());
+    }
+}
