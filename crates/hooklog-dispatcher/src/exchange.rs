@@ -137,6 +137,8 @@ impl Body {
             }
             Self::Http2 { incoming, .. } => {
                 while let Some(Ok(frame)) = incoming.frame().await {
+                    // Frames may be empty and without end; the attempt's deadline is looked at between them.
+                    tokio::task::coop::consume_budget().await;
                     let Ok(data) = frame.into_data() else {
                         continue;
                     };

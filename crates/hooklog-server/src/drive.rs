@@ -38,10 +38,11 @@ pub(crate) async fn first<M: Future, A: Future>(main: M, aside: A) -> First<M::O
             return Poll::Ready(First::Main(done));
         }
         bell.task.is_of(&mut known, context);
-        if !bell.rang.load(Ordering::Acquire) {
+        // Swapped only where it rang: that is seldom, and a swap costs more than a look. What was done before
+        // it rang, be it just now, is seen by the poll.
+        if !(bell.rang.load(Ordering::Relaxed) && bell.rang.swap(false, Ordering::AcqRel)) {
             return Poll::Pending;
         }
-        bell.rang.store(false, Ordering::Release);
         let aside = aside.as_mut().poll(&mut Context::from_waker(&waker));
         aside.map(First::Aside)
     })
@@ -62,7 +63,8 @@ pub(crate) async fn at_once<F: Future>(future: F) -> F::Output {
         turn.task.is_of(&mut known, context);
         let mut own = Context::from_waker(&waker);
         for _ in 0..TURNS_MAX {
-            turn.state.store(POLLED, Ordering::Release);
+            // A swap, so that the poll sees what was done before a wake that this hides.
+            turn.state.swap(POLLED, Ordering::AcqRel);
             if let Poll::Ready(done) = future.as_mut().poll(&mut own) {
                 return Poll::Ready(done);
             }

@@ -170,7 +170,7 @@ fn spawn(
     let builder = std::thread::Builder::new().name(name.to_owned());
     let thread = builder.spawn(move || {
         let _alive = alive;
-        let _guard = PanicGuard { poison, ring };
+        let _guard = PanicGuard::new(poison, ring);
         work();
     });
     let thread = thread.map_err(OpenErrorKind::Thread)?;
@@ -180,11 +180,23 @@ fn spawn(
 struct PanicGuard {
     poison: Poison,
     ring: Arc<Ring>,
+    /// A caller may append while a panic of its own unwinds.
+    was_panicking: bool,
+}
+
+impl PanicGuard {
+    fn new(poison: Poison, ring: Arc<Ring>) -> Self {
+        Self {
+            poison,
+            ring,
+            was_panicking: std::thread::panicking(),
+        }
+    }
 }
 
 impl Drop for PanicGuard {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.was_panicking {
             self.poison.set("a storage thread panicked");
             // Whoever waits for what this thread would have done must look at the poison.
             self.ring.wake();
@@ -238,10 +250,8 @@ impl Handle {
             return self.submit(request, bytes);
         }
         self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let _guard = PanicGuard {
-            poison: self.shared.poison.clone(),
-            ring: Arc::clone(&self.shared.ring),
-        };
+        let (poison, ring) = (self.shared.poison.clone(), Arc::clone(&self.shared.ring));
+        let _guard = PanicGuard::new(poison, ring);
         match self.seat.commit(Queued { request, bytes }) {
             Ok(Thread::Looks) => {}
             // If the queue is full it does not sleep for long; if it is closed, its end syncs all.

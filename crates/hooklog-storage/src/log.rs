@@ -366,6 +366,8 @@ fn weight(progress: &Progress) -> usize {
 mod deliveries;
 
 #[cfg(test)]
+mod blocking_tests;
+#[cfg(test)]
 mod clock_tests;
 #[cfg(test)]
 mod damage_tests;

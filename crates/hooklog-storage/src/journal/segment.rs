@@ -81,11 +81,14 @@ impl Segment {
         written.map_err(io_error("write a frame to", &self.path))
     }
 
-    /// Writes whole blocks, past the page cache if possible.
+    /// Writes past the page cache if possible, as whole blocks are.
     fn write_blocks(&mut self, bytes: &[u8], position: u64) -> io::Result<()> {
-        if let Some(direct) = &self.direct {
+        let block = blocks::BLOCK_BYTES as u64;
+        let is_whole =
+            position.is_multiple_of(block) && bytes.len().is_multiple_of(blocks::BLOCK_BYTES);
+        if let Some(direct) = self.direct.as_ref().filter(|_| is_whole) {
             match direct.write_all_at(bytes, position) {
-                // The disk wants larger blocks, or an earlier piece ended within one.
+                // The disk wants larger blocks, or the memory otherwise, or an earlier piece ended within one.
                 Err(error) if error.kind() == ErrorKind::InvalidInput => self.direct = None,
                 written => return written,
             }
@@ -124,14 +127,12 @@ impl Segment {
         let mut zeros = Blocks::default();
         let (out, start) = zeros.begin();
         out.resize(start + ZERO_FILL_BYTES, 0);
-        // Whole pieces go where pieces go, so that a file that was cut anywhere is filled by blocks.
-        position -= position % ZERO_FILL_BYTES as u64;
         while position < bytes {
-            let left = usize::try_from(bytes - position).unwrap_or(ZERO_FILL_BYTES);
-            let piece = zeros
-                .aligned()
-                .get(..left.min(ZERO_FILL_BYTES))
-                .unwrap_or_default();
+            // To where whole pieces go, for a file may end anywhere, and what it has is left as it is.
+            let piece = ZERO_FILL_BYTES as u64;
+            let length = (bytes - position).min(piece - position % piece);
+            let length = usize::try_from(length).unwrap_or(ZERO_FILL_BYTES);
+            let piece = zeros.aligned().get(..length).unwrap_or_default();
             self.write_blocks(piece, position)
                 .map_err(io_error("zero-fill", &self.path))?;
             position += piece.len() as u64;
@@ -149,17 +150,40 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         let path = directory.path().join("segment");
         let mut segment = Segment::create(path.clone(), 1 << 20).unwrap();
-        // No block, at no block's place: a disk with larger blocks refuses ours in the same way.
+        // No block, at no block's place.
         segment.write_frame(b"frame", 4099, Sync::Now).unwrap();
-        assert!(segment.direct.is_none(), "it is not tried again");
-        let blocks = [7; 2 * blocks::BLOCK_BYTES];
-        segment.write_frame(&blocks, 8192, Sync::Now).unwrap();
+        // From an odd place in memory, which most disks refuse, as one with larger blocks refuses all.
+        let memory = [7; 1 + 2 * blocks::BLOCK_BYTES];
+        segment.write_frame(&memory[1..], 8192, Sync::Now).unwrap();
         segment.sync().unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len(), 1 << 20);
         assert_eq!(&bytes[4099..4104], b"frame");
-        assert_eq!(bytes[8192..16384], blocks);
+        assert_eq!(bytes[8192..16384], memory[1..]);
         let others = bytes.iter().filter(|byte| **byte != 0).count();
-        assert_eq!(others, 5 + blocks.len());
+        assert_eq!(others, 4 + memory.len());
+    }
+
+    #[test]
+    fn what_a_short_file_holds_is_left_and_any_length_is_filled() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("segment");
+        for (held, length) in [
+            (0, 1_500_001),
+            (100, 1 << 20),
+            (5000, 1_500_001),
+            (1_300_000, 2 << 20),
+        ] {
+            std::fs::write(&path, vec![7; held]).unwrap();
+            let segment = Segment::open(path.clone(), 0, length).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!(bytes.len() as u64, length);
+            let (old, new) = bytes.split_at(held);
+            assert!(old.iter().all(|byte| *byte == 7), "{held} of {length}");
+            assert!(new.iter().all(|byte| *byte == 0), "{held} of {length}");
+            // A last piece that is no block does not end it.
+            let had = blocks::open_direct(&path).is_some();
+            assert_eq!(segment.direct.is_some(), had, "{held} of {length}");
+        }
     }
 }
