@@ -21,17 +21,38 @@ use crate::time::Timestamp;
 /// The content type that most events have; it is not written out.
 const JSON: &str = "application/json";
 
+/// What the meta of an event ends with. All of it is empty in most.
 #[derive(Serialize)]
-struct MetaRef<'a> {
-    id: &'a EventId,
-    timestamp: Timestamp,
-    application: ApplicationId,
-    event_type: &'a EventTypeName,
+struct EndRef<'a> {
     channels: &'a [Channel],
     uid: Option<&'a Uid>,
     content_type: Option<&'a str>,
     idempotency: Option<IdempotencyKey>,
     rare: Option<RareRef<'a>>,
+}
+
+/// An [`EndRef`] of which all is empty: a count and four absences.
+const EMPTY_END: [u8; 12] = [0; 12];
+
+impl<'a> EndRef<'a> {
+    fn of(event: &'a Event) -> Self {
+        let content_type = event.content_type.as_str();
+        Self {
+            channels: &event.channels,
+            uid: event.uid.as_ref(),
+            content_type: (content_type != JSON).then_some(content_type),
+            idempotency: event.idempotency,
+            rare: RareRef::of(event),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.channels.is_empty()
+            && self.uid.is_none()
+            && self.content_type.is_none()
+            && self.idempotency.is_none()
+            && self.rare.is_none()
+    }
 }
 
 /// What few events have; together they cost a byte where there is none.
@@ -114,21 +135,22 @@ pub(crate) fn estimate(event: &Event) -> usize {
 /// Appends the bytes of a record.
 pub(crate) fn encode(record: &Record, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let event = &record.event;
+    let event_type = event.event_type.as_str().as_bytes();
     let start = out.len();
+    // What all have is written as the codec does, but without it: by it an event costs a thousand instructions
+    // more, half of what encoding one takes.
     out.extend_from_slice(&[0; 8]);
-    let content_type = event.content_type.as_str();
-    let meta = MetaRef {
-        id: &record.id,
-        timestamp: record.timestamp,
-        application: event.application,
-        event_type: &event.event_type,
-        channels: &event.channels,
-        uid: event.uid.as_ref(),
-        content_type: (content_type != JSON).then_some(content_type),
-        idempotency: event.idempotency,
-        rare: RareRef::of(event),
-    };
-    codec::encode_into(&meta, out)?;
+    out.extend_from_slice(record.id.as_bytes());
+    out.extend_from_slice(&record.timestamp.as_millis().to_be_bytes());
+    out.extend_from_slice(event.application.as_bytes());
+    out.extend_from_slice(&(event_type.len() as u64).to_be_bytes());
+    out.extend_from_slice(event_type);
+    let end = EndRef::of(event);
+    if end.is_empty() {
+        out.extend_from_slice(&EMPTY_END);
+    } else {
+        codec::encode_into(&end, out)?;
+    }
     let lengths = [out.len() - start - 8, event.payload.len()];
     for (index, length) in lengths.into_iter().enumerate() {
         // Both are bounded far below 4 GiB by the commit's limits.
@@ -195,3 +217,6 @@ pub(crate) fn decode(body: &Bytes, span: &Span, offset: Offset) -> Result<Record
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -249,6 +249,7 @@ impl Committer {
         records: &mut Vec<Record>,
     ) -> Result<Vec<Appended>, KeyIndexError> {
         let mut appended = Vec::with_capacity(events.len());
+        records.reserve(events.len());
         let mut verdicts = verdicts.into_iter();
         for event in events {
             let known = verdicts
@@ -276,15 +277,16 @@ impl Committer {
         self.rng.fill(&mut tail);
         let offset = self.next.offset;
         let id = EventId::at(timestamp, offset, tail);
-        let record = Record {
+        records.push(Record {
             offset,
             id,
             timestamp,
             event,
-        };
-        self.shared.keys.insert(&record)?;
+        });
         self.next.offset = offset.next();
-        records.push(record);
+        if let Some(record) = records.last() {
+            self.shared.keys.insert(record)?;
+        }
         Ok(Appended::Committed { id, timestamp })
     }
 
