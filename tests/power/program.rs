@@ -43,6 +43,10 @@ const OPERATIONS: &[(u32, Operation)] = &[
     (20, Operation::Record),
 ];
 
+/// How many events are published at once; in some lives so many that their batches go past the page cache.
+const COUNTS: &[usize] = &[1, 1, 2, 8, 64];
+const BULK: &[usize] = &[64, 128];
+
 /// Operations between an open and a close.
 const LIFE: u32 = 300;
 
@@ -104,13 +108,15 @@ struct Publisher<'a> {
     nonces: &'a AtomicU64,
     application: ApplicationId,
     random: fastrand::Rng,
+    /// How many events it publishes at once.
+    counts: &'static [usize],
     /// The last event that was acked.
     last: Option<EventId>,
 }
 
 impl Publisher<'_> {
     fn publish(&mut self) {
-        let count = *self.random.choice(&[1, 1, 2, 8, 64]).unwrap();
+        let count = *self.random.choice(self.counts).unwrap();
         let mut drafts = Vec::new();
         for _ in 0..count {
             let length = match self.random.u8(..100) {
@@ -151,7 +157,8 @@ struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    fn start(log: &'a EventLog, nonces: &'a AtomicU64, random: fastrand::Rng) -> Self {
+    fn start(log: &'a EventLog, nonces: &'a AtomicU64, mut random: fastrand::Rng) -> Self {
+        let counts = if random.u8(..4) == 0 { BULK } else { COUNTS };
         let runtime = Builder::new_current_thread().build().unwrap();
         let new = NewApplication {
             organisation: OrganisationId::from_bytes([7; 20]),
@@ -168,6 +175,7 @@ impl<'a> Program<'a> {
                 nonces,
                 application: made.id,
                 random,
+                counts,
                 last: None,
             },
             runtime,
@@ -216,8 +224,8 @@ impl<'a> Program<'a> {
             endpoint: Endpoint {
                 url: "https://example.com/hook".into(),
                 secret: SecretKey::new(vec![1; 24]),
-                old_secrets: Vec::new(),
-                headers: Vec::new(),
+                old_secrets: Vec::new().into(),
+                headers: Vec::new().into(),
                 format: hooklog_storage::Format::Payload,
             },
             filter: Filter::default(),
@@ -244,7 +252,7 @@ impl<'a> Program<'a> {
         let (id, version) = self.kept[index];
         let text = (version + 1).to_string();
         let edit = self.publisher.log.update_subscription(id, move |value, _| {
-            value.description = text;
+            value.description = text.into();
             Ok(())
         });
         self.runtime.block_on(edit).unwrap();

@@ -1,10 +1,11 @@
 //! Bytes that start at a block in memory, as writes past the page cache need them.
 //!
 //! **Invariant:** what [`Blocks::aligned`] gives starts at a multiple of [`BLOCK_BYTES`] in memory.
-//! **Next:** `journal/segment.rs` and `engine/extents.rs`, which write them.
+//! **Next:** `journal/segment.rs` and `engine/extents/writer.rs`, which write them.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// What is written past the page cache starts and ends at multiples of this, in memory and in the file: a page,
@@ -32,6 +33,11 @@ impl Blocks {
         (&mut self.bytes, self.start)
     }
 
+    /// How many bytes it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
     /// The first place of a block in the vector's memory.
     fn first_aligned(&self) -> usize {
         let first = self.bytes.as_ptr().align_offset(BLOCK_BYTES);
@@ -44,7 +50,7 @@ impl Blocks {
     pub(crate) fn aligned(&mut self) -> &[u8] {
         let found = self.first_aligned();
         if found != self.start {
-            let length = self.bytes.len() - self.start;
+            let length = self.len();
             // With room for any alignment, so that it does not move once more.
             self.bytes.reserve(BLOCK_BYTES);
             let to = self.first_aligned();
@@ -54,6 +60,48 @@ impl Blocks {
             self.start = to;
         }
         self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
+
+/// A file with a second way into it, past the page cache.
+#[derive(Debug)]
+pub(crate) struct BlockFile {
+    file: File,
+    /// The same file past the page cache; `None` where that is not to be had.
+    direct: Option<File>,
+}
+
+impl BlockFile {
+    /// Opens it to be read and written, and as `options` say besides.
+    pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<Self> {
+        let file = options.read(true).write(true).open(path)?;
+        let direct = open_direct(path);
+        Ok(Self { file, direct })
+    }
+
+    /// The way through the page cache.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Writes past the page cache if possible, as whole blocks are.
+    pub(crate) fn write_blocks(&mut self, bytes: &[u8], position: u64) -> io::Result<()> {
+        let is_whole =
+            position.is_multiple_of(BLOCK_BYTES as u64) && bytes.len().is_multiple_of(BLOCK_BYTES);
+        if let Some(direct) = self.direct.as_ref().filter(|_| is_whole) {
+            match direct.write_all_at(bytes, position) {
+                // The disk wants larger blocks, or the memory otherwise, or an earlier piece ended within one.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => self.direct = None,
+                written => return written,
+            }
+        }
+        self.file.write_all_at(bytes, position)
+    }
+
+    /// Whether there are two ways.
+    #[cfg(test)]
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct.is_some()
     }
 }
 

@@ -178,9 +178,14 @@ impl Engine {
 
     /// Writes all of `ops`, or none. Not durable before [`barrier`](Self::barrier) returned.
     pub(crate) fn commit(&self, ops: &[Op]) -> Result<(), EngineError> {
+        self.commit_as(ops, false)
+    }
+
+    /// The same; batches that come in bulk are kept out of the page cache.
+    pub(crate) fn commit_as(&self, ops: &[Op], is_bulk: bool) -> Result<(), EngineError> {
         let action = "commit";
         let _still = self.still.lock();
-        let rows = self.place(ops)?;
+        let rows = self.place(ops, is_bulk)?;
         guarded(action, || {
             let result = self.trees.as_slice().transaction(|trees| {
                 for (op, row) in ops.iter().zip(&rows) {
@@ -211,11 +216,24 @@ impl Engine {
     }
 
     /// The rows to write: batches that are too large for sled go into extents, durably, first.
-    fn place<'a>(&self, ops: &'a [Op]) -> Result<Vec<Option<Cow<'a, [u8]>>>, EngineError> {
+    fn place<'a>(
+        &self,
+        ops: &'a [Op],
+        is_bulk: bool,
+    ) -> Result<Vec<Option<Cow<'a, [u8]>>>, EngineError> {
+        for (family, extents) in [Family::Log, Family::Attempt]
+            .into_iter()
+            .zip(&self.extents)
+        {
+            let of = ops.iter().filter(|op| op.family == family);
+            let batches = of.filter_map(|op| Some(op.value.as_ref()?.len()));
+            let bytes = batches.filter(|bytes| self.is_outside(*bytes)).sum();
+            extents.begin(bytes, is_bulk);
+        }
         let mut rows = Vec::with_capacity(ops.len());
         for op in ops {
             let row = match (&op.value, self.extents(op.family)) {
-                (Some(batch), Some(extents)) if batch.len() > self.sizes.inline_bytes_max => {
+                (Some(batch), Some(extents)) if self.is_outside(batch.len()) => {
                     let place = extents.append(batch)?;
                     Some(Row::Elsewhere(place, Mark::of(batch)).encode().into())
                 }
@@ -236,10 +254,15 @@ impl Engine {
         Ok(rows)
     }
 
+    /// Whether a batch of so many bytes goes into an extent.
+    fn is_outside(&self, batch: usize) -> bool {
+        batch > self.sizes.inline_bytes_max
+    }
+
     /// About how many bytes a write adds to a commit of sled.
     pub(crate) fn sled_bytes(&self, op: &Op) -> usize {
         let value = op.value.as_ref().map_or(0, Vec::len);
-        let is_outside = self.extents(op.family).is_some() && value > self.sizes.inline_bytes_max;
+        let is_outside = self.extents(op.family).is_some() && self.is_outside(value);
         op.key.len() + if is_outside { POINTER_BYTES } else { value }
     }
 

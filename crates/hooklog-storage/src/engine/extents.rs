@@ -16,10 +16,12 @@
 //! **Invariant:** a row is committed only after `fdatasync` of the extent that it points into (and of
 //! the directory, if the extent is new) returned. An extent is removed only after the removal of its
 //! last row is durable.
-//! **Next:** `../apply.rs`.
+//! **Next:** `extents/writer.rs`, then `../apply.rs`.
+
+mod writer;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,10 +30,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::bytes::Reader;
-use crate::directory::{IoError, io_error, sync_directory};
+use crate::directory::{IoError, io_error};
+use writer::Writer;
 
 /// Files that are kept open for readers: what a few dozen lanes that read the past touch at once.
 const OPEN_FILES_MAX: usize = 32;
+/// Less than this part of an extent is not gathered, though it comes in bulk: 1 MiB of 64, for padding is nothing
+/// beside that, and many small writes past the page cache hold the journal up (measured in pieces of 256 KiB:
+/// `benches/README.md`).
+const GATHER_PART: u64 = 64;
 /// The name of the directory, within the database's.
 pub(crate) const DIRECTORY: &str = "extents";
 
@@ -144,16 +151,6 @@ pub(crate) struct Extents {
     open: Mutex<VecDeque<(u64, Arc<File>)>>,
 }
 
-#[derive(Debug)]
-struct Writer {
-    /// The extent that is written, and where in it the next batch goes.
-    number: u64,
-    position: u64,
-    file: Option<File>,
-    is_dirty: bool,
-    is_new: bool,
-}
-
 impl Extents {
     /// The extents `name` in the database's directory; `last` is the place of the last committed
     /// batch.
@@ -175,19 +172,12 @@ impl Extents {
             Some(place) => (place.extent, place.position + u64::from(place.bytes)),
             None => (numbers.last().map_or(0, |last| last + 1), 0),
         };
-        let writer = Writer {
-            number,
-            position,
-            file: None,
-            is_dirty: false,
-            is_new: false,
-        };
         Ok(Self {
             directory,
             name,
             extent_bytes,
             numbers: Mutex::new(numbers),
-            writer: Mutex::new(writer),
+            writer: Mutex::new(Writer::new(number, position)),
             open: Mutex::default(),
         })
     }
@@ -197,63 +187,29 @@ impl Extents {
             .join(format!("{}-{number:020}.extent", self.name))
     }
 
-    /// Writes a batch behind the last one. It is not durable before [`sync`](Self::sync) returned.
+    /// Says how many bytes come before the next [`sync`](Self::sync), and whether in bulk.
+    pub(crate) fn begin(&self, bytes: usize, is_bulk: bool) {
+        let is_much = bytes as u64 >= self.extent_bytes / GATHER_PART;
+        self.writer.lock().begin(is_bulk && is_much);
+    }
+
+    /// Writes a batch behind the last one. It is there to be read, and durable, once
+    /// [`sync`](Self::sync) returned.
     pub(crate) fn append(&self, batch: &[u8]) -> Result<Place, IoError> {
         let mut writer = self.writer.lock();
-        let is_full =
-            writer.position > 0 && writer.position + batch.len() as u64 > self.extent_bytes;
-        if is_full {
-            self.sync_writer(&mut writer)?;
-            (writer.number, writer.position, writer.file) = (writer.number + 1, 0, None);
+        if writer.is_full(batch.len(), self.extent_bytes) {
+            writer.sync(&self.directory)?;
+            writer.next_extent();
         }
-        let path = self.path(writer.number);
-        let is_first = writer.position == 0;
-        if writer.file.is_none() {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(is_first)
-                // A file that begins anew may be what a crash left before its row was committed.
-                .truncate(is_first)
-                .open(&path)
-                .map_err(io_error("open", &path))?;
-            writer.file = Some(file);
-            writer.is_new |= is_first;
-            self.numbers.lock().insert(writer.number);
-        }
-        let place = Place {
-            extent: writer.number,
-            position: writer.position,
-            // A batch is bounded far below 4 GiB.
-            bytes: u32::try_from(batch.len()).unwrap_or(u32::MAX),
-        };
-        if let Some(file) = &writer.file {
-            file.write_all_at(batch, place.position)
-                .map_err(io_error("write a batch to", &path))?;
-        }
-        writer.position += batch.len() as u64;
-        writer.is_dirty = true;
-        Ok(place)
+        let path = self.path(writer.number());
+        writer.open(path)?;
+        self.numbers.lock().insert(writer.number());
+        writer.append(batch)
     }
 
     /// Makes everything appended so far durable. Never retried after an error.
     pub(crate) fn sync(&self) -> Result<(), IoError> {
-        self.sync_writer(&mut self.writer.lock())
-    }
-
-    fn sync_writer(&self, writer: &mut Writer) -> Result<(), IoError> {
-        if !writer.is_dirty {
-            return Ok(());
-        }
-        if let Some(file) = &writer.file {
-            let path = self.path(writer.number);
-            file.sync_data().map_err(io_error("fdatasync", &path))?;
-        }
-        if writer.is_new {
-            sync_directory(&self.directory)?;
-        }
-        (writer.is_dirty, writer.is_new) = (false, false);
-        Ok(())
+        self.writer.lock().sync(&self.directory)
     }
 
     /// A batch.
@@ -292,7 +248,7 @@ impl Extents {
 
     /// Whether there are extents besides the one that is written.
     pub(crate) fn has_old(&self) -> bool {
-        let written = self.writer.lock().number;
+        let written = self.writer.lock().number();
         self.numbers
             .lock()
             .first()
@@ -302,7 +258,7 @@ impl Extents {
     /// Removes the extents below the first that a row points into (all but the one that is written,
     /// if there is no row). What a crash leaves is removed at the next time.
     pub(crate) fn remove_below(&self, first: Option<u64>) -> Result<(), IoError> {
-        let below = first.unwrap_or_else(|| self.writer.lock().number);
+        let below = first.unwrap_or_else(|| self.writer.lock().number());
         let mut numbers = self.numbers.lock();
         while let Some(number) = numbers.first().copied().filter(|number| *number < below) {
             let path = self.path(number);
@@ -376,6 +332,56 @@ mod tests {
         again.sync().unwrap();
         assert_eq!(again.read(places[3]).unwrap(), batches[3]);
         assert_eq!(again.read(place).unwrap(), vec![9; 50]);
+    }
+
+    /// Applies of all sizes, opened again now and then.
+    #[test]
+    fn many_bytes_are_gathered_and_few_are_not() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let open = |last| Extents::open(directory.path(), "events", 6 << 20, last).unwrap();
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut extents = open(None);
+        let mut found: Vec<(Place, Vec<u8>)> = Vec::new();
+        let mut blocks = 0;
+        for round in 0..40 {
+            let total = [9_000, 1 << 19, 1 << 20, 3 << 20, 9 << 20][rng.usize(..5)];
+            let largest = [20_000, 70_000, 5 << 20][rng.usize(..3)];
+            let mut batches: Vec<Vec<u8>> = Vec::new();
+            while batches.iter().map(Vec::len).sum::<usize>() < total {
+                let length = rng.usize(5000..largest);
+                batches.push(vec![rng.u8(1..); length]);
+            }
+            extents.begin(batches.iter().map(Vec::len).sum(), round % 8 > 0);
+            let placed = batches.into_iter().map(|batch| {
+                let place = extents.append(&batch).unwrap();
+                (place, batch)
+            });
+            let placed: Vec<_> = placed.collect();
+            blocks += usize::from(placed[0].0.position.is_multiple_of(4096));
+            extents.sync().unwrap();
+            found.extend(placed);
+            if rng.u8(..4) == 0 {
+                extents = open(Some(found.last().unwrap().0));
+            }
+            if round % 10 == 9 {
+                for (place, batch) in &found {
+                    assert!(
+                        extents.read(*place).unwrap() == batch,
+                        "{place:?} of {round}"
+                    );
+                }
+                // None reaches into the next, and little is lost between them.
+                for (one, other) in found.iter().zip(&found[1..]) {
+                    let end = one.0.position + u64::from(one.0.bytes);
+                    if other.0.extent == one.0.extent {
+                        assert!((end..end + 4096).contains(&other.0.position));
+                    } else {
+                        assert_eq!((other.0.extent, other.0.position), (one.0.extent + 1, 0));
+                    }
+                }
+            }
+        }
+        assert!((10..40).contains(&blocks), "{blocks} began at a block");
     }
 
     #[test]

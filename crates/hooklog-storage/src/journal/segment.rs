@@ -8,12 +8,11 @@
 //! **Invariant:** the file has its whole length in zeros or frames, durably, before a frame is written.
 //! **Next:** `layout.rs`.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::blocks::{self, Blocks};
+use crate::blocks::{BlockFile, Blocks};
 use crate::directory::{IoError, io_error};
 use crate::offset::Sequence;
 use crate::request::Sync;
@@ -24,9 +23,7 @@ const ZERO_FILL_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) path: PathBuf,
-    file: File,
-    /// The same file past the page cache; `None` where that is not to be had.
-    direct: Option<File>,
+    file: BlockFile,
     /// 0 until it is first used.
     pub(super) epoch: u64,
     /// The last frame in it.
@@ -50,16 +47,10 @@ impl Segment {
         bytes: u64,
         options: &mut OpenOptions,
     ) -> Result<Self, IoError> {
-        let file = options
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(io_error("open", &path))?;
-        let direct = blocks::open_direct(&path);
+        let file = BlockFile::open(&path, options).map_err(io_error("open", &path))?;
         let mut segment = Self {
             path,
             file,
-            direct,
             epoch,
             last: None,
         };
@@ -75,25 +66,10 @@ impl Segment {
         sync: Sync,
     ) -> Result<(), IoError> {
         let written = match sync {
-            Sync::Now => self.write_blocks(frame, position),
-            Sync::Later => self.file.write_all_at(frame, position),
+            Sync::Now => self.file.write_blocks(frame, position),
+            Sync::Later => self.file.file().write_all_at(frame, position),
         };
         written.map_err(io_error("write a frame to", &self.path))
-    }
-
-    /// Writes past the page cache if possible, as whole blocks are.
-    fn write_blocks(&mut self, bytes: &[u8], position: u64) -> io::Result<()> {
-        let block = blocks::BLOCK_BYTES as u64;
-        let is_whole =
-            position.is_multiple_of(block) && bytes.len().is_multiple_of(blocks::BLOCK_BYTES);
-        if let Some(direct) = self.direct.as_ref().filter(|_| is_whole) {
-            match direct.write_all_at(bytes, position) {
-                // The disk wants larger blocks, or the memory otherwise, or an earlier piece ended within one.
-                Err(error) if error.kind() == ErrorKind::InvalidInput => self.direct = None,
-                written => return written,
-            }
-        }
-        self.file.write_all_at(bytes, position)
     }
 
     /// Writes what the segment says about itself, durably; `action` is for the error.
@@ -104,6 +80,7 @@ impl Segment {
         position: u64,
     ) -> Result<(), IoError> {
         self.file
+            .file()
             .write_all_at(note, position)
             .map_err(io_error(action, &self.path))?;
         self.sync()
@@ -112,15 +89,15 @@ impl Segment {
     /// Makes all that was written durable, by whichever way.
     pub(super) fn sync(&self) -> Result<(), IoError> {
         self.file
+            .file()
             .sync_data()
             .map_err(io_error("fdatasync", &self.path))
     }
 
     /// Writes zeros from the file's end up to `bytes`, durably.
     fn zero_fill(&mut self, bytes: u64) -> Result<(), IoError> {
-        let length =
-            |file: &File, path: &Path| Ok(file.metadata().map_err(io_error("stat", path))?.len());
-        let mut position = length(&self.file, &self.path)?;
+        let found = self.file.file().metadata();
+        let mut position = found.map_err(io_error("stat", &self.path))?.len();
         if position >= bytes {
             return Ok(());
         }
@@ -133,17 +110,20 @@ impl Segment {
             let length = (bytes - position).min(piece - position % piece);
             let length = usize::try_from(length).unwrap_or(ZERO_FILL_BYTES);
             let piece = zeros.aligned().get(..length).unwrap_or_default();
-            self.write_blocks(piece, position)
+            self.file
+                .write_blocks(piece, position)
                 .map_err(io_error("zero-fill", &self.path))?;
             position += piece.len() as u64;
         }
-        self.file.sync_all().map_err(io_error("fsync", &self.path))
+        let synced = self.file.file().sync_all();
+        synced.map_err(io_error("fsync", &self.path))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blocks;
 
     #[test]
     fn what_cannot_go_past_the_page_cache_goes_through_it() {
@@ -183,7 +163,7 @@ mod tests {
             assert!(new.iter().all(|byte| *byte == 0), "{held} of {length}");
             // A last piece that is no block does not end it.
             let had = blocks::open_direct(&path).is_some();
-            assert_eq!(segment.direct.is_some(), had, "{held} of {length}");
+            assert_eq!(segment.file.is_direct(), had, "{held} of {length}");
         }
     }
 }
