@@ -4,11 +4,10 @@
 //! **Invariant:** it is the lookup of `route.rs` itself, among subscriptions made of numbers alone.
 //! **Next:** `route.rs`, which is counted.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hooklog_storage::{
-    ApplicationId, Endpoint, Event, EventId, EventTypeName, Filter, Format, Offset, Ordering,
+    ApplicationId, Endpoint, Event, EventId, EventTypeName, Filter, Format, Offset, Ordering, Rare,
     Record, SecretKey, Subscription, SubscriptionId, SubscriptionState, Timestamp,
 };
 
@@ -78,12 +77,12 @@ fn subscription(number: u32, application: ApplicationId, wanted: EventTypeName) 
         id: SubscriptionId::from_bytes(bytes(number)),
         application,
         uid: None,
-        description: String::new(),
+        description: Rare::default(),
         endpoint: Endpoint {
             url: "http://127.0.0.1/".into(),
             secret: SecretKey::new(vec![7; 24]),
-            old_secrets: Vec::new(),
-            headers: Vec::new(),
+            old_secrets: Rare::default(),
+            headers: Rare::default(),
             format: Format::Payload,
         },
         filter: Filter {
@@ -91,7 +90,7 @@ fn subscription(number: u32, application: ApplicationId, wanted: EventTypeName) 
             ..Filter::default()
         },
         state: SubscriptionState::Enabled,
-        metadata: BTreeMap::new(),
+        metadata: Rare::default(),
         start: Offset::ZERO,
         created: Timestamp::default(),
         updated: Timestamp::default(),

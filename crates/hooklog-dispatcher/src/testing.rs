@@ -3,12 +3,11 @@
 //! **Invariant:** made of numbers alone, so every run sees the same ids.
 //! **Next:** the tests of each file.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hooklog_storage::{
-    ApplicationId, Endpoint, Event, EventId, Filter, Offset, Record, SecretKey, Subscription,
+    ApplicationId, Endpoint, Event, EventId, Filter, Offset, Rare, Record, SecretKey, Subscription,
     SubscriptionId, SubscriptionState, Timestamp,
 };
 
@@ -29,17 +28,17 @@ pub(crate) fn subscription(number: u8) -> Subscription {
         id: subscription_id(number),
         application: application(0),
         uid: None,
-        description: String::new(),
+        description: Rare::default(),
         endpoint: Endpoint {
             url: format!("http://127.0.0.1/{number}").into(),
             secret: SecretKey::new(vec![number; 24]),
-            old_secrets: Vec::new(),
-            headers: Vec::new(),
+            old_secrets: Rare::default(),
+            headers: Rare::default(),
             format: hooklog_storage::Format::Payload,
         },
         filter: Filter::default(),
         state: SubscriptionState::Enabled,
-        metadata: BTreeMap::new(),
+        metadata: Rare::default(),
         start: Offset::ZERO,
         created: Timestamp::default(),
         updated: Timestamp::default(),

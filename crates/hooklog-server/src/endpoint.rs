@@ -48,7 +48,7 @@ async fn insert(call: &Call, application: ApplicationId, new: EndpointIn) -> Ans
     };
     let secret = SecretKey::new(secret.as_bytes().to_vec());
     let mut endpoint = Endpoint::new(new.url.as_str(), secret);
-    endpoint.headers = new.headers.unwrap_or_default();
+    endpoint.headers = new.headers.unwrap_or_default().into();
     let start = match new.start {
         None => None,
         Some(StartFrom::Offset(offset)) => Some(offset),

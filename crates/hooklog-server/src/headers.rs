@@ -20,7 +20,7 @@ pub(crate) async fn put(call: Call) -> Answer {
     let HeadersIn(headers) = HeadersIn::parse(&Fields::parse(call.bytes())?)?;
     let id = call.subscription()?.id;
     let edit = move |value: &mut Subscription, _| {
-        value.endpoint.headers = headers;
+        value.endpoint.headers = headers.into();
         Ok(())
     };
     call.state.log.update_subscription(id, edit).await?;

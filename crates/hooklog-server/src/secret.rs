@@ -92,8 +92,8 @@ mod tests {
         let mut endpoint = Endpoint {
             url: "http://a/".into(),
             secret: key(0),
-            old_secrets: Vec::new(),
-            headers: Vec::new(),
+            old_secrets: Vec::new().into(),
+            headers: Vec::new().into(),
             format: hooklog_storage::Format::Payload,
         };
         turn(&mut endpoint, key(1), day, start).expect("room");
@@ -116,8 +116,8 @@ mod tests {
         let mut endpoint = Endpoint {
             url: "http://a/".into(),
             secret: key(0),
-            old_secrets: Vec::new(),
-            headers: Vec::new(),
+            old_secrets: Vec::new().into(),
+            headers: Vec::new().into(),
             format: hooklog_storage::Format::Payload,
         };
         for byte in 1..=10 {

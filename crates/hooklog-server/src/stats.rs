@@ -211,8 +211,8 @@ mod tests {
             endpoint: Endpoint {
                 url: "http://a/".into(),
                 secret: SecretKey::new(vec![1; 24]),
-                old_secrets: Vec::new(),
-                headers: Vec::new(),
+                old_secrets: Vec::new().into(),
+                headers: Vec::new().into(),
                 format: Format::Payload,
             },
             filter: Filter::default(),

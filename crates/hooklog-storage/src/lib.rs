@@ -104,6 +104,7 @@ mod id;
 mod idempotency;
 mod name;
 mod offset;
+mod rare;
 mod revocation;
 mod sessions;
 mod standing;
@@ -206,6 +207,7 @@ pub use name::{Channel, ConsumerName, EventTypeName, NameError, OrderingKey, Tag
 pub use offset::{AttemptSeq, Offset, OffsetRange, Sequence};
 pub use page::{AttemptPage, AttemptsOf, EventPage, Limit, Order};
 pub use parked::DispatchState;
+pub use rare::{Empty, Rare};
 pub use read::ReadError;
 pub use recovery::{OpenError, OpenErrorKind};
 pub use registry::Registry;

@@ -16,6 +16,7 @@ use crate::header::Header;
 use crate::id::{ApplicationId, OrganisationId, SubscriptionId};
 use crate::name::{EventTypeName, Uid};
 use crate::offset::Offset;
+use crate::rare::Rare;
 use crate::time::Timestamp;
 
 /// A tenant. Tokens speak for one; none sees another's anything.
@@ -125,9 +126,9 @@ pub struct Endpoint {
     /// The secret that signs.
     pub secret: SecretKey,
     /// Secrets that sign beside it, newest first; at most `MAX_OLD_SECRETS`.
-    pub old_secrets: Vec<OldSecret>,
+    pub old_secrets: Rare<Vec<OldSecret>>,
     /// Headers of each request to it; at most [`Header::COUNT_MAX`].
-    pub headers: Vec<Header>,
+    pub headers: Rare<Vec<Header>>,
     /// What it is sent.
     pub format: Format,
 }
@@ -141,8 +142,8 @@ impl Endpoint {
         Self {
             url: url.into(),
             secret,
-            old_secrets: Vec::new(),
-            headers: Vec::new(),
+            old_secrets: Rare::default(),
+            headers: Rare::default(),
             format: Format::Payload,
         }
     }
@@ -211,7 +212,7 @@ pub struct Subscription {
     /// The user's own id, unique within the application.
     pub uid: Option<Uid>,
     /// Text for people.
-    pub description: String,
+    pub description: Rare<String>,
     /// Where its events go.
     pub endpoint: Endpoint,
     /// Which events it takes.
@@ -223,7 +224,7 @@ pub struct Subscription {
     /// How they are pushed, where it differs from the application's. Most say nothing, and share that.
     pub policy: Arc<Policy>,
     /// Free key-value pairs.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: Rare<BTreeMap<String, String>>,
     /// The first offset that it can match: the log's end when it was created.
     pub start: Offset,
     /// When it was created.

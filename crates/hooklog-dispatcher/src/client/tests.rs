@@ -557,7 +557,7 @@ async fn http2_is_spoken_where_the_endpoint_does() {
     let deliver = deliver(&net, tls.roots.clone());
     let mut subscription = subscription(1);
     subscription.endpoint.url = "https://secure.test/hook?a=b".into();
-    subscription.endpoint.headers = vec![Header::new("X-Api-Key", "k").unwrap()];
+    subscription.endpoint.headers = vec![Header::new("X-Api-Key", "k").unwrap()].into();
     let subscription = Arc::new(subscription);
     for _ in 0..10 {
         let answer = deliver
@@ -727,6 +727,7 @@ async fn names_of_headers_are_sent_as_their_owner_wrote_them() {
     subscription.endpoint.url = "http://good.test/hook".into();
     subscription.endpoint.headers = [("X-Api-Key", "1"), ("x-low", "2"), ("X-API-KEY", "3")]
         .map(|(name, value)| Header::new(name, value).unwrap())
+        .to_vec()
         .into();
     let answer = deliver
         .attempt(&Arc::new(subscription), &record_of(3, 100), NOW)

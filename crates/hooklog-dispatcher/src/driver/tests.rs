@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use hooklog_storage::{
     Appended, Application, AttemptSeq, AttemptsOf, CursorState, Endpoint, Event, EventId, Filter,
-    Limit, NewApplication, NewAttempt, NewSubscription, Order, OrganisationId, Outcome, Retry,
-    SecretKey, Subscription, SubscriptionState, Trigger,
+    Limit, NewApplication, NewAttempt, NewSubscription, Order, OrganisationId, Outcome, Rare,
+    Retry, SecretKey, Subscription, SubscriptionState, Trigger,
 };
 use tempfile::TempDir;
 
@@ -112,8 +112,8 @@ impl World {
             endpoint: Endpoint {
                 url: url.into(),
                 secret: SecretKey::new(vec![1; 24]),
-                old_secrets: Vec::new(),
-                headers: Vec::new(),
+                old_secrets: Rare::default(),
+                headers: Rare::default(),
                 format: hooklog_storage::Format::Payload,
             },
             filter: Filter::default(),

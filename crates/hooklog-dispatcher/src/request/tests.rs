@@ -19,7 +19,7 @@ fn headers(pairs: &[(&str, &str)]) -> Vec<Header> {
 fn sent(format: Format, endpoint: &[(&str, &str)], event: &[(&str, &str)]) -> (HeaderMap, Bytes) {
     let endpoint = Endpoint {
         url: "http://example.com/hook".into(),
-        headers: headers(endpoint),
+        headers: headers(endpoint).into(),
         format,
         ..subscription(1).endpoint
     };

@@ -148,15 +148,16 @@ fn changes() -> Vec<Change> {
             id: SUBSCRIPTION,
             application: APPLICATION,
             uid: None,
-            description: "books".to_owned(),
+            description: "books".to_owned().into(),
             endpoint: Endpoint {
                 url: "https://example.com/hook".into(),
                 secret: SecretKey::new(vec![4; 24]),
                 old_secrets: vec![OldSecret {
                     key: SecretKey::new(vec![5; 24]),
                     expires: TIME,
-                }],
-                headers: vec![Header::new("X-Api-Key", "s3cret").unwrap()],
+                }]
+                .into(),
+                headers: vec![Header::new("X-Api-Key", "s3cret").unwrap()].into(),
                 format: crate::Format::CloudEventsBinary,
             },
             filter: Filter {
@@ -165,7 +166,7 @@ fn changes() -> Vec<Change> {
                 condition: CONDITION.parse().ok(),
             },
             state: SubscriptionState::Enabled,
-            metadata,
+            metadata: metadata.into(),
             start: Offset::new(5),
             created: TIME,
             updated: TIME,

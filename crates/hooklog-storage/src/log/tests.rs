@@ -91,8 +91,8 @@ pub(crate) async fn subscription(log: &EventLog, application: ApplicationId) -> 
         endpoint: Endpoint {
             url: "https://example.com/hook".into(),
             secret: SecretKey::new(vec![1; 24]),
-            old_secrets: Vec::new(),
-            headers: Vec::new(),
+            old_secrets: Vec::new().into(),
+            headers: Vec::new().into(),
             format: crate::Format::Payload,
         },
         filter: Filter::default(),
@@ -238,7 +238,7 @@ async fn the_registry_survives_and_two_equal_uids_do_not_both_win() {
     log.delete_subscription(gone.id).await.unwrap();
     let edited = log
         .update_subscription(kept.id, |subscription, _| {
-            subscription.description = "edited".to_owned();
+            subscription.description = "edited".to_owned().into();
             Ok(())
         })
         .await
