@@ -33,6 +33,14 @@ impl Blocks {
         (&mut self.bytes, self.start)
     }
 
+    /// Empties it, and makes room for so many bytes, padded and wherever they start.
+    pub(crate) fn make_room(&mut self, bytes: usize) {
+        self.bytes.clear();
+        self.start = 0;
+        self.bytes
+            .reserve_exact(bytes.next_multiple_of(BLOCK_BYTES) + BLOCK_BYTES);
+    }
+
     /// How many bytes it holds.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.start

@@ -48,14 +48,18 @@ impl Writer {
         self.number
     }
 
-    /// Whether what comes before the next sync is to be gathered; nothing is yet.
-    pub(super) fn begin(&mut self, gathers: bool) {
-        if !gathers {
+    /// How many bytes before the next sync are to be gathered, if they are; none is yet. The memory for them is
+    /// kept for as long as they follow each other.
+    pub(super) fn begin(&mut self, gathers: Option<usize>) {
+        let Some(bytes) = gathers else {
             self.gathered = None;
             return;
-        }
+        };
         self.position = self.position.next_multiple_of(BLOCK_BYTES as u64);
-        self.gathered.get_or_insert_default().begin();
+        let gathered = self.gathered.get_or_insert_default();
+        // At once: a vector that grows takes up to twice as much.
+        gathered.make_room(bytes.min(GATHER_BYTES_MAX));
+        gathered.begin();
     }
 
     /// Whether a batch goes into the next extent: it does not if this one is empty.
