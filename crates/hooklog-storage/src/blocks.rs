@@ -1,6 +1,7 @@
-//! Bytes that start at a block in memory, as writes past the page cache need them.
+//! Memory and files for writes past the page cache: bytes that start at a block, there and here.
 //!
-//! **Invariant:** what [`Blocks::aligned`] gives starts at a multiple of [`BLOCK_BYTES`] in memory.
+//! **Invariant:** what [`Blocks::aligned`] gives starts at a multiple of [`BLOCK_BYTES`] in memory; a file that refuses
+//! such writes takes them through the page cache.
 //! **Next:** `journal/segment.rs` and `engine/extents/writer.rs`, which write them.
 
 use std::fs::{File, OpenOptions};
@@ -130,6 +131,21 @@ pub(crate) fn open_direct(_: &Path) -> Option<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_is_made_at_once_and_for_little_more() {
+        let mut blocks = Blocks::default();
+        for length in [0, 1, 4095, 4096, 4097, 100_000, 5] {
+            let before = blocks.bytes.capacity();
+            blocks.make_room(length);
+            let memory = blocks.bytes.as_ptr();
+            let (out, start) = blocks.begin();
+            out.resize(start + length.next_multiple_of(BLOCK_BYTES), 7);
+            assert_eq!(blocks.bytes.as_ptr(), memory, "{length}: it did not move");
+            let most = length + 2 * BLOCK_BYTES;
+            assert!(blocks.bytes.capacity() <= most.max(before), "{length}");
+        }
+    }
 
     #[test]
     fn what_is_held_is_aligned_however_often_the_vector_moves() {
